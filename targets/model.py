@@ -1,0 +1,85 @@
+"""The dataclasses of the hardware description. Values come from TOML through `targets.load`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+MemoryRole = Literal["flash", "ram"]
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """A processor core: what its instruction set has and how to compile for it.
+
+    kernels: folders of `firmware/kernels` from the most to the least specific; the last is `portable`.
+    features: of `thumb1`, `thumb2`, `dsp`, `fpu_sp`, `fpu_dp`, `mve`, `mve_fp`, `rv32m`, `rv32c`, `host`.
+    gcc: the GCC driver (`arm-none-eabi-gcc`, `riscv64-unknown-elf-gcc`, `cc`); gcc_flags and zig_flags select
+    the core for GCC and for `zig cc`. unicorn_cpu: unicorn's CPU model name, empty when it has none.
+    """
+
+    name: str
+    architecture: Literal["arm", "riscv", "host"]
+    features: frozenset[str]
+    kernels: tuple[str, ...]
+    gcc: str
+    gcc_flags: tuple[str, ...]
+    zig_flags: tuple[str, ...]
+    unicorn_cpu: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """One memory region: base address, size in bytes, extra cycles per access, and what may live there."""
+
+    name: str
+    base: int
+    bytes: int
+    wait_states: int
+    role: MemoryRole
+
+
+@dataclass(frozen=True, slots=True)
+class Qemu:
+    """How QEMU runs the target: machine and CPU, the SysTick or timer rate, where sample data may be loaded."""
+
+    system: Literal["arm", "riscv32"]
+    machine: str
+    cpu: str
+    timer_hz: int
+    data_base: int
+    data_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FlashTool:
+    """How an image is written to the board (`uf2`, `stlink`, `openocd`, `pyocd`, `jlink`, `esptool`, `none`) and its chip name there."""
+
+    method: str
+    chip: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A board or emulated machine that programs are compiled for. The first `ram` and `flash` memory are the default ones."""
+
+    name: str
+    description: str
+    core: Core
+    clock_hz: int
+    memories: tuple[Memory, ...]
+    formats: tuple[str, ...]
+    qemu: Qemu | None
+    flash_tool: FlashTool
+    source: str
+
+    @property
+    def ram(self) -> Memory:
+        """The default RAM: the first memory of role `ram`."""
+        return next(memory for memory in self.memories if memory.role == "ram")
+
+    @property
+    def flash(self) -> Memory:
+        """The default code and constant memory: the first memory of role `flash`."""
+        return next(memory for memory in self.memories if memory.role == "flash")

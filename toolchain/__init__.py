@@ -1,0 +1,1 @@
+"""Strop's compiler: intermediate representation, front ends, passes, lowering, backends and the command line."""
