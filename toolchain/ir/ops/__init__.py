@@ -1,0 +1,1 @@
+"""The operations by family. Each module declares `Op` entries; `toolchain.ir.optable` lists them all."""

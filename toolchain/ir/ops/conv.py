@@ -1,0 +1,195 @@
+"""Convolutions and matrix products with weights. Channels last; weights as TFLite stores them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from toolchain.ir import fixed_point as fp
+from toolchain.ir.attrs import ActivationAttrs, ConvAttrs
+from toolchain.ir.graph import Node
+from toolchain.ir.op import Op, ShapeError
+from toolchain.ir.quantization import activation_bounds, conv_multipliers, matmul_multiplier, quant_of
+from toolchain.ir.types import Array, DType, TensorType
+
+
+def conv_output_size(size: int, kernel: int, stride: int, dilation: int, pads: int) -> int:
+    """Output length of a convolution or pooling along one dimension; raises ShapeError when nothing is left."""
+    span = (kernel - 1) * dilation + 1
+    if size + pads < span or min(kernel, stride, dilation) < 1:
+        raise ShapeError(f"a window of {span} with stride {stride} does not fit {size} + {pads} elements of padding")
+    return (size + pads - span) // stride + 1
+
+
+def accumulator_type(x: TensorType) -> DType:
+    """The element type of results and biases: the input's own for floats, i32 (i64 for 16-bit inputs) for integers."""
+    if x.dtype.is_float:
+        return x.dtype
+    return DType.I64 if x.dtype is DType.I16 else DType.I32
+
+
+def check_bias(types: Sequence[TensorType], channels: int) -> None:
+    """Raise ShapeError unless the optional third operand is a vector of the given length."""
+    if len(types) == 3 and types[2].shape != (channels,):
+        raise ShapeError(f"the bias has shape {types[2].shape}, ({channels},) is needed")
+
+
+def _spatial(attrs: ConvAttrs, x: TensorType, kernel: tuple[int, int]) -> tuple[int, int]:
+    top, bottom, left, right = attrs.padding
+    return (
+        conv_output_size(x.shape[1], kernel[0], attrs.stride[0], attrs.dilation[0], top + bottom),
+        conv_output_size(x.shape[2], kernel[1], attrs.stride[1], attrs.dilation[1], left + right),
+    )
+
+
+def _infer_conv(attrs: ConvAttrs, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
+    x, w = types[0], types[1]
+    if x.rank != 4 or w.rank != 4 or w.shape[3] == 0 or x.shape[3] % w.shape[3]:
+        raise ShapeError(f"input {x.shape} and weights {w.shape} (out, height, width, in per group) do not fit")
+    groups = x.shape[3] // w.shape[3]
+    if w.shape[0] % groups:
+        raise ShapeError(f"{w.shape[0]} output channels do not divide into {groups} groups")
+    check_bias(types, w.shape[0])
+    height, width = _spatial(attrs, x, (w.shape[1], w.shape[2]))
+    return (TensorType((x.shape[0], height, width, w.shape[0]), x.dtype),)
+
+
+def _infer_depthwise(attrs: ConvAttrs, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
+    x, w = types[0], types[1]
+    if x.rank != 4 or w.rank != 4 or w.shape[0] != 1 or w.shape[3] % x.shape[3]:
+        raise ShapeError(f"input {x.shape} and weights {w.shape} (1, height, width, in * multiplier) do not fit")
+    check_bias(types, w.shape[3])
+    height, width = _spatial(attrs, x, (w.shape[1], w.shape[2]))
+    return (TensorType((x.shape[0], height, width, w.shape[3]), x.dtype),)
+
+
+def _infer_fully_connected(attrs: ActivationAttrs, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
+    x, w = types[0], types[1]
+    if x.rank < 1 or w.rank != 2 or x.shape[-1] != w.shape[1]:
+        raise ShapeError(f"input {x.shape} and weights {w.shape} (out, in) do not fit")
+    check_bias(types, w.shape[0])
+    return (TensorType((*x.shape[:-1], w.shape[0]), x.dtype),)
+
+
+def windows(x: Array, kernel: tuple[int, int], attrs: ConvAttrs, fill: float = 0.0) -> Array:
+    """Padded sliding windows of an NHWC array: (n, out_h, out_w, channels, kernel_h, kernel_w), a view."""
+    top, bottom, left, right = attrs.padding
+    padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=fill)
+    span = tuple((k - 1) * d + 1 for k, d in zip(kernel, attrs.dilation, strict=True))
+    view = np.lib.stride_tricks.sliding_window_view(padded, span, axis=(1, 2))
+    return view[:, :: attrs.stride[0], :: attrs.stride[1], :, :: attrs.dilation[0], :: attrs.dilation[1]]
+
+
+def _conv_sums(x: Array, w: Array, attrs: ConvAttrs) -> Array:
+    """Sums of products without bias, exact for integers up to 2**53 (both operands are float64)."""
+    out, k_h, k_w, depth = w.shape
+    groups = x.shape[3] // depth
+    view = windows(x, (k_h, k_w), attrs)
+    n, height, width = view.shape[:3]
+    parts: list[Array] = []
+    for g in range(groups):
+        columns = view[:, :, :, g * depth : (g + 1) * depth].transpose(0, 1, 2, 4, 5, 3).reshape(n * height * width, -1)
+        rows = w[g * out // groups : (g + 1) * out // groups].reshape(out // groups, -1)
+        parts.append(columns @ rows.T)
+    return np.concatenate(parts, axis=1).reshape(n, height, width, out)
+
+
+def _depthwise_sums(x: Array, w: Array, attrs: ConvAttrs) -> Array:
+    """Sums of products of a depthwise convolution; output channel c * multiplier + m belongs to input channel c."""
+    _, k_h, k_w, out = w.shape
+    channels = x.shape[3]
+    view = windows(x, (k_h, k_w), attrs)
+    filters = w.reshape(k_h, k_w, channels, out // channels)
+    sums = np.einsum("nhwcij,ijcm->nhwcm", view, filters, optimize=True)
+    return sums.reshape(*view.shape[:3], out)
+
+
+def clamp_real(y: Array, node: Node) -> Array:
+    """Apply the fused activation of a float op."""
+    low, high = node.attrs.activation.bounds
+    return np.clip(y, low, high)
+
+
+def _bias(inputs: Sequence[Array]) -> Array | float:
+    return inputs[2].astype(np.float64) if len(inputs) == 3 else 0.0
+
+
+def _real(sums: Array, node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
+    return (clamp_real(sums + _bias(inputs), node).astype(inputs[0].dtype),)
+
+
+def requantize(sums: Array, factors: Sequence[fp.Multiplier], node: Node) -> Array:
+    """Accumulators (float64 or int64, channels last) to the output's stored type: scale, zero point, clamp."""
+    mantissa = np.array([factor.mantissa for factor in factors], np.int64)
+    shift = np.array([factor.shift for factor in factors], np.int64)
+    multiply = fp.multiply_int64 if node.output.type.dtype is DType.I16 else fp.multiply
+    scaled = multiply(sums.astype(np.int64), mantissa, shift) + quant_of(node.output.type).scalar_zero_point
+    low, high = activation_bounds(node.attrs.activation, node.output.type)
+    return np.clip(scaled, low, high).astype(node.output.type.dtype.numpy)
+
+
+def _centred(node: Node, inputs: Sequence[Array], index: int) -> Array:
+    return inputs[index].astype(np.float64) - quant_of(node.inputs[index].type).scalar_zero_point
+
+
+def _conv_real(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
+    attrs: ConvAttrs = node.attrs
+    return _real(_conv_sums(inputs[0].astype(np.float64), inputs[1].astype(np.float64), attrs), node, inputs)
+
+
+def _conv_integer(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
+    attrs: ConvAttrs = node.attrs
+    sums = _conv_sums(_centred(node, inputs, 0), inputs[1].astype(np.float64), attrs) + _bias(inputs)
+    factors = conv_multipliers(node.inputs[0].type, node.inputs[1].type, node.output.type, sums.shape[-1])
+    return (requantize(sums, factors, node),)
+
+
+def _depthwise_real(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
+    attrs: ConvAttrs = node.attrs
+    return _real(_depthwise_sums(inputs[0].astype(np.float64), inputs[1].astype(np.float64), attrs), node, inputs)
+
+
+def _depthwise_integer(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
+    attrs: ConvAttrs = node.attrs
+    sums = _depthwise_sums(_centred(node, inputs, 0), inputs[1].astype(np.float64), attrs) + _bias(inputs)
+    factors = conv_multipliers(node.inputs[0].type, node.inputs[1].type, node.output.type, sums.shape[-1])
+    return (requantize(sums, factors, node),)
+
+
+def _fully_connected_real(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
+    return _real(inputs[0].astype(np.float64) @ inputs[1].astype(np.float64).T, node, inputs)
+
+
+def _fully_connected_integer(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
+    x, w, out = node.inputs[0].type, node.inputs[1].type, node.output.type
+    weights = inputs[1].astype(np.float64) - np.array(quant_of(w).zero_point).reshape(-1, 1)
+    sums = _centred(node, inputs, 0) @ weights.T + _bias(inputs)
+    per_channel = quant_of(w).axis is not None
+    factors = conv_multipliers(x, w, out, 1) if per_channel else (matmul_multiplier(x, w, out),)
+    return (requantize(sums, factors, node),)
+
+
+def _conv_macs(node: Node) -> int:
+    w = node.inputs[1].type.shape
+    return node.output.type.elements * w[1] * w[2] * w[3]
+
+
+def _depthwise_macs(node: Node) -> int:
+    w = node.inputs[1].type.shape
+    return node.output.type.elements * w[1] * w[2]
+
+
+CONV_2D = Op("conv_2d", ConvAttrs, (2, 3), _infer_conv, _conv_real, _conv_integer, macs=_conv_macs)
+DEPTHWISE_CONV_2D = Op(
+    "depthwise_conv_2d", ConvAttrs, (2, 3), _infer_depthwise, _depthwise_real, _depthwise_integer, macs=_depthwise_macs
+)
+FULLY_CONNECTED = Op(
+    "fully_connected",
+    ActivationAttrs,
+    (2, 3),
+    _infer_fully_connected,
+    _fully_connected_real,
+    _fully_connected_integer,
+    macs=lambda node: node.output.type.elements * node.inputs[1].type.shape[1],
+)

@@ -1,0 +1,123 @@
+"""Derived integer parameters of quantized ops: what the evaluator computes with and what the C backend prints.
+
+Source: TFLite quantization specification; products of scales are taken in the precision TFLM takes them in.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from toolchain.ir.attrs import Activation
+from toolchain.ir.fixed_point import Multiplier, quantize_multiplier, round_away
+from toolchain.ir.types import Array, DType, Quant, TensorType
+
+SOFTMAX_INTEGER_BITS = 5
+ADD_LEFT_SHIFT = {DType.I8: 20, DType.I16: 15}
+
+
+def quant_of(tensor: TensorType) -> Quant:
+    """The quantization of a tensor that the verifier has already seen to have one."""
+    if tensor.quant is None:
+        raise ValueError(f"a tensor of type {tensor} carries no quantization")
+    return tensor.quant
+
+
+def activation_bounds(activation: Activation, output: TensorType) -> tuple[int, int]:
+    """Smallest and largest stored value after a fused activation."""
+    low, high = output.dtype.limits
+    quant = quant_of(output)
+    real_low, real_high = activation.bounds
+    if math.isfinite(real_low):
+        low = max(low, _stored(real_low, quant))
+    if math.isfinite(real_high):
+        high = min(high, _stored(real_high, quant))
+    return low, high
+
+
+def _stored(real: float, quant: Quant) -> int:
+    ratio = float(np.float32(real) / np.float32(quant.scalar_scale))
+    return quant.scalar_zero_point + round_away(ratio)
+
+
+def conv_multipliers(x: TensorType, weights: TensorType, output: TensorType, channels: int) -> tuple[Multiplier, ...]:
+    """One requantization factor per output channel: input scale * weight scale / output scale, in double."""
+    scale_in, scale_out = quant_of(x).scalar_scale, quant_of(output).scalar_scale
+    scales = quant_of(weights).scale
+    factors = tuple(quantize_multiplier(scale_in * scale / scale_out) for scale in scales)
+    return factors * channels if len(factors) == 1 else factors
+
+
+def matmul_multiplier(x: TensorType, y: TensorType, output: TensorType) -> Multiplier:
+    """The factor of a per-tensor product: the scales are multiplied in float32, as TFLM does for fully connected layers."""
+    product = float(np.float32(quant_of(x).scalar_scale) * np.float32(quant_of(y).scalar_scale))
+    return quantize_multiplier(product / quant_of(output).scalar_scale)
+
+
+@dataclass(frozen=True, slots=True)
+class AddParameters:
+    """Factors of quantized add and sub: both inputs are shifted left, scaled, summed and scaled back."""
+
+    left_shift: int
+    input_1: Multiplier
+    input_2: Multiplier
+    output: Multiplier
+
+
+def add_parameters(x: TensorType, y: TensorType, output: TensorType) -> AddParameters:
+    """The factors that bring two inputs to a common scale of twice the larger one."""
+    scale_x, scale_y = quant_of(x).scalar_scale, quant_of(y).scalar_scale
+    twice_max = 2.0 * max(scale_x, scale_y)
+    left_shift = ADD_LEFT_SHIFT[x.dtype]
+    return AddParameters(
+        left_shift,
+        quantize_multiplier(scale_x / twice_max),
+        quantize_multiplier(scale_y / twice_max),
+        quantize_multiplier(twice_max / ((1 << left_shift) * quant_of(output).scalar_scale)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SoftmaxParameters:
+    """Factor that brings a difference of inputs to Q5.26, and the smallest difference that still counts."""
+
+    multiplier: Multiplier
+    smallest_difference: int
+
+
+def softmax_parameters(beta: float, x: TensorType) -> SoftmaxParameters:
+    """Parameters of int8 softmax over beta * x."""
+    bits = SOFTMAX_INTEGER_BITS
+    real = min(float(np.float32(beta)) * quant_of(x).scalar_scale * (1 << (31 - bits)), 2.0**31 - 1.0)
+    multiplier = quantize_multiplier(real)
+    radius = ((1 << bits) - 1) * float(1 << (31 - bits)) / float(1 << multiplier.shift)
+    return SoftmaxParameters(multiplier, -math.floor(radius))
+
+
+def quantize_array(x: Array, dtype: DType, quant: Quant) -> Array:
+    """round(x / scale) + zero_point saturated to dtype, halves away from zero; float32 division as in TFLite."""
+    scale, zero = _along_axis(quant, x.ndim)
+    ratio = x.astype(np.float32) / scale
+    low, high = dtype.limits
+    return np.clip(_round_half_away(ratio) + zero, low, high).astype(dtype.numpy)
+
+
+def _round_half_away(x: Array) -> Array:
+    wide = x.astype(np.float64)
+    return np.copysign(np.floor(np.abs(wide) + 0.5), wide)
+
+
+def dequantize_array(x: Array, quant: Quant) -> Array:
+    """scale * (x − zero_point) in float32."""
+    scale, zero = _along_axis(quant, x.ndim)
+    return ((x.astype(np.int64) - zero).astype(np.float32) * scale).astype(np.float32)
+
+
+def _along_axis(quant: Quant, rank: int) -> tuple[Array, Array]:
+    """Scale (float32) and zero point (int64) shaped to broadcast against a tensor of the given rank."""
+    shape = [1] * rank
+    if quant.axis is not None:
+        shape[quant.axis] = -1
+    return np.array(quant.scale, np.float32).reshape(shape), np.array(quant.zero_point, np.int64).reshape(shape)

@@ -1,0 +1,1 @@
+"""The reference evaluator: what a graph means, on the host, in NumPy."""
