@@ -1,0 +1,158 @@
+"""Reads the hardware description: `load_target("mps2_an386")`, or a board file of the user's own.
+
+The format of the files is what the checks below accept; every key that is not marked optional is needed.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Literal, cast
+
+from targets.model import Core, FlashTool, Memory, MemoryRole, Qemu, Target
+from targets.table import Table, parse_table
+from toolchain.errors import TargetError
+
+ARCHITECTURES = ("arm", "riscv", "host")
+FEATURES = ("thumb1", "thumb2", "dsp", "fpu_sp", "fpu_dp", "mve", "mve_fp", "rv32m", "rv32c", "host")
+FORMATS = ("c", "tflite", "tflm", "onnx", "tensorrt", "tfjs", "litertjs", "savedmodel")
+FLASH_METHODS = ("uf2", "stlink", "openocd", "pyocd", "jlink", "esptool", "none")
+ADDRESS_END = 1 << 32
+_MAX_CLOCK_HZ = 100_000_000_000
+_MAX_WAIT_STATES = 1000
+
+
+def target_names() -> tuple[str, ...]:
+    """The names `load_target` knows, sorted."""
+    return _names("boards")
+
+
+def load_target(name: str) -> Target:
+    """Return the target called `name`, or the one in the file `name` if that ends in `.toml`.
+
+    Raises TargetError: 303 when there is no such target, 304 when its file is wrong.
+    """
+    if name.endswith(".toml"):
+        return load_target_file(Path(name))
+    if name not in target_names():
+        close = get_close_matches(name.lower().replace("-", "_"), target_names(), 3, 0.5)
+        hint = f"Did you mean {' or '.join(close)}" if close else f"Use one of: {', '.join(target_names())}; or give a .toml file"
+        raise TargetError(303, name, f"there is no such target among the {len(target_names())} known", hint)
+    return _target(parse_table(_file("boards", name).read_bytes(), f"targets/boards/{name}.toml"))
+
+
+def load_target_file(path: Path | str) -> Target:
+    """Return the target that a board file describes. Raises TargetError 304 with the file and the key that is wrong."""
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise TargetError(304, str(path), f"it cannot be read: {reason}", "Check the path; 'strop targets' lists names") from error
+    return _target(parse_table(content, str(path)))
+
+
+def _folder(kind: Literal["boards", "cores"]) -> Traversable:
+    return files("targets") / kind
+
+
+def _file(kind: Literal["boards", "cores"], name: str) -> Traversable:
+    return _folder(kind) / f"{name}.toml"
+
+
+def _names(kind: Literal["boards", "cores"]) -> tuple[str, ...]:
+    return tuple(sorted(entry.name[:-5] for entry in _folder(kind).iterdir() if entry.name.endswith(".toml")))
+
+
+def _target(table: Table) -> Target:
+    table.expect(("name", "description", "core", "clock_hz", "formats", "source", "memory", "flash_tool"), ("qemu",))
+    core = table.choice("core", _names("cores"))
+    memories = _memories(table.table("memory"))
+    return Target(
+        name=table.identifier("name"),
+        description=table.text("description"),
+        core=_core(parse_table(_file("cores", core).read_bytes(), f"targets/cores/{core}.toml")),
+        clock_hz=table.integer("clock_hz", 1, _MAX_CLOCK_HZ),
+        memories=memories,
+        formats=table.choices("formats", FORMATS),
+        qemu=_qemu(table.table("qemu"), memories) if "qemu" in table.values else None,
+        flash_tool=_flash_tool(table.table("flash_tool")),
+        source=table.text("source"),
+    )
+
+
+def _core(table: Table) -> Core:
+    table.expect(("name", "architecture", "features", "kernels", "gcc", "gcc_flags", "zig_flags", "unicorn_cpu", "source"))
+    kernels = table.texts("kernels")
+    if not kernels or kernels[-1] != "portable":
+        raise table.fault("kernels", f"is {list(kernels)}", "The last folder must be 'portable'")
+    return Core(
+        name=table.identifier("name"),
+        architecture=cast("Literal['arm', 'riscv', 'host']", table.choice("architecture", ARCHITECTURES)),
+        features=frozenset(table.choices("features", FEATURES)),
+        kernels=kernels,
+        gcc=table.text("gcc"),
+        gcc_flags=table.texts("gcc_flags"),
+        zig_flags=table.texts("zig_flags"),
+        unicorn_cpu=table.text("unicorn_cpu", empty=True),
+        source=table.text("source"),
+    )
+
+
+def _memories(table: Table) -> tuple[Memory, ...]:
+    memories: list[Memory] = []
+    for name in table.values:
+        table.check_identifier(name, name)
+        memory = _memory(name, table.table(name))
+        for other in memories:
+            if _overlap(memory.base, memory.bytes, other.base, other.bytes):
+                raise table.fault(name, f"overlaps '{table.dotted(other.name)}': {_span(memory)} and {_span(other)}", "Mend base or bytes")
+        memories.append(memory)
+    for role in ("ram", "flash"):
+        if not any(memory.role == role for memory in memories):
+            raise TargetError(304, table.file, f"key 'memory' has no memory of role '{role}'", f"Add a [memory.NAME] with role = '{role}'")
+    return tuple(memories)
+
+
+def _memory(name: str, table: Table) -> Memory:
+    table.expect(("base", "bytes", "wait_states", "role"))
+    base = table.integer("base", 0, ADDRESS_END - 1)
+    return Memory(
+        name=name,
+        base=base,
+        bytes=table.integer("bytes", 1, ADDRESS_END - base),
+        wait_states=table.integer("wait_states", 0, _MAX_WAIT_STATES),
+        role=cast("MemoryRole", table.choice("role", ("flash", "ram"))),
+    )
+
+
+def _qemu(table: Table, memories: tuple[Memory, ...]) -> Qemu:
+    table.expect(("system", "machine", "cpu", "timer_hz", "data_base", "data_bytes"))
+    base = table.integer("data_base", 0, ADDRESS_END - 1)
+    size = table.integer("data_bytes", 1, ADDRESS_END - base)
+    for memory in memories:
+        if _overlap(base, size, memory.base, memory.bytes):
+            raise table.fault("data_base", f"puts sample data into 'memory.{memory.name}': {_span(memory)}", "Use an area of its own")
+    return Qemu(
+        system=cast("Literal['arm', 'riscv32']", table.choice("system", ("arm", "riscv32"))),
+        machine=table.text("machine"),
+        cpu=table.text("cpu"),
+        timer_hz=table.integer("timer_hz", 1, _MAX_CLOCK_HZ),
+        data_base=base,
+        data_bytes=size,
+    )
+
+
+def _flash_tool(table: Table) -> FlashTool:
+    table.expect(("method", "chip"))
+    method = table.choice("method", FLASH_METHODS)
+    return FlashTool(method=method, chip=table.text("chip", empty=method == "none"))
+
+
+def _overlap(base: int, size: int, other_base: int, other_size: int) -> bool:
+    return base < other_base + other_size and other_base < base + size
+
+
+def _span(memory: Memory) -> str:
+    return f"0x{memory.base:08x} to 0x{memory.base + memory.bytes - 1:08x}"

@@ -1,0 +1,121 @@
+"""A checked view of one TOML table: every fault is an E304 that names the file and the dotted key."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import cast
+
+from toolchain.errors import TargetError
+
+_IDENTIFIER = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_TYPE_NAMES = {bool: "a boolean", int: "an integer", float: "a float", str: "a string", list: "an array", dict: "a table"}
+
+
+def parse_table(content: bytes, file: str) -> Table:
+    """Return the root table of TOML text. `file` names it in errors. Raises TargetError 304 when it is not TOML."""
+    try:
+        values = cast("dict[str, object]", tomllib.loads(content.decode("utf-8")))
+    except (ValueError, RecursionError) as error:
+        raise TargetError(304, file, f"it is not valid TOML: {error}", "Mend the syntax; a key may stand only once") from error
+    return Table(file, "", values)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One TOML table. file: shown in errors. path: dotted key of this table, empty at the root. values: what tomllib read."""
+
+    file: str
+    path: str
+    values: Mapping[str, object]
+
+    def dotted(self, key: str) -> str:
+        """The full key as a reader finds it in the file, for example `memory.sram.base`."""
+        return f"{self.path}.{key}" if self.path else key
+
+    def fault(self, key: str, problem: str, hint: str = "") -> TargetError:
+        """An E304 for a key of this table, to be raised by the caller."""
+        return TargetError(304, self.file, f"key '{self.dotted(key)}' {problem}", hint)
+
+    def expect(self, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> None:
+        """Raise TargetError 304 for the first key that is unknown or missing."""
+        known = required + optional
+        for key in self.values:
+            if key not in known:
+                close = get_close_matches(key, known, 1)
+                raise self.fault(key, "is unknown", f"Did you mean '{close[0]}'?" if close else f"Known keys: {', '.join(known)}")
+        for key in required:
+            if key not in self.values:
+                raise self.fault(key, "is missing", "Add it; targets/boards of the package has examples")
+
+    def text(self, key: str, *, empty: bool = False) -> str:
+        """A string; it may be empty only if `empty` is true."""
+        value = self.values[key]
+        if not isinstance(value, str):
+            raise self._wrong_type(key, "a string")
+        if not value and not empty:
+            raise self.fault(key, "is empty", "Give it a value")
+        return value
+
+    def identifier(self, key: str) -> str:
+        """A string that can be part of a file name: lower-case letters, digits, `_` and `-`, at most 64."""
+        return self.check_identifier(key, self.text(key))
+
+    def check_identifier(self, key: str, value: str) -> str:
+        """Return `value` if it can be part of a file name, else raise TargetError 304 at `key`."""
+        if not _IDENTIFIER.fullmatch(value):
+            raise self.fault(key, f"has the name '{value}'", "Use lower-case letters, digits, '_' and '-', a letter first, at most 64")
+        return value
+
+    def integer(self, key: str, low: int, high: int) -> int:
+        """An integer in low..high, both included."""
+        value = self.values[key]
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise self._wrong_type(key, "an integer")
+        if not low <= value <= high:
+            raise self.fault(key, f"is {value:,}", f"It must lie in {low:,} to {high:,}")
+        return value
+
+    def choice(self, key: str, options: tuple[str, ...]) -> str:
+        """A string that is one of `options`."""
+        value = self.text(key, empty=True)
+        if value not in options:
+            raise self.fault(key, f"is '{value}'", f"Use one of: {', '.join(options)}")
+        return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """An array of strings, none of them empty."""
+        value = self.values[key]
+        if not isinstance(value, list):
+            raise self._wrong_type(key, "an array of strings")
+        items = cast("list[object]", value)
+        for index, item in enumerate(items):
+            if not isinstance(item, str) or not item:
+                raise self.fault(f"{key}[{index}]", f"must be a string that is not empty, is {item!r}")
+        return tuple(cast("list[str]", items))
+
+    def choices(self, key: str, options: tuple[str, ...]) -> tuple[str, ...]:
+        """An array of different strings, at least one, each of `options`."""
+        items = self.texts(key)
+        if not items:
+            raise self.fault(key, "is empty", f"Give at least one of: {', '.join(options)}")
+        for index, item in enumerate(items):
+            if item not in options:
+                raise self.fault(f"{key}[{index}]", f"is '{item}'", f"Use: {', '.join(options)}")
+            if item in items[:index]:
+                raise self.fault(f"{key}[{index}]", f"repeats '{item}'", "Name each once")
+        return items
+
+    def table(self, key: str) -> Table:
+        """The table under `key`."""
+        value = self.values[key]
+        if not isinstance(value, dict):
+            raise self._wrong_type(key, "a table")
+        return Table(self.file, self.dotted(key), cast("dict[str, object]", value))
+
+    def _wrong_type(self, key: str, wanted: str) -> TargetError:
+        value = self.values[key]
+        return self.fault(key, f"must be {wanted}, is {_TYPE_NAMES.get(type(value), type(value).__name__)} ({value!r:.40})")
