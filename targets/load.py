@@ -48,8 +48,8 @@ def load_target_file(path: Path | str) -> Target:
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise TargetError(304, str(path), f"it cannot be read: {reason}", "Check the path; 'strop targets' lists names") from error
+        message = f"it cannot be read: {error.strerror or error}"
+        raise TargetError(304, str(path), message, "Check the path; 'strop targets' lists names") from error
     return _target(parse_table(content, str(path)))
 
 
@@ -107,11 +107,13 @@ def _memories(table: Table) -> tuple[Memory, ...]:
         memory = _memory(name, table.table(name))
         for other in memories:
             if _overlap(memory.base, memory.bytes, other.base, other.bytes):
-                raise table.fault(name, f"overlaps '{table.dotted(other.name)}': {_span(memory)} and {_span(other)}", "Mend base or bytes")
+                problem = f"overlaps '{table.dotted(other.name)}': {_span(memory)} and {_span(other)}"
+                raise table.fault(name, problem, "Mend base or bytes")
         memories.append(memory)
     for role in ("ram", "flash"):
         if not any(memory.role == role for memory in memories):
-            raise TargetError(304, table.file, f"key 'memory' has no memory of role '{role}'", f"Add a [memory.NAME] with role = '{role}'")
+            message = f"key 'memory' has no memory of role '{role}'"
+            raise TargetError(304, table.file, message, f"Add a [memory.NAME] with role = '{role}'")
     return tuple(memories)
 
 
@@ -133,7 +135,8 @@ def _qemu(table: Table, memories: tuple[Memory, ...]) -> Qemu:
     size = table.integer("data_bytes", 1, ADDRESS_END - base)
     for memory in memories:
         if _overlap(base, size, memory.base, memory.bytes):
-            raise table.fault("data_base", f"puts sample data into 'memory.{memory.name}': {_span(memory)}", "Use an area of its own")
+            problem = f"puts sample data into 'memory.{memory.name}': {_span(memory)}"
+            raise table.fault("data_base", problem, "Use an area of its own")
     return Qemu(
         system=cast("Literal['arm', 'riscv32']", table.choice("system", ("arm", "riscv32"))),
         machine=table.text("machine"),

@@ -31,7 +31,7 @@ class Core:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """One memory region: base address, size in bytes, extra cycles per access, and what may live there."""
+    """One memory region: base address, size in bytes, extra cycles of an access no cache serves, and what may live there."""
 
     name: str
     base: int
@@ -54,7 +54,10 @@ class Qemu:
 
 @dataclass(frozen=True, slots=True)
 class FlashTool:
-    """How an image is written to the board (`uf2`, `stlink`, `openocd`, `pyocd`, `jlink`, `esptool`, `none`) and its chip name there."""
+    """How an image is written to the board, and the chip's name there.
+
+    method: `uf2`, `stlink`, `openocd`, `pyocd`, `jlink`, `esptool` or `none`.
+    """
 
     method: str
     chip: str

@@ -12,7 +12,7 @@ from typing import cast
 from toolchain.errors import TargetError
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_-]{0,63}")
-_TYPE_NAMES = {bool: "a boolean", int: "an integer", float: "a float", str: "a string", list: "an array", dict: "a table"}
+_TYPE_NAMES: dict[type, str] = {bool: "a boolean", int: "an integer", float: "a float", str: "a string", list: "an array", dict: "a table"}
 
 
 def parse_table(content: bytes, file: str) -> Table:
@@ -67,7 +67,7 @@ class Table:
     def check_identifier(self, key: str, value: str) -> str:
         """Return `value` if it can be part of a file name, else raise TargetError 304 at `key`."""
         if not _IDENTIFIER.fullmatch(value):
-            raise self.fault(key, f"has the name '{value}'", "Use lower-case letters, digits, '_' and '-', a letter first, at most 64")
+            raise self.fault(key, f"has the name '{value}'", "Use lower-case letters, digits, '_' and '-', a letter first")
         return value
 
     def integer(self, key: str, low: int, high: int) -> int:
