@@ -47,8 +47,8 @@ def load_target_file(path: Path | str) -> Target:
     """Return the target that a board file describes. Raises TargetError 304 with the file and the key that is wrong."""
     try:
         content = Path(path).read_bytes()
-    except OSError as error:
-        message = f"it cannot be read: {error.strerror or error}"
+    except (OSError, ValueError) as error:
+        message = f"it cannot be read: {getattr(error, 'strerror', None) or error}"
         raise TargetError(304, str(path), message, "Check the path; 'strop targets' lists names") from error
     return _target(parse_table(content, str(path)))
 

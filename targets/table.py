@@ -12,7 +12,14 @@ from typing import cast
 from toolchain.errors import TargetError
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_-]{0,63}")
-_TYPE_NAMES: dict[type, str] = {bool: "a boolean", int: "an integer", float: "a float", str: "a string", list: "an array", dict: "a table"}
+_TYPE_NAMES: dict[type, str] = {
+    bool: "a boolean",
+    int: "an integer",
+    float: "a float",
+    str: "a string",
+    list: "an array",
+    dict: "a table",
+}
 
 
 def parse_table(content: bytes, file: str) -> Table:

@@ -1,0 +1,309 @@
+"""The loader: what the packaged files say, against facts copied by hand from the vendors' manuals, and what broken files give."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from targets.load import load_target, load_target_file, target_names
+from toolchain.errors import TargetError
+
+ROOT = Path(__file__).parents[2]
+
+KIB = 1024
+MIB = 1024 * 1024
+
+# name: core, clock in MHz, default RAM (base, bytes), default flash (base, bytes), flash wait states, flash method.
+FACTS = {
+    "mps2_an385": ("cortex-m3", 25, (0x20000000, 4 * MIB), (0, 4 * MIB), 0, "none"),
+    "mps2_an386": ("cortex-m4f", 25, (0x20000000, 4 * MIB), (0, 4 * MIB), 0, "none"),
+    "mps2_an500": ("cortex-m7fd", 25, (0x20000000, 4 * MIB), (0, 4 * MIB), 0, "none"),
+    "mps2_an505": ("cortex-m33", 20, (0x38000000, 4 * MIB), (0x10000000, 4 * MIB), 0, "none"),
+    "mps3_an547": ("cortex-m55", 32, (0x21000000, 4 * MIB), (0, 512 * KIB), 0, "none"),
+    "rv32_virt": ("rv32imc", 1000, (0x82000000, 32 * MIB), (0x80000000, 32 * MIB), 0, "none"),
+    "host": ("host", 1000, (0x40000000, 1024 * MIB), (0, 1024 * MIB), 0, "none"),
+    "nucleo_l4r5zi": ("cortex-m4f", 120, (0x20000000, 640 * KIB), (0x08000000, 2 * MIB), 5, "stlink"),
+    "stm32f746g_disco": ("cortex-m7", 216, (0x20000000, 320 * KIB), (0x08000000, 1 * MIB), 7, "stlink"),
+    "nucleo_h7a3zi": ("cortex-m7fd", 280, (0x24000000, 1 * MIB), (0x08000000, 2 * MIB), 6, "stlink"),
+    "nucleo_u575": ("cortex-m33", 160, (0x20000000, 768 * KIB), (0x08000000, 2 * MIB), 4, "stlink"),
+    "nrf52840_dk": ("cortex-m4f", 64, (0x20000000, 256 * KIB), (0, 1 * MIB), 2, "jlink"),
+    "rp2040_pico": ("cortex-m0plus", 125, (0x20000000, 264 * KIB), (0x10000000, 2 * MIB), 0, "uf2"),
+    "rp2350_pico2": ("cortex-m33", 150, (0x20000000, 520 * KIB), (0x10000000, 4 * MIB), 0, "uf2"),
+    "ek_ra8d1": ("cortex-m85", 480, (0x22000000, 896 * KIB), (0x02000000, 2016 * KIB), 6, "jlink"),
+    "esp32c3": ("rv32imc", 160, (0x3FC80000, 384 * KIB), (0x42000000, 4 * MIB), 0, "esptool"),
+}
+
+# core: first kernel folder, GCC driver, unicorn's model.
+CORES = {
+    "cortex-m0plus": ("armv6m", "arm-none-eabi-gcc", "UC_CPU_ARM_CORTEX_M0"),
+    "cortex-m3": ("armv7m", "arm-none-eabi-gcc", "UC_CPU_ARM_CORTEX_M3"),
+    "cortex-m4f": ("armv7em", "arm-none-eabi-gcc", "UC_CPU_ARM_CORTEX_M4"),
+    "cortex-m7": ("armv7em", "arm-none-eabi-gcc", "UC_CPU_ARM_CORTEX_M7"),
+    "cortex-m7fd": ("armv7em", "arm-none-eabi-gcc", "UC_CPU_ARM_CORTEX_M7"),
+    "cortex-m33": ("armv7em", "arm-none-eabi-gcc", "UC_CPU_ARM_CORTEX_M33"),
+    "cortex-m55": ("mve", "arm-none-eabi-gcc", ""),
+    "cortex-m85": ("mve", "arm-none-eabi-gcc", ""),
+    "rv32imc": ("rv32im", "riscv64-unknown-elf-gcc", "UC_CPU_RISCV32_ANY"),
+    "host": ("portable", "cc", ""),
+}
+
+# target: machine, cpu, timer in MHz, sample area (base, bytes).
+QEMU = {
+    "mps2_an385": ("mps2-an385", "cortex-m3", 25, 0x21000000, 16 * MIB),
+    "mps2_an386": ("mps2-an386", "cortex-m4", 25, 0x21000000, 16 * MIB),
+    "mps2_an500": ("mps2-an500", "cortex-m7", 25, 0x60000000, 16 * MIB),
+    "mps2_an505": ("mps2-an505", "cortex-m33", 20, 0x80000000, 16 * MIB),
+    "mps3_an547": ("mps3-an547", "cortex-m55", 32, 0x60000000, 256 * MIB),
+    "rv32_virt": ("virt", "rv32", 10, 0x84000000, 64 * MIB),
+}
+
+
+def test_names_are_exactly_the_known_targets() -> None:
+    assert target_names() == tuple(sorted(FACTS))
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_target_matches_the_manuals(name: str) -> None:
+    core, clock_mhz, ram, flash, wait_states, method = FACTS[name]
+    target = load_target(name)
+    assert target.name == name
+    assert target.core.name == core
+    assert target.clock_hz == clock_mhz * 1_000_000
+    assert (target.ram.base, target.ram.bytes) == ram
+    assert (target.flash.base, target.flash.bytes) == flash
+    assert target.flash.wait_states == wait_states
+    assert target.flash_tool.method == method
+    assert target.formats == (("c", "tflite", "onnx") if name == "host" else ("c", "tflite", "tflm"))
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_core_matches_its_instruction_set(name: str) -> None:
+    core = load_target(name).core
+    assert (core.kernels[0], core.gcc, core.unicorn_cpu) == CORES[core.name]
+    assert core.kernels[-1] == "portable"
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_qemu_machine(name: str) -> None:
+    qemu = load_target(name).qemu
+    if name not in QEMU:
+        assert qemu is None
+        return
+    assert qemu is not None
+    machine, cpu, timer_mhz, base, size = QEMU[name]
+    assert (qemu.machine, qemu.cpu, qemu.timer_hz) == (machine, cpu, timer_mhz * 1_000_000)
+    assert (qemu.data_base, qemu.data_bytes) == (base, size)
+    assert qemu.system == ("riscv32" if name == "rv32_virt" else "arm")
+
+
+def test_every_core_file_is_used_and_named_after_its_core() -> None:
+    files = sorted((ROOT / "targets" / "cores").glob("*.toml"))
+    assert [tomllib.loads(file.read_text("utf-8"))["name"] for file in files] == [file.stem for file in files]
+    assert {file.stem for file in files} == {load_target(name).core.name for name in target_names()} == set(CORES)
+
+
+def test_single_precision_only_where_the_chip_has_no_more() -> None:
+    double = {name for name in FACTS if "fpu_dp" in load_target(name).core.features}
+    assert double == {"mps2_an500", "mps3_an547", "nucleo_h7a3zi", "ek_ra8d1"}
+
+
+def test_target_is_immutable() -> None:
+    target = load_target("host")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        target.clock_hz = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestion"),
+    [("mps2-an386", "mps2_an386"), ("MPS2_AN500", "mps2_an500"), ("rp2040", "rp2040_pico"), ("nucleo_l4r5", "nucleo_l4r5zi")],
+)
+def test_unknown_name_suggests_the_close_one(name: str, suggestion: str) -> None:
+    with pytest.raises(TargetError) as caught:
+        load_target(name)
+    assert caught.value.code == "E303"
+    assert caught.value.place == name
+    assert re.search(rf"Did you mean {suggestion}\b", caught.value.hint)
+
+
+@pytest.mark.parametrize("name", ["", "zzzzzz", "../cores/host", "boards/host", "host\0"])
+def test_unknown_name_without_a_close_one_lists_all(name: str) -> None:
+    with pytest.raises(TargetError) as caught:
+        load_target(name)
+    assert caught.value.number == 303
+    assert caught.value.hint.startswith(("Use one of: ek_ra8d1", "Did you mean host"))
+
+
+BOARD = """\
+name = "my_board"
+description = "A board of a user"
+core = "cortex-m4f"
+clock_hz = 80_000_000
+formats = ["c", "tflm"]
+source = "its manual"
+
+[memory.sram]
+role = "ram"
+base = 0x2000_0000
+bytes = 65_536
+wait_states = 0
+
+[memory.rom]
+role = "flash"
+base = 0x0800_0000
+bytes = 262_144
+wait_states = 3
+
+[qemu]
+system = "arm"
+machine = "some-machine"
+cpu = "cortex-m4"
+timer_hz = 25_000_000
+data_base = 0x6000_0000
+data_bytes = 4096
+
+[flash_tool]
+method = "openocd"
+chip = "my chip"
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "board.toml"
+    path.write_text(text, "utf-8")
+    return path
+
+
+def test_a_users_board_file_loads_by_path(tmp_path: Path) -> None:
+    path = write(tmp_path, BOARD)
+    target = load_target(str(path))
+    assert target == load_target_file(path)
+    assert (target.name, target.core.name, target.clock_hz, target.formats) == (
+        "my_board",
+        "cortex-m4f",
+        80_000_000,
+        ("c", "tflm"),
+    )
+    assert [(m.name, m.base, m.bytes, m.wait_states, m.role) for m in target.memories] == [
+        ("sram", 0x20000000, 65536, 0, "ram"),
+        ("rom", 0x08000000, 262144, 3, "flash"),
+    ]
+    assert target.flash_tool.chip == "my chip"
+
+
+def test_adjacent_memories_do_not_overlap(tmp_path: Path) -> None:
+    path = write(tmp_path, BOARD.replace("base = 0x0800_0000", "base = 0x2001_0000"))
+    assert load_target_file(path).flash.base == 0x20010000
+
+
+def test_qemu_is_optional(tmp_path: Path) -> None:
+    text = re.sub(r"\[qemu\].*?\n\n", "", BOARD, flags=re.DOTALL)
+    assert load_target_file(write(tmp_path, text)).qemu is None
+
+
+BROKEN = [
+    ("unknown key", "clock_hz = 80", "clock_khz = 1\nclock_hz = 80", "key 'clock_khz' is unknown", "'clock_hz'"),
+    (
+        "unknown memory key",
+        "bytes = 65_536",
+        "bytes = 65_536\nspeed = 1",
+        "key 'memory.sram.speed' is unknown",
+        "Known keys: base",
+    ),
+    ("unknown qemu key", "[qemu]", "[qemu]\nram = 1", "key 'qemu.ram' is unknown", "timer_hz"),
+    ("missing key", "clock_hz = 80_000_000\n", "", "key 'clock_hz' is missing", ""),
+    ("missing memory key", "wait_states = 3\n", "", "key 'memory.rom.wait_states' is missing", ""),
+    ("missing table", '[flash_tool]\nmethod = "openocd"\nchip = "my chip"\n', "", "key 'flash_tool' is missing", ""),
+    ("string for integer", "clock_hz = 80_000_000", 'clock_hz = "fast"', "key 'clock_hz' must be an integer, is a string", ""),
+    (
+        "boolean for integer",
+        "wait_states = 3",
+        "wait_states = true",
+        "key 'memory.rom.wait_states' must be an integer, is a boolean",
+        "",
+    ),
+    ("float for integer", "bytes = 65_536", "bytes = 65536.0", "key 'memory.sram.bytes' must be an integer, is a float", ""),
+    ("date for string", '"its manual"', "2024-01-01", "key 'source' must be a string, is date", ""),
+    ("string for array", '["c", "tflm"]', '"c"', "key 'formats' must be an array of strings, is a string", ""),
+    ("integer in array", '["c", "tflm"]', '["c", 3]', "key 'formats[1]' must be a string that is not empty, is 3", ""),
+    ("unknown format", '"tflm"', '"pdf"', "key 'formats[1]' is 'pdf'", "tflite"),
+    ("format twice", '"tflm"', '"c"', "key 'formats[1]' repeats 'c'", "once"),
+    ("no format", '["c", "tflm"]', "[]", "key 'formats' is empty", "tflite"),
+    ("no memory table", "[memory.sram]", "[memories.sram]", "key 'memories' is unknown", "'memory'"),
+    ("unknown core", "cortex-m4f", "cortex-m9", "key 'core' is 'cortex-m9'", "cortex-m4f"),
+    ("core path", "cortex-m4f", "../boards/host", "key 'core' is '../boards/host'", "cortex-m4f"),
+    ("unknown role", 'role = "flash"', 'role = "rom"', "key 'memory.rom.role' is 'rom'", "flash, ram"),
+    ("no ram", 'role = "ram"', 'role = "flash"', "key 'memory' has no memory of role 'ram'", "[memory.NAME]"),
+    ("no flash", 'role = "flash"', 'role = "ram"', "key 'memory' has no memory of role 'flash'", "[memory.NAME]"),
+    (
+        "overlap",
+        "0x0800_0000",
+        "0x2000_ffff",
+        "key 'memory.rom' overlaps 'memory.sram': 0x2000ffff to 0x2004fffe and 0x20000000",
+        "base",
+    ),
+    ("samples in ram", "0x6000_0000", "0x1fff_f001", "key 'qemu.data_base' puts sample data into 'memory.sram'", "of its own"),
+    ("zero bytes", "bytes = 65_536", "bytes = 0", "key 'memory.sram.bytes' is 0", "1 to"),
+    ("beyond 4 GiB", "0x2000_0000", "0xffff_ffff", "key 'memory.sram.bytes' is 65,536", "1 to 1"),
+    ("negative base", "0x2000_0000", "-4", "key 'memory.sram.base' is -4", "0 to 4,294,967,295"),
+    ("bad name", '"my_board"', '"../My board"', "key 'name' has the name '../My board'", "lower-case"),
+    ("bad memory name", "[memory.sram]", '[memory."s ram"]', "key 'memory.s ram' has the name 's ram'", "lower-case"),
+    ("empty source", '"its manual"', '""', "key 'source' is empty", ""),
+    ("unknown method", '"openocd"', '"telepathy"', "key 'flash_tool.method' is 'telepathy'", "esptool"),
+    ("no chip", '"my chip"', '""', "key 'flash_tool.chip' is empty", ""),
+    ("unknown system", 'system = "arm"', 'system = "avr"', "key 'qemu.system' is 'avr'", "riscv32"),
+    (
+        "key twice",
+        "clock_hz = 80_000_000",
+        "clock_hz = 1\nclock_hz = 80_000_000",
+        "not valid TOML: Cannot overwrite a value (at line 5",
+        "once",
+    ),
+    ("memory twice", "[memory.rom]", "[memory.sram]", "not valid TOML: Cannot declare ('memory', 'sram') twice", "once"),
+    ("not TOML", 'name = "my_board"', "name is my_board", "not valid TOML", "syntax"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message", "hint"), [row[1:] for row in BROKEN], ids=[row[0] for row in BROKEN])
+def test_a_broken_file_names_the_file_and_the_key(tmp_path: Path, old: str, new: str, message: str, hint: str) -> None:
+    assert old in BOARD
+    path = write(tmp_path, BOARD.replace(old, new, 1))
+    with pytest.raises(TargetError) as caught:
+        load_target(str(path))
+    assert caught.value.code == "E304"
+    assert caught.value.place == str(path)
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe", b"x = " + b"[" * 100_000, b"x = " + b"9" * 10_000], ids=["not text", "deep", "long"]
+)
+def test_hostile_bytes_are_no_traceback(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "board.toml"
+    path.write_bytes(content)
+    with pytest.raises(TargetError, match="not valid TOML") as caught:
+        load_target_file(path)
+    assert caught.value.number == 304
+
+
+def test_a_missing_file_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "absent.toml"
+    with pytest.raises(TargetError, match="cannot be read: No such file") as caught:
+        load_target(str(path))
+    assert (caught.value.number, caught.value.place) == (304, str(path))
+
+
+def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
+    with pytest.raises(TargetError) as caught:
+        load_target_file(tmp_path)
+    assert caught.value.number == 304
+
+
+def test_a_path_that_cannot_be_is_no_traceback() -> None:
+    with pytest.raises(TargetError, match="cannot be read") as caught:
+        load_target("a\0b.toml")
+    assert caught.value.number == 304
