@@ -1,0 +1,130 @@
+/* Cortex-M start-up, clock and semihosting: any of M0+ to M85. Sources: Arm ARMv7-M and ARMv8-M reference manuals. */
+#include "harness.h"
+
+#define REGISTER(address) (*(volatile uint32_t *)(uintptr_t)(address))
+
+enum { ENABLE_TICKS_FROM_CORE = 7, TICK_MASK = 0x00ffffff };
+
+extern uint32_t strop_harness_stack[];
+
+void strop_reset(void);
+void strop_fault_entry(void);
+void strop_stop(void);
+void strop_tick_wrapped(void);
+void strop_fault_taken(const uint32_t *frame);
+
+typedef void (*vector)(void);
+
+struct vectors {
+    uint32_t *stack;
+    vector handlers[15];
+};
+
+/* Entry 15 is SysTick; its wraps extend the 24-bit counter. */
+__attribute__((section(".vectors"), used)) const struct vectors strop_vectors = {
+    strop_harness_stack,
+    {strop_reset, strop_fault_entry, strop_fault_entry, strop_fault_entry, strop_fault_entry, strop_fault_entry, strop_fault_entry,
+     strop_fault_entry, strop_fault_entry, strop_fault_entry, strop_fault_entry, strop_fault_entry, strop_fault_entry,
+     strop_fault_entry, strop_tick_wrapped}};
+
+static volatile uint32_t wraps;
+
+/* Where an emulator without this harness returns to; never passed. */
+__attribute__((section(".reset"), used)) void strop_stop(void)
+{
+    for (;;) {
+    }
+}
+
+__attribute__((section(".reset"))) void strop_reset(void)
+{
+#if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
+    REGISTER(0xe000ed88) |= 0x00f00000u; /* CPACR: full access to CP10 and CP11 */
+    __asm__ volatile("dsb\n\tisb" ::: "memory");
+#endif
+    for (uint32_t *word = strop_bss_low; word != strop_bss_high; ++word) {
+        *word = 0;
+    }
+    strop_main();
+    strop_stop();
+}
+
+__attribute__((naked)) void strop_fault_entry(void)
+{
+    __asm__ volatile(".syntax unified\n\t"
+                     "mrs r0, msp\n\t"
+                     "ldr r1, =strop_harness_stack\n\t"
+                     "mov sp, r1\n\t"
+                     "bl strop_fault_taken\n\t"
+                     ".ltorg");
+}
+
+__attribute__((used)) void strop_fault_taken(const uint32_t *frame)
+{
+    const struct strop_fault fault = {frame[6], REGISTER(0xe000ed28), REGISTER(0xe000ed38)};
+    strop_report_fault(&fault);
+}
+
+void strop_tick_wrapped(void)
+{
+    wraps = wraps + 1;
+}
+
+void strop_clock_start(void)
+{
+    REGISTER(0xe000e014) = TICK_MASK;
+    REGISTER(0xe000e018) = 0;
+    REGISTER(0xe000e010) = ENABLE_TICKS_FROM_CORE;
+}
+
+/* to_edge 0: wait for a tick to begin. to_edge 1: count the spins until one begins. */
+void strop_clock_read(struct strop_moment *moment, int to_edge)
+{
+    volatile const uint32_t *now = (volatile const uint32_t *)(uintptr_t)0xe000e018;
+    const uint32_t first = *now;
+    uint32_t last = first;
+    uint32_t spins = 0;
+    while (last == first) {
+        last = *now;
+        spins = spins + 1;
+    }
+    moment->high = wraps;
+    moment->low = TICK_MASK - last;
+    moment->spins = to_edge ? spins : 0;
+}
+
+__attribute__((naked)) int strop_call(int (*function)(void *), void *argument, uint32_t *stack)
+{
+    __asm__ volatile(".syntax unified\n\t"
+                     "push {r4, lr}\n\t"
+                     "mov r4, sp\n\t"
+                     "mov sp, r2\n\t"
+                     "mov r3, r0\n\t"
+                     "mov r0, r1\n\t"
+                     "blx r3\n\t"
+                     "mov sp, r4\n\t"
+                     "pop {r4, pc}");
+}
+
+__attribute__((naked)) int strop_nothing(void *argument)
+{
+    __asm__ volatile("bx lr");
+}
+
+/* 2 loops + 1 instructions. */
+__attribute__((naked)) int strop_spin(void *loops)
+{
+    __asm__ volatile(".syntax unified\n"
+                     "1:\n\t"
+                     "subs r0, #1\n\t"
+                     "bne 1b\n\t"
+                     "bx lr");
+}
+
+__attribute__((noinline)) int strop_host(int operation, const void *block)
+{
+    register int number __asm__("r0") = operation;
+    register const void *parameters __asm__("r1") = block;
+    __asm__ volatile("bkpt 0xab" : "+r"(number) : "r"(parameters) : "memory");
+    return number;
+}

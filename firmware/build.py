@@ -1,0 +1,160 @@
+"""Builds a program and the harness into one ELF that unicorn and QEMU both run."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from firmware.cache import cached_folder
+from firmware.compilers import Compiler, run_compiler
+from firmware.linker import RamLayout, linker_script, plan_ram
+from firmware.program import CProgram
+from firmware.size import FlashSize, check_no_data, linked_size
+from targets.model import Target
+from toolchain.errors import EnvironmentFault, RunError, TargetError
+
+COMMON_FLAGS = ("-std=c11", "-ffunction-sections", "-fdata-sections", "-ffp-contract=off")
+FREESTANDING_FLAGS = (*COMMON_FLAGS, "-ffreestanding", "-isystem", "include")
+WARNING_FLAGS = ("-Wall", "-Wextra", "-Werror", "-Wconversion")
+HARNESS_FLAGS = ("-Os", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter")
+# GCC would turn the loops of memcpy and memset into calls of themselves.
+LOOP_FLAGS = {"gcc": ("-fno-tree-loop-distribute-patterns",), "zig": ("-fno-builtin",)}
+LINK_FLAGS = ("-static", "-Wl,--gc-sections")
+# zig cc drops its compiler-rt under -nostdlib, and has no C library for freestanding targets anyway.
+LIBRARY_FLAGS = {"gcc": ("-nostdlib", "-lgcc"), "zig": ("-nostartfiles",)}
+START_UP = {"arm": "cortex_m.c", "riscv": "riscv.c"}
+HARNESS_OWN = ("boards/cortex_m.c", "boards/riscv.c", "harness/harness.h", "harness/main.c", "harness/memory.c", "harness/include/string.h")
+STRING_FOLDER = "include"
+ELF_NAME = "firmware.elf"
+
+
+@dataclass(frozen=True, slots=True)
+class Firmware:
+    """A linked image: the ELF file, the compiler that made it, the program's flash, and the RAM layout (bytes)."""
+
+    elf: Path
+    compiler: Compiler
+    size: FlashSize
+    layout: RamLayout
+
+
+def build_firmware(program: CProgram, target: Target, compiler: Compiler) -> Firmware:
+    """Compile and link program for an Arm or RISC-V target, or take the same build from the cache.
+
+    Raises TargetError E301 and E302 when RAM or flash is too small, EnvironmentFault E402 with the compiler's first lines,
+    RunError E504 when the program has .data or .bss or a source file is missing.
+    """
+    if target.core.architecture not in START_UP:
+        raise EnvironmentFault(403, target.name, "an emulator needs an arm or riscv core", "Run it on host")
+    layout = plan_ram(program, target)
+    script = linker_script(target, layout)
+    glue = glue_source(program)
+    parts = [script, glue, repr(compiler), repr((program.cflags, program.sources, program.include_dirs, target.core.architecture))]
+    key = content_key(program, (*parts, *(_own_text(name) for name in HARNESS_OWN)))
+
+    def make(folder: Path) -> None:
+        _write_harness(folder, script, glue)
+        objects = [*compile_program(program, compiler, folder, FREESTANDING_FLAGS), *_compile_harness(program, target, compiler, folder)]
+        _link(target, compiler, folder, objects)
+
+    elf = cached_folder(key, make) / ELF_NAME
+    return Firmware(elf, compiler, linked_size(elf), layout)
+
+
+def content_key(program: CProgram, parts: Iterable[str]) -> str:
+    """SHA-256 over parts and over every file the program's compilation can read. Raises RunError E504."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(f"{len(part)}:{part}".encode())
+    folders = {program.root / folder for folder in (*program.include_dirs, str(Path(program.header).parent))}
+    headers = {path for folder in folders for path in folder.rglob("*.h")}
+    for path in sorted(headers | {program.root / name for name in (program.header, *program.sources)}):
+        try:
+            content = path.read_bytes()
+        except OSError as fault:
+            raise RunError(504, str(path), f"it cannot be read: {fault.strerror}", "Compile the bundle again") from fault
+        name = path.relative_to(program.root).as_posix()
+        digest.update(f"{name}:{len(content)}:".encode() + content)
+    return digest.hexdigest()
+
+
+def glue_source(program: CProgram) -> str:
+    """C that lists the program's entry points and buffer sizes in `struct strop_program`."""
+    name = program.name
+    lines = ['#include "harness.h"', f'#include "{Path(program.header).name}"']
+    for way, sizes in (("input", program.input_bytes), ("output", program.output_bytes)):
+        qualifier = "const " if way == "output" else ""
+        for index in range(len(sizes)):
+            lines.append(
+                f"static {qualifier}void *{way}_{index}({qualifier}void *arena) {{ return {name}_{way}_{index}(arena); }}"
+            )
+        entries = ", ".join(f"{way}_{index}" for index in range(len(sizes)))
+        lines.append(f"static {qualifier}void *(*const {way}s[])({qualifier}void *) = {{{entries}}};")
+        lines.append(f"static const uint32_t {way}_bytes[] = {{{', '.join(map(str, sizes))}}};")
+    lines.append("const struct strop_program strop_program = {")
+    lines.append(f"    {name}_init, {name}_run, {len(program.input_bytes)}, {len(program.output_bytes)},")
+    lines.append("    inputs, outputs, input_bytes, output_bytes};")
+    return "\n".join(lines) + "\n"
+
+
+def include_flags(program: CProgram) -> tuple[str, ...]:
+    """`-I` for the header's folder and the program's include folders."""
+    folders = dict.fromkeys((str(Path(program.header).parent), *program.include_dirs))
+    return tuple(f"-I{(program.root / folder).resolve()}" for folder in folders)
+
+
+def compile_program(program: CProgram, compiler: Compiler, folder: Path, flags: tuple[str, ...]) -> list[Path]:
+    """Compile every source to an object of its own in folder, with warnings as errors, and refuse .data and .bss."""
+    objects: list[Path] = []
+    for index, source in enumerate(program.sources):
+        path = folder / f"program_{index}_{Path(source).stem}.o"
+        arguments = (*flags, *WARNING_FLAGS, *include_flags(program), *program.cflags, "-c", str((program.root / source).resolve()))
+        run_compiler(compiler, (*arguments, "-o", path.name), place=source, cwd=folder)
+        objects.append(path)
+    check_no_data(program.name, objects)
+    return objects
+
+
+def _own_text(name: str) -> str:
+    return importlib.resources.files("firmware").joinpath(name).read_text(encoding="utf-8")
+
+
+def _write_harness(folder: Path, script: str, glue: str) -> None:
+    (folder / STRING_FOLDER).mkdir()
+    for name in HARNESS_OWN:
+        place = folder / STRING_FOLDER if STRING_FOLDER in name.split("/") else folder
+        (place / Path(name).name).write_text(_own_text(name), encoding="utf-8")
+    (folder / "glue.c").write_text(glue, encoding="utf-8")
+    (folder / "firmware.ld").write_text(script, encoding="utf-8")
+
+
+def _compile_harness(program: CProgram, target: Target, compiler: Compiler, folder: Path) -> list[Path]:
+    objects: list[Path] = []
+    # memory.c is no `harness_` object: what a program needs of it counts as the program's code.
+    rows = (("glue.c", "harness_glue.o"), ("main.c", "harness_main.o"), ("memory.c", "memory.o"))
+    for source, name in (*rows, (START_UP[target.core.architecture], "harness_board.o")):
+        flags = (*FREESTANDING_FLAGS, *HARNESS_FLAGS, *LOOP_FLAGS[compiler.name], "-I.", *include_flags(program))
+        run_compiler(compiler, (*flags, "-c", source, "-o", name), place=source, cwd=folder)
+        objects.append(folder / name)
+    return objects
+
+
+def _link(target: Target, compiler: Compiler, folder: Path, objects: list[Path]) -> None:
+    names = [path.name for path in objects]
+    arguments = (*LINK_FLAGS, "-Wl,-T,firmware.ld", *names, *LIBRARY_FLAGS[compiler.name], "-o", ELF_NAME)
+    try:
+        run_compiler(compiler, arguments, place=target.name, cwd=folder)
+    except EnvironmentFault as fault:
+        match = re.search(r"region '?`?(\w+)'? overflowed by (\d+) bytes|in region '(\w+)': overflowed by (\d+)", fault.message)
+        if match is None:
+            raise
+        excess = int(match.group(2) or match.group(4))
+        memory = target.ram if "RAM" in (match.group(1) or match.group(3)) else target.flash
+        number = 301 if memory is target.ram else 302
+        raise TargetError(
+            number, target.name, f"{memory.name} has {memory.bytes:,} B and {excess:,} B more are needed", "Choose a larger target"
+        ) from fault

@@ -1,0 +1,43 @@
+"""Built firmware is kept by content hash, written aside and moved into place, so that a half-built one is never seen."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from toolchain.errors import RunError
+
+
+def cache_root() -> Path:
+    """$STROP_CACHE, else `~/.cache/strop`."""
+    chosen = os.environ.get("STROP_CACHE")
+    return Path(chosen) if chosen else Path.home() / ".cache" / "strop"
+
+
+def cached_folder(key: str, make: Callable[[Path], None]) -> Path:
+    """The folder of this key; when there is none, make fills one aside and it is renamed into place.
+
+    Raises RunError E505 when the cache cannot be written, and whatever make raises.
+    """
+    builds = cache_root() / "builds"
+    folder = builds / key
+    if folder.is_dir():
+        return folder
+    try:
+        builds.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{key[:12]}-", dir=builds))
+    except OSError as fault:
+        raise RunError(505, str(builds), f"it cannot be written: {fault.strerror}", "Set STROP_CACHE to a folder of yours") from fault
+    try:
+        make(aside)
+        try:
+            aside.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another process built the same bytes first
+                raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return folder

@@ -1,0 +1,49 @@
+/* What the harness, the start-up code and the generated glue share. */
+#ifndef STROP_HARNESS_H
+#define STROP_HARNESS_H
+
+#include <stdint.h>
+
+/* The program under test. The glue, generated for every program, defines it. */
+struct strop_program {
+    int (*init)(void *arena);
+    int (*run)(void *arena);
+    uint32_t inputs;
+    uint32_t outputs;
+    void *(*const *input)(void *arena);
+    const void *(*const *output)(const void *arena);
+    const uint32_t *input_bytes;
+    const uint32_t *output_bytes;
+};
+extern const struct strop_program strop_program;
+
+/* From the linker script. */
+extern uint32_t strop_stack_low[], strop_stack_high[], strop_bss_low[], strop_bss_high[];
+extern uint8_t strop_guard_low[], strop_arena[], strop_guard_high[], strop_guard_end[];
+
+/* A moment: ticks counted up from the start of the clock, and where in a tick, as spins until the next one began. */
+struct strop_moment {
+    uint32_t high;
+    uint32_t low;
+    uint32_t spins;
+};
+
+/* What a fault leaves for the host. */
+struct strop_fault {
+    uint32_t pc;
+    uint32_t cause;
+    uint32_t address;
+};
+
+/* Per architecture, in firmware/boards. */
+void strop_clock_start(void);
+void strop_clock_read(struct strop_moment *moment, int to_edge);
+int strop_call(int (*function)(void *), void *argument, uint32_t *stack);
+int strop_nothing(void *argument);
+int strop_spin(void *loops);
+int strop_host(int operation, const void *block);
+
+void strop_main(void);
+void strop_report_fault(const struct strop_fault *fault);
+
+#endif

@@ -1,0 +1,26 @@
+"""The C program of a bundle, as the builder needs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class CProgram:
+    """Generated C with its entry points `<name>_init`, `_input_<i>`, `_run`, `_output_<i>`.
+
+    root: the bundle's folder; header, sources and include_dirs are relative to it. cflags: optimisation flags only.
+    arena_bytes, arena_align: the RAM the caller gives. input_bytes, output_bytes: size of every input and output buffer.
+    """
+
+    name: str
+    root: Path
+    header: str
+    sources: tuple[str, ...]
+    include_dirs: tuple[str, ...]
+    cflags: tuple[str, ...]
+    arena_bytes: int
+    arena_align: int
+    input_bytes: tuple[int, ...]
+    output_bytes: tuple[int, ...]

@@ -1,0 +1,1 @@
+"""Runs a program somewhere and returns its outputs and what was measured."""

@@ -1,0 +1,242 @@
+"""Runs a firmware image in unicorn (PyPI): plain function calls into the program, no harness code, exact instruction counts."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from firmware.build import Firmware
+from firmware.image import Image, read_image
+from firmware.program import CProgram
+from runtimes.base import (
+    Bytes,
+    Measurement,
+    RunResult,
+    buffer_fault,
+    check_inputs,
+    guard_fault,
+    outputs_digest,
+    status_fault,
+)
+from runtimes.block_counter import BlockCounter, riscv_instructions, thumb_instructions
+from targets.model import Core, Target
+from toolchain.errors import EnvironmentFault, RunError
+
+if TYPE_CHECKING:
+    from unicorn import Uc
+
+PAGE = 4096
+PAINT = 0x5A
+FPEXC_ENABLE = 0x4000_0000
+
+
+@dataclass(frozen=True, slots=True)
+class _Registers:
+    argument: int
+    stack: int
+    link: int
+    pc: int
+
+
+def unicorn_version() -> str:
+    """unicorn's version. Raises EnvironmentFault E404 when it is not installed."""
+    try:
+        import unicorn
+    except ImportError as fault:
+        raise EnvironmentFault(404, "unicorn", "it is not installed", "pip install 'strop[mcu]'") from fault
+    return str(unicorn.__version__)
+
+
+def run_unicorn(
+    program: CProgram, target: Target, firmware: Firmware, inputs: Sequence[Bytes], *, count: bool, timeout_s: float
+) -> RunResult:
+    """Run every sample; with count, the first sample's `<name>_run` is counted instruction by instruction.
+
+    inputs: uint8 (samples, input_bytes[i]). timeout_s: limit for one call into the program.
+    Raises RunError E501 (time), E502 (fault, status), E503 (write outside the arena), EnvironmentFault E404.
+    """
+    samples = check_inputs(program, inputs)
+    version = unicorn_version()
+    machine = _Machine(program, target, firmware, timeout_s)
+    outputs = tuple(np.empty((samples, size), np.uint8) for size in program.output_bytes)
+    machine.check_status("init", machine.call("init"))
+    instructions: int | None = None
+    for sample in range(samples):
+        for index, array in enumerate(inputs):
+            machine.write_input(index, array[sample].tobytes())
+        if count and sample == 0:
+            instructions = machine.counted_run()
+        else:
+            machine.check_status("run", machine.call("run"))
+        machine.check_guards()
+        for index, output in enumerate(outputs):
+            output[sample] = np.frombuffer(machine.read_output(index), np.uint8)
+    return RunResult(
+        outputs,
+        Measurement(
+            instructions=instructions,
+            cycles=None,
+            latency_us=None,
+            arena_bytes=program.arena_bytes,
+            stack_bytes=machine.stack_used(),
+            code_bytes=firmware.size.code_bytes,
+            rodata_bytes=firmware.size.rodata_bytes,
+            outputs_sha256=outputs_digest(outputs),
+            runtime=f"unicorn {version}",
+            device=target.name,
+            compiler=firmware.compiler.label,
+        ),
+    )
+
+
+class _Machine:
+    """A unicorn engine with the image loaded, the stack and the guards painted."""
+
+    def __init__(self, program: CProgram, target: Target, firmware: Firmware, timeout_s: float) -> None:
+        self._program = program
+        self._core = target.core
+        self._image: Image = read_image(firmware.elf)
+        self._timeout_us = max(1, math.ceil(timeout_s * 1e6))
+        self._timeout_s = timeout_s
+        self._uc, self._registers = _open(target.core)
+        _map(self._uc, target)
+        for segment in self._image.segments:
+            self._uc.mem_write(segment.address, segment.data)
+        symbols = self._image.symbols
+        self._arena = symbols["strop_arena"]
+        self._stack = (symbols["strop_stack_low"], symbols["strop_stack_high"])
+        self._guards = ((symbols["strop_guard_low"], self._arena), (symbols["strop_guard_high"], symbols["strop_guard_end"]))
+        self._uc.mem_write(self._stack[0], bytes([PAINT]) * (self._stack[1] - self._stack[0]))
+        for low, high in self._guards:
+            self._uc.mem_write(low, _guard_pattern(high - low))
+
+    def call(self, function: str) -> int:
+        """Call `<name>_<function>(arena)` on the program's stack and return its 32-bit result."""
+        from unicorn import UcError
+
+        thumb = 1 if self._core.architecture == "arm" else 0
+        stop = self._image.symbols["strop_stop"]
+        start = self._image.symbols[f"{self._program.name}_{function}"]
+        uc, registers = self._uc, self._registers
+        uc.reg_write(registers.argument, self._arena)
+        uc.reg_write(registers.stack, self._stack[1])
+        uc.reg_write(registers.link, stop | thumb)
+        begun = time.monotonic()
+        try:
+            uc.emu_start(start | thumb, stop, timeout=self._timeout_us)
+        except UcError as fault:
+            raise self._fault(function, str(fault)) from fault
+        pc = int(uc.reg_read(registers.pc))
+        if pc & ~1 != stop:
+            if time.monotonic() - begun >= 0.9 * self._timeout_s:
+                where = f"after {self._timeout_s:g} s {self._program.name}_{function} is at {self._image.describe(pc)}"
+                raise RunError(501, self._program.name, where, "Raise the time limit if the program is that long")
+            raise self._fault(function, "stopped")
+        return int(uc.reg_read(registers.argument))
+
+    def counted_run(self) -> int:
+        """Run once with every basic block counted; the instructions from entry to return."""
+        from unicorn import UC_HOOK_BLOCK
+
+        uc = self._uc
+        widths = thumb_instructions if self._core.architecture == "arm" else riscv_instructions
+        counter = BlockCounter(widths, lambda address, size: bytes(uc.mem_read(address, size)))
+        handle = uc.hook_add(UC_HOOK_BLOCK, counter.hook())
+        try:
+            self.check_status("run", self.call("run"))
+        finally:
+            uc.hook_del(handle)
+        return counter.total()
+
+    def write_input(self, index: int, data: bytes) -> None:
+        """Fill input index by its accessor."""
+        self._uc.mem_write(self._buffer(f"input_{index}", len(data)), data)
+
+    def read_output(self, index: int) -> bytes:
+        """The bytes of output index."""
+        size = self._program.output_bytes[index]
+        return bytes(self._uc.mem_read(self._buffer(f"output_{index}", size), size))
+
+    def _buffer(self, accessor: str, size: int) -> int:
+        address = self.call(accessor)
+        if not self._arena <= address <= self._arena + self._program.arena_bytes - size:
+            raise buffer_fault(self._program)
+        return address
+
+    def check_status(self, function: str, status: int) -> None:
+        """Raise E502 unless status is 0, E503 first when that run also broke a guard."""
+        if status != 0:
+            self.check_guards()
+            raise status_fault(self._program, function, status - (1 << 32) if status >> 31 else status)
+
+    def check_guards(self) -> None:
+        """Raise RunError E503 when a byte beside the arena has changed."""
+        for low, high in self._guards:
+            found = np.frombuffer(bytes(self._uc.mem_read(low, high - low)), np.uint8)
+            changed = np.flatnonzero(found != np.frombuffer(_guard_pattern(high - low), np.uint8))
+            if changed.size:
+                raise guard_fault(self._program, low + int(changed[-1 if low < self._arena else 0]) - self._arena)
+
+    def stack_used(self) -> int:
+        """Bytes from the lowest changed byte of the painted stack to its top, over all calls so far."""
+        low, high = self._stack
+        changed = np.flatnonzero(np.frombuffer(bytes(self._uc.mem_read(low, high - low)), np.uint8) != PAINT)
+        return high - low - int(changed[0]) if changed.size else 0
+
+    def _fault(self, function: str, reason: str) -> RunError:
+        pc = int(self._uc.reg_read(self._registers.pc))
+        stack = int(self._uc.reg_read(self._registers.stack))
+        message = f"{self._program.name}_{function} faulted at {self._image.describe(pc)}: {reason}"
+        if stack < self._stack[0]:
+            message += f"; the stack of {self._stack[1] - self._stack[0]:,} B is too small"
+        return RunError(502, self._program.name, message, "Report this with the bundle")
+
+
+def _guard_pattern(size: int) -> bytes:
+    return bytes((index * 37 + 0x5B) & 0xFF for index in range(size))
+
+
+def _open(core: Core) -> tuple[Uc, _Registers]:
+    """An engine for the core, floating point enabled."""
+    import unicorn
+    from unicorn import arm_const, riscv_const
+
+    if core.architecture == "riscv":
+        uc = unicorn.Uc(unicorn.UC_ARCH_RISCV, unicorn.UC_MODE_RISCV32)
+        uc.ctl_set_cpu_model(_cpu_model(riscv_const, core))
+        r = riscv_const
+        return uc, _Registers(r.UC_RISCV_REG_A0, r.UC_RISCV_REG_SP, r.UC_RISCV_REG_RA, r.UC_RISCV_REG_PC)
+    uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
+    uc.ctl_set_cpu_model(_cpu_model(arm_const, core))
+    if "fpu_sp" in core.features:
+        uc.reg_write(arm_const.UC_ARM_REG_FPEXC, FPEXC_ENABLE)
+    a = arm_const
+    return uc, _Registers(a.UC_ARM_REG_R0, a.UC_ARM_REG_SP, a.UC_ARM_REG_LR, a.UC_ARM_REG_PC)
+
+
+def _cpu_model(constants: Any, core: Core) -> int:
+    model = getattr(constants, core.unicorn_cpu, None)
+    if model is None:
+        raise EnvironmentFault(403, core.name, f"unicorn has no CPU {core.unicorn_cpu!r}", "Use QEMU")
+    return int(model)
+
+
+def _map(uc: Uc, target: Target) -> None:
+    """Map the target's memories, rounded out to pages; flash cannot be written by the program."""
+    from unicorn import UC_PROT_ALL, UC_PROT_EXEC, UC_PROT_READ
+
+    mapped: list[tuple[int, int]] = []
+    for memory in target.memories:
+        low = memory.base // PAGE * PAGE
+        high = -(-(memory.base + memory.bytes) // PAGE) * PAGE
+        for other_low, other_high in mapped:  # small neighbours may share a page
+            low = other_high if other_low <= low < other_high else low
+            high = other_low if other_low < high <= other_high else high
+        if low < high:
+            uc.mem_map(low, high - low, UC_PROT_ALL if memory.role == "ram" else UC_PROT_READ | UC_PROT_EXEC)
+            mapped.append((low, high))
