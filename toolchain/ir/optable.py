@@ -23,6 +23,7 @@ OPS: dict[str, Op] = {
         softmax.SOFTMAX,
         shape.RESHAPE,
         shape.TRANSPOSE,
+        shape.COPY,
         convert.QUANTIZE,
         convert.DEQUANTIZE,
         convert.REQUANTIZE,

@@ -1,0 +1,30 @@
+/* What every kernel shares: fixed-width types, inlining, clamps.
+ * Kernels are inlined into one wrapper per distinct shape, so the fields of a shape are constants to the compiler. */
+#ifndef STROP_COMMON_H
+#define STROP_COMMON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Declared here because bare-metal compilers may come without <string.h>. */
+void *memcpy(void *restrict to, const void *restrict from, size_t bytes);
+void *memset(void *to, int value, size_t bytes);
+
+#if defined(__GNUC__)
+#define STROP_KERNEL static inline __attribute__((always_inline))
+#define STROP_NOINLINE __attribute__((noinline))
+#else
+#define STROP_KERNEL static inline
+#define STROP_NOINLINE
+#endif
+
+STROP_KERNEL int32_t strop_min(int32_t a, int32_t b) { return a < b ? a : b; }
+
+STROP_KERNEL int32_t strop_max(int32_t a, int32_t b) { return a > b ? a : b; }
+
+STROP_KERNEL int32_t strop_clamp(int32_t x, int32_t low, int32_t high) {
+    return x < low ? low : (x > high ? high : x);
+}
+
+#endif

@@ -1,0 +1,97 @@
+/* TFLite's fixed-point arithmetic with double rounding; the meaning is toolchain/ir/fixed_point.py.
+ * Right shifts of negative values are arithmetic on every compiler that Strop supports. */
+#ifndef STROP_FIXED_POINT_H
+#define STROP_FIXED_POINT_H
+
+#include "common.h"
+
+/* One output channel's bias, mantissa and shift: the stream that convolutions read per channel. */
+typedef struct {
+    int32_t bias;
+    int32_t mantissa;
+    int32_t shift;
+} strop_channel;
+
+/* (2ab + 2^31) >> 32; halves away from zero and the floor agree here. b > INT32_MIN. */
+STROP_KERNEL int32_t strop_doubling_high_mul(int32_t a, int32_t b) {
+    return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
+}
+
+/* x / 2^bits, halves away from zero; 0 <= bits <= 31. */
+STROP_KERNEL int32_t strop_rounding_shift_right(int32_t x, int32_t bits) {
+    const int32_t mask = (int32_t)((1U << bits) - 1U);
+    const int32_t threshold = (mask >> 1) + (x < 0 ? 1 : 0);
+    return (x >> bits) + ((x & mask) > threshold ? 1 : 0);
+}
+
+/* x * 2^bits modulo 2^32. */
+STROP_KERNEL int32_t strop_shift_left(int32_t x, int32_t bits) { return (int32_t)((uint32_t)x << bits); }
+
+/* x * 2^bits saturated to int32. */
+STROP_KERNEL int32_t strop_saturating_shift_left(int32_t x, int32_t bits) {
+    const int64_t wide = (int64_t)x * ((int64_t)1 << bits);
+    return wide > INT32_MAX ? INT32_MAX : (wide < INT32_MIN ? INT32_MIN : (int32_t)wide);
+}
+
+/* x * mantissa * 2^(shift - 31), rounded twice. */
+STROP_KERNEL int32_t strop_multiply(int32_t x, int32_t mantissa, int32_t shift) {
+    const int32_t left = shift > 0 ? shift : 0;
+    const int32_t right = shift > 0 ? 0 : -shift;
+    return strop_rounding_shift_right(strop_doubling_high_mul(strop_shift_left(x, left), mantissa), right);
+}
+
+/* exp on [-1/4, 0) in Q0.31: a fourth-order expansion around -1/8. */
+STROP_KERNEL int32_t strop_exp_quarter(int32_t a) {
+    const int32_t x = a + (1 << 28);
+    const int32_t x2 = strop_doubling_high_mul(x, x);
+    const int32_t x3 = strop_doubling_high_mul(x2, x);
+    const int32_t x4_over_4 = strop_rounding_shift_right(strop_doubling_high_mul(x2, x2), 2);
+    const int32_t tail = strop_rounding_shift_right(strop_doubling_high_mul(x4_over_4 + x3, 715827883) + x2, 1);
+    return 1895147668 + strop_doubling_high_mul(1895147668, x + tail);
+}
+
+/* exp of x <= 0 in Q(integer_bits).(31 - integer_bits), as Q0.31. */
+STROP_KERNEL int32_t strop_exp_on_negative(int32_t x, int32_t integer_bits) {
+    static const int32_t factors[7] = {1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242};
+    const int32_t fraction_bits = 31 - integer_bits;
+    const int32_t quarter = 1 << (fraction_bits - 2);
+    const int32_t low = (x & (quarter - 1)) - quarter;
+    const int32_t remainder = low - x;
+    int32_t result = strop_exp_quarter(strop_saturating_shift_left(low, integer_bits));
+    for (int32_t i = 0; i < 7 && i - 2 < integer_bits; ++i) {
+        if ((remainder >> (fraction_bits + i - 2)) & 1) {
+            result = strop_doubling_high_mul(result, factors[i]);
+        }
+    }
+    if (integer_bits > 5 && x < -(1 << (fraction_bits + 5))) {
+        result = 0;
+    }
+    return x == 0 ? INT32_MAX : result;
+}
+
+/* 1 / (1 + a) for a in [0, 1) in Q0.31: three Newton steps. */
+STROP_KERNEL int32_t strop_one_over_one_plus(int32_t a) {
+    const int64_t total = (int64_t)a + INT32_MAX;
+    const int32_t half_denominator = (int32_t)((total + 1) / 2);
+    int32_t x = 1515870810 + strop_doubling_high_mul(half_denominator, -1010580540);
+    for (int32_t step = 0; step < 3; ++step) {
+        const int32_t error = (1 << 29) - strop_doubling_high_mul(half_denominator, x);
+        x += strop_saturating_shift_left(strop_doubling_high_mul(x, error), 2);
+    }
+    return strop_saturating_shift_left(x, 1);
+}
+
+/* Leading zero bits of x > 0. */
+STROP_KERNEL int32_t strop_leading_zeros(uint32_t x) {
+#if defined(__GNUC__)
+    return (int32_t)__builtin_clz(x);
+#else
+    int32_t count = 0;
+    for (; (x & 0x80000000U) == 0U; x <<= 1) {
+        ++count;
+    }
+    return count;
+#endif
+}
+
+#endif

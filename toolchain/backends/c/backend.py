@@ -1,0 +1,194 @@
+"""Prints a Program: a header with the interface, a source with the calls, the weights, and the kernels it uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from toolchain.backends.c.kernels import kernel_sources
+from toolchain.backends.c.literals import array_rows, floating, member
+from toolchain.ir.graph import Value
+from toolchain.lowering.kernels.common import c_type
+from toolchain.lowering.plan import scratch_name
+from toolchain.lowering.program import KernelCall, Operand, Program
+
+CFLAGS = ("-O3", "-ffp-contract=off")
+
+
+@dataclass(frozen=True, slots=True)
+class CFiles:
+    """The printed program. files: text by path relative to the bundle; the rest is the manifest's `c` object."""
+
+    files: dict[str, str]
+    header: str
+    sources: tuple[str, ...]
+    include_dirs: tuple[str, ...]
+    cflags: tuple[str, ...]
+
+
+def print_c(program: Program, name: str, io: str = "arena") -> CFiles:
+    """The C files of a program. name: prefix of every symbol, a C identifier. io: `arena` or `caller`."""
+    source = _Source(program, name, io)
+    sources = kernel_sources({call.header for call in program.calls} | {"common.h"}, program.target.core.kernels)
+    files = {
+        f"c/{name}.h": source.header(),
+        f"c/{name}.c": source.program(),
+        f"c/{name}_weights.h": source.weights(),
+        **{f"c/strop/{file}": text for file, text in sources.items()},
+    }
+    return CFiles(files, f"c/{name}.h", (f"c/{name}.c",), ("c",), CFLAGS)
+
+
+class _Source:
+    """Texts of one program; names of wrappers and constants are numbered in call order."""
+
+    def __init__(self, program: Program, name: str, io: str) -> None:
+        self.graph, self.calls, self.plan, self.program_ = program.graph, program.calls, program.plan, program
+        self.name, self.io = name, io
+        self.constant_names = {c.key: f"{name}_data_{i}" for i, c in enumerate(program.constants())}
+        self.wrappers: dict[tuple[object, ...], str] = {}
+        for call in program.calls:
+            base = f"{name}_{call.function.removeprefix('strop_')}"
+            self.wrappers.setdefault(_wrapper_key(call), f"{base}_{len(self.wrappers)}")
+
+    def header(self) -> str:
+        """The interface: sizes, quantization, functions."""
+        upper, name = self.name.upper(), self.name
+        lines = [
+            f"/* {name}: a network compiled by Strop for {self.program_.target.name}. See manifest.json. */",
+            f"#ifndef {upper}_H",
+            f"#define {upper}_H",
+            "",
+            "#include <stdint.h>",
+            "",
+            "#ifdef __cplusplus",
+            'extern "C" {',
+            "#endif",
+            "",
+            f"#define {upper}_ARENA_BYTES {self.plan.arena_bytes} /* all RAM but the stack */",
+            f"#define {upper}_ARENA_ALIGN {self.plan.align}",
+        ]
+        for kind, values in (("INPUT", self.graph.inputs), ("OUTPUT", self.graph.outputs)):
+            for index, value in enumerate(values):
+                lines += ["", *_tensor_macros(f"{upper}_{kind}_{index}", value)]
+        lines += ["", f"#define {upper}_ERROR_ARENA 1 /* the arena is null or not aligned */", ""]
+        lines += [f"{prototype};" for prototype in self._prototypes()]
+        return "\n".join([*lines, "", "#ifdef __cplusplus", "}", "#endif", "", "#endif", ""])
+
+    def _prototypes(self) -> list[str]:
+        name = self.name
+        found = ["/* Returns 0, or an error code above. */", f"int {name}_init(void *arena)"]
+        if self.io == "caller":
+            return [found[0] + "\n" + found[1], self._run_head()]
+        found = [found[0] + "\n" + found[1]]
+        for index, value in enumerate(self.graph.inputs):
+            note = "/* Fill before every run; valid until then. */\n" if index == 0 else ""
+            found.append(f"{note}{c_type(value.type, value.name)} *{name}_input_{index}(void *arena)")
+        found.append(self._run_head())
+        for index, value in enumerate(self.graph.outputs):
+            note = "/* Valid until the next input write or run. */\n" if index == 0 else ""
+            found.append(f"{note}const {c_type(value.type, value.name)} *{name}_output_{index}(const void *arena)")
+        return found
+
+    def _run_head(self) -> str:
+        parameters = ["void *arena"]
+        if self.io == "caller":
+            parameters += [f"const {c_type(v.type, v.name)} *input_{i}" for i, v in enumerate(self.graph.inputs)]
+            parameters += [f"{c_type(v.type, v.name)} *output_{i}" for i, v in enumerate(self.graph.outputs)]
+        return f"int {self.name}_run({', '.join(parameters)})"
+
+    def weights(self) -> str:
+        """All packed constants."""
+        lines = ["/* Packed weights; the layout of each is in the head of the kernel that reads it. */"]
+        for constant in self.program_.constants():
+            name = self.constant_names[constant.key]
+            count = constant.data.shape[0] if constant.data.ndim == 2 else constant.data.size
+            lines.append(f"static const _Alignas(8) {constant.ctype} {name}[{max(count, 1)}] = {{")
+            lines += list(array_rows(constant.data)) if count else ["0"]
+            lines += ["};", ""]
+        return "\n".join(lines)
+
+    def program(self) -> str:
+        """Wrappers and the interface functions."""
+        headers = sorted({call.header for call in self.calls} | {"common.h"})
+        lines = [f'#include "{self.name}.h"', "", *(f'#include "strop/{header}"' for header in headers)]
+        lines += ["", f'#include "{self.name}_weights.h"', ""]
+        seen: set[str] = set()
+        for call in self.calls:
+            wrapper = self.wrappers[_wrapper_key(call)]
+            if wrapper not in seen:
+                seen.add(wrapper)
+                lines += [*_wrapper(call, wrapper), ""]
+        return "\n".join([*lines, *self._interface(), ""])
+
+    def _interface(self) -> list[str]:
+        name, upper = self.name, self.name.upper()
+        check = f"(uintptr_t)arena % {upper}_ARENA_ALIGN != 0"
+        lines = [f"int {name}_init(void *arena) {{"]
+        lines += [f"    return arena == NULL || {check} ? {upper}_ERROR_ARENA : 0;", "}", ""]
+        if self.io == "arena":
+            for index, value in enumerate(self.graph.inputs):
+                ctype = c_type(value.type, value.name)
+                place = f"({ctype} *)((uint8_t *)arena + {self.plan.offset(value.name)})"
+                lines += [f"{ctype} *{name}_input_{index}(void *arena) {{ return {place}; }}", ""]
+            for index, value in enumerate(self.graph.outputs):
+                ctype = c_type(value.type, value.name)
+                place = f"(const {ctype} *)((const uint8_t *)arena + {self.plan.offset(value.name)})"
+                lines += [f"const {ctype} *{name}_output_{index}(const void *arena) {{ return {place}; }}", ""]
+        lines += [
+            f"{self._run_head()} {{",
+            f"    if ({name}_init(arena) != 0) {{",
+            f"        return {upper}_ERROR_ARENA;",
+            "    }",
+        ]
+        lines += ["    uint8_t *const a = arena;", "    (void)a;"]
+        lines += [f"    {self._call(call)}" for call in self.calls]
+        return [*lines, "    return 0;", "}"]
+
+    def _call(self, call: KernelCall) -> str:
+        arguments = ", ".join(self._argument(call, i, operand) for i, operand in enumerate(call.operands))
+        return f"{self.wrappers[_wrapper_key(call)]}({arguments});"
+
+    def _argument(self, call: KernelCall, index: int, operand: Operand) -> str:
+        if operand.constant is not None:
+            return self.constant_names[operand.constant.key]
+        pointer = f"{operand.ctype} *" if operand.writable or operand.scratch_bytes else f"const {operand.ctype} *"
+        if operand.value is None:
+            return f"({pointer})(a + {self.plan.offset(scratch_name(call, index))})"
+        if operand.value.name not in self.plan.buffer_of:
+            return self._outside(operand.value, pointer)
+        return f"({pointer})(a + {self.plan.offset(operand.value.name)})"
+
+    def _outside(self, value: Value, pointer: str) -> str:
+        root = self.program_.root_of
+        for kind, values in (("input", self.graph.inputs), ("output", self.graph.outputs)):
+            for index, candidate in enumerate(values):
+                if root[candidate.name] == root[value.name]:
+                    return f"({pointer}){kind}_{index}"
+        raise KeyError(f"{value.name} has no place in the arena and is no input or output")
+
+
+def _wrapper_key(call: KernelCall) -> tuple[object, ...]:
+    return (call.function, call.shape, tuple((o.ctype, o.writable or o.scratch_bytes > 0) for o in call.operands))
+
+
+def _wrapper(call: KernelCall, name: str) -> list[str]:
+    """The function that specialises a kernel for one shape."""
+    types = [f"{o.ctype} *" if o.writable or o.scratch_bytes else f"const {o.ctype} *" for o in call.operands]
+    parameters = ", ".join(f"{ctype}p{i}" for i, ctype in enumerate(types))
+    arguments = ", ".join(f"p{i}" for i in range(len(types)))
+    shape = ",\n        ".join(f".{field.name} = {member(field.value)}" for field in call.shape)
+    lines = [f"/* {call.node.op} {call.node.name.replace('*/', '* /')} */", f"static STROP_NOINLINE void {name}({parameters}) {{"]
+    if call.shape:
+        lines += [f"    const {call.shape_type} shape = {{", f"        {shape},", "    };"]
+        arguments += ", &shape"
+    return [*lines, f"    {call.function}({arguments});", "}"]
+
+
+def _tensor_macros(prefix: str, value: Value) -> list[str]:
+    shape = "x".join(str(size) for size in value.type.shape) or "scalar"
+    lines = [f"/* {value.name.replace('*/', '* /')}: {shape} */", f"#define {prefix}_BYTES {value.type.bytes}"]
+    if value.type.quant is not None and value.type.quant.axis is None:
+        quant = value.type.quant
+        lines.append(f"#define {prefix}_SCALE {floating(quant.scalar_scale)}")
+        lines.append(f"#define {prefix}_ZERO_POINT {quant.scalar_zero_point}")
+    return lines

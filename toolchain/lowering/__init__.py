@@ -1,0 +1,1 @@
+"""From a typed graph and a target to a Program: kernel variants, order, memory plan."""

@@ -1,0 +1,156 @@
+"""Pieces that the bindings of all kernel families share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from targets.model import Target
+from toolchain.errors import TargetError
+from toolchain.ir.fixed_point import Multiplier
+from toolchain.ir.graph import Graph, Node, Value
+from toolchain.ir.optable import macs
+from toolchain.ir.types import Array, DType, TensorType
+from toolchain.lowering.program import Constant, Cost, Field, KernelCall, Operand, ShapeField
+
+MAX_LOOPS = 6
+C_TYPES: dict[DType, str] = {
+    DType.F32: "float",
+    DType.I8: "int8_t",
+    DType.I16: "int16_t",
+    DType.I32: "int32_t",
+    DType.I64: "int64_t",
+    DType.U8: "uint8_t",
+    DType.U16: "uint16_t",
+    DType.U32: "uint32_t",
+    DType.U64: "uint64_t",
+    DType.BOOL: "uint8_t",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What a variant makes of a node: literals of its shape struct and its operands in the kernel's order."""
+
+    shape: tuple[ShapeField, ...]
+    operands: tuple[Operand, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One row of the kernel table.
+
+    name: `<folder>.<function without strop_>`; the folder is one of the target core's kernel folders.
+    accepts: may this variant run the node on a core of that kernel set. bind: its literals and operands.
+    """
+
+    op: str
+    folder: str
+    header: str
+    function: str
+    shape_type: str
+    accepts: Callable[[Graph, Node], bool]
+    bind: Callable[[Graph, Node], Binding]
+    cost: Cost
+
+    @property
+    def name(self) -> str:
+        """The variant's name in plans and explanations."""
+        return f"{self.folder}.{self.function.removeprefix('strop_')}"
+
+    def call(self, graph: Graph, node: Node) -> KernelCall:
+        """The kernel call that runs the node."""
+        binding = self.bind(graph, node)
+        work = self.cost.instructions(macs(node), node.output.type.elements)
+        return KernelCall(node, self.name, self.header, self.function, self.shape_type, binding.shape, binding.operands, work)
+
+
+def c_type(type_: TensorType, node_name: str) -> str:
+    """C element type of a tensor. Raises TargetError(305) for types that C programs do not hold."""
+    if type_.dtype not in C_TYPES:
+        raise TargetError(305, node_name, f"element type {type_.dtype} has no C kernels", "Use float32 or integer types")
+    return C_TYPES[type_.dtype]
+
+
+def fields(**values: Field) -> tuple[ShapeField, ...]:
+    """Shape fields in the order given."""
+    return tuple(ShapeField(name, value) for name, value in values.items())
+
+
+def read(graph: Graph, value: Value) -> Operand:
+    """A read-only operand: the tensor itself, or its data when it is constant."""
+    ctype = c_type(value.type, value.name)
+    data = graph.constant(value)
+    if data is not None:
+        return Operand(ctype, constant=Constant(ctype, np.ascontiguousarray(data)))
+    return Operand(ctype, value=value)
+
+
+def write(value: Value) -> Operand:
+    """A writable operand: an output of the node."""
+    return Operand(c_type(value.type, value.name), value=value, writable=True)
+
+
+def packed(ctype: str, data: Array) -> Operand:
+    """An operand of packed constants."""
+    return Operand(ctype, constant=Constant(ctype, np.ascontiguousarray(data)))
+
+
+def channel_stream(bias: Array, factors: Sequence[Multiplier]) -> Operand:
+    """The `strop_channel` array of bias, mantissa and shift per output channel."""
+    rows = [(int(b), m.mantissa, m.shift) for b, m in zip(bias.reshape(-1), factors, strict=True)]
+    return packed("strop_channel", np.array(rows, np.int32).reshape(-1, 3))
+
+
+def is_i8(*values: Value) -> bool:
+    """True when every value is quantized int8."""
+    return all(value.type.dtype is DType.I8 and value.type.quant is not None for value in values)
+
+
+def merge_dimensions(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> tuple[list[int], list[list[int]]]:
+    """Merge neighbouring dimensions that every operand steps through evenly. strides: per operand, in elements."""
+    sizes: list[int] = []
+    merged: list[list[int]] = [[] for _ in strides]
+    for axis, size in enumerate(shape):
+        if size == 1:
+            continue
+        steps = [operand[axis] for operand in strides]
+        if sizes and all(m[-1] == step * size for m, step in zip(merged, steps, strict=True)):
+            sizes[-1] *= size
+            for operand, step in zip(merged, steps, strict=True):
+                operand[-1] = step
+        else:
+            sizes.append(size)
+            for operand, step in zip(merged, steps, strict=True):
+                operand.append(step)
+    return sizes, merged
+
+
+def broadcast_strides(shape: Sequence[int], output: Sequence[int]) -> list[int]:
+    """Elements that an operand advances per step of each output dimension; 0 where it broadcasts."""
+    padded = [1] * (len(output) - len(shape)) + list(shape)
+    strides = [0] * len(padded)
+    step = 1
+    for axis in reversed(range(len(padded))):
+        strides[axis] = step if padded[axis] != 1 else 0
+        step *= padded[axis]
+    return strides
+
+
+def loops_field(node_name: str, output: Sequence[int], inputs: Iterable[Sequence[int]], names: Sequence[str]) -> ShapeField:
+    """The `loops` member of elementwise shapes: sizes and one stride list per operand, padded in front to MAX_LOOPS."""
+    operands = [broadcast_strides(shape, output) for shape in inputs]
+    sizes, merged = merge_dimensions(output, operands)
+    if len(sizes) > MAX_LOOPS:
+        raise TargetError(305, node_name, f"broadcasting needs {len(sizes)} loops, {MAX_LOOPS} are built", "Reshape first")
+    front = MAX_LOOPS - len(sizes)
+    parts = [ShapeField("size", tuple([1] * front + sizes))]
+    parts += [ShapeField(name, tuple([0] * front + strides)) for name, strides in zip(names, merged, strict=True)]
+    return ShapeField("loops", tuple(parts))
+
+
+def target_folders(target: Target) -> tuple[str, ...]:
+    """Kernel folders of a target, the most specific first."""
+    return target.core.kernels

@@ -1,0 +1,182 @@
+"""Bindings of convolution kernels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from toolchain.errors import TargetError
+from toolchain.ir.attrs import Activation, ConvAttrs
+from toolchain.ir.fixed_point import INT32_MAX, INT32_MIN
+from toolchain.ir.graph import Graph, Node
+from toolchain.ir.quantization import activation_bounds, conv_multipliers, matmul_multiplier, quant_of
+from toolchain.ir.types import Array, DType
+from toolchain.lowering.kernels.common import (
+    Binding,
+    Variant,
+    channel_stream,
+    fields,
+    is_i8,
+    packed,
+    read,
+    write,
+)
+from toolchain.lowering.program import Cost, ShapeField
+
+BLOCK = 4
+
+
+def _constant_int8(graph: Graph, node: Node) -> bool:
+    """Int8 activations and constant symmetric int8 weights, bias constant when there is one."""
+    constants = all(graph.constant(value) is not None for value in node.inputs[1:])
+    symmetric = node.inputs[1].type.quant is not None and not any(node.inputs[1].type.quant.zero_point)
+    return constants and symmetric and is_i8(node.inputs[0], node.inputs[1], node.output)
+
+
+def _constant(graph: Graph, node: Node, index: int) -> Array:
+    data = graph.constant(node.inputs[index])
+    if data is None:
+        raise TargetError(305, node.name, f"{node.op} needs constant weights", "Fold the weights before lowering")
+    return data
+
+
+def _biases(graph: Graph, node: Node, channels: int) -> Array:
+    if len(node.inputs) < 3:
+        return np.zeros(channels, np.int64)
+    return _constant(graph, node, 2).astype(np.int64)
+
+
+def fold_offset(bias: Array, weights: Array, offset: int) -> Array | None:
+    """Biases plus offset times the sum of each channel's weights (rows), or None when int32 cannot hold one."""
+    folded = bias + offset * weights.reshape(weights.shape[0], -1).astype(np.int64).sum(axis=1)
+    fits = folded.size == 0 or (folded.min() >= INT32_MIN and folded.max() <= INT32_MAX)
+    return folded if fits else None
+
+
+def pack_blocks(weights: Array, groups: int) -> Array:
+    """(out, h, w, depth) weights in blocks of four channels, [groups][blocks][h][w][depth][4], tails zero."""
+    out, height, width, depth = weights.shape
+    per_group = out // groups
+    blocks = -(-per_group // BLOCK)
+    padded = np.zeros((groups, blocks * BLOCK, height, width, depth), weights.dtype)
+    padded[:, :per_group] = weights.reshape(groups, per_group, height, width, depth)
+    blocked = padded.reshape(groups, blocks, BLOCK, height, width, depth)
+    return np.ascontiguousarray(blocked.transpose(0, 1, 3, 4, 5, 2)).reshape(-1)
+
+
+def _quantized_fields(node: Node, in_offset: int) -> tuple[ShapeField, ...]:
+    low, high = activation_bounds(node.attrs.activation, node.output.type)
+    out = quant_of(node.output.type).scalar_zero_point
+    return fields(in_offset=in_offset, out_offset=out, act_min=low, act_max=high)
+
+
+def geometry(node: Node, kernel: tuple[int, int], groups: int) -> tuple[ShapeField, ...]:
+    """The fields of `strop_conv_2d_shape` that do not depend on quantization."""
+    attrs: ConvAttrs = node.attrs
+    x, y = node.inputs[0].type.shape, node.output.type.shape
+    return fields(
+        batch=x[0],
+        in_h=x[1],
+        in_w=x[2],
+        in_c=x[3],
+        out_h=y[1],
+        out_w=y[2],
+        out_c=y[3],
+        groups=groups,
+        k_h=kernel[0],
+        k_w=kernel[1],
+        stride_h=attrs.stride[0],
+        stride_w=attrs.stride[1],
+        dilation_h=attrs.dilation[0],
+        dilation_w=attrs.dilation[1],
+        pad_top=attrs.padding[0],
+        pad_left=attrs.padding[2],
+    )
+
+
+def _bind_conv(graph: Graph, node: Node) -> Binding:
+    weights = _constant(graph, node, 1)
+    x, w, y = node.inputs[0].type, node.inputs[1].type, node.output.type
+    bias = _biases(graph, node, y.shape[3])
+    offset = -quant_of(x).scalar_zero_point
+    folded = fold_offset(bias, weights, offset) if not any(node.attrs.padding) else None
+    shape = geometry(node, (w.shape[1], w.shape[2]), x.shape[3] // w.shape[3])
+    shape += _quantized_fields(node, offset if folded is None else 0)
+    stream = channel_stream(bias if folded is None else folded, conv_multipliers(x, w, y, y.shape[3]))
+    operands = (read(graph, node.inputs[0]), packed("int8_t", pack_blocks(weights, x.shape[3] // w.shape[3])), stream)
+    return Binding(shape, (*operands, write(node.output)))
+
+
+def _bind_depthwise(graph: Graph, node: Node) -> Binding:
+    weights = _constant(graph, node, 1)
+    x, w, y = node.inputs[0].type, node.inputs[1].type, node.output.type
+    rows = np.ascontiguousarray(weights.reshape(-1, y.shape[3]).T)
+    bias = _biases(graph, node, y.shape[3])
+    offset = -quant_of(x).scalar_zero_point
+    folded = fold_offset(bias, rows, offset) if not any(node.attrs.padding) else None
+    shape = geometry(node, (w.shape[1], w.shape[2]), x.shape[3])
+    shape += _quantized_fields(node, offset if folded is None else 0)
+    stream = channel_stream(bias if folded is None else folded, conv_multipliers(x, w, y, y.shape[3]))
+    return Binding(shape, (read(graph, node.inputs[0]), packed("int8_t", rows.reshape(-1)), stream, write(node.output)))
+
+
+def _bind_fully_connected(graph: Graph, node: Node) -> Binding:
+    """A fully connected layer is a 1x1 convolution over as many pixels as there are rows."""
+    weights = _constant(graph, node, 1)
+    x, w, y = node.inputs[0].type, node.inputs[1].type, node.output.type
+    out, depth = w.shape
+    bias = _biases(graph, node, out)
+    offset = -quant_of(x).scalar_zero_point
+    folded = fold_offset(bias, weights, offset)
+    per_channel = w.quant is not None and w.quant.axis is not None
+    factors = conv_multipliers(x, w, y, out) if per_channel else (matmul_multiplier(x, w, y),) * out
+    rows = x.elements // depth
+    shape = fields(batch=1, in_h=1, in_w=rows, in_c=depth, out_h=1, out_w=rows, out_c=out, groups=1, k_h=1, k_w=1)
+    shape += fields(stride_h=1, stride_w=1, dilation_h=1, dilation_w=1, pad_top=0, pad_left=0)
+    shape += _quantized_fields(node, offset if folded is None else 0)
+    blocks = packed("int8_t", pack_blocks(weights.reshape(out, 1, 1, depth), 1))
+    stream = channel_stream(bias if folded is None else folded, factors)
+    return Binding(shape, (read(graph, node.inputs[0]), blocks, stream, write(node.output)))
+
+
+def has_activation(node: Node) -> bool:
+    """True when a float op clamps its result."""
+    return node.attrs.activation is not Activation.NONE
+
+
+def is_float32(node: Node) -> bool:
+    """True when every operand is float32."""
+    return all(value.type.dtype is DType.F32 for value in (*node.inputs, *node.outputs))
+
+
+VARIANTS = (
+    Variant(
+        "conv_2d",
+        "portable",
+        "conv_2d.h",
+        "strop_conv_2d_s8",
+        "strop_conv_2d_shape",
+        _constant_int8,
+        _bind_conv,
+        Cost(per_mac=2.9, per_output=22),
+    ),
+    Variant(
+        "fully_connected",
+        "portable",
+        "conv_2d.h",
+        "strop_conv_2d_s8",
+        "strop_conv_2d_shape",
+        _constant_int8,
+        _bind_fully_connected,
+        Cost(per_mac=2.7, per_output=22),
+    ),
+    Variant(
+        "depthwise_conv_2d",
+        "portable",
+        "depthwise_conv_2d.h",
+        "strop_depthwise_conv_2d_s8",
+        "strop_conv_2d_shape",
+        _constant_int8,
+        _bind_depthwise,
+        Cost(per_mac=4.5, per_output=24),
+    ),
+)

@@ -1,0 +1,71 @@
+"""Lowering: a graph and a target become a Program."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from targets.model import Target
+from toolchain.errors import TargetError
+from toolchain.ir.graph import Graph, Node, Value, names_of
+from toolchain.ir.optable import make_node
+from toolchain.lowering.plan import plan_memory
+from toolchain.lowering.program import Program
+from toolchain.lowering.variants import choose
+from toolchain.lowering.views import is_view, roots
+
+InterfaceMode = Literal["arena", "caller"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a program may use, in bytes; None is the target's own memory."""
+
+    ram_bytes: int | None = None
+    flash_bytes: int | None = None
+
+
+def lower(graph: Graph, target: Target, io: InterfaceMode = "arena", limits: Limits | None = None) -> Program:
+    """The program of a graph on a target.
+
+    io: `arena` keeps inputs and outputs in the arena, `caller` takes pointers to them.
+    Raises TargetError 305 (no kernel), 301 (RAM), 302 (weights exceed flash).
+    """
+    own = with_own_outputs(graph)
+    calls = tuple(choose(own, node, target) for node in own.nodes if not is_view(own, node))
+    outside = frozenset(value.name for value in (*own.inputs, *own.outputs)) if io == "caller" else frozenset[str]()
+    program = Program(own, target, calls, plan_memory(own, calls, outside), roots(own))
+    _check(program, limits or Limits())
+    return program
+
+
+def with_own_outputs(graph: Graph) -> Graph:
+    """The graph with a copy before every output that is a constant, an input's buffer, or shared with another output."""
+    root, names = roots(graph), names_of(graph)
+    taken = {root[value.name] for value in graph.inputs}
+    nodes: list[Node] = list(graph.nodes)
+    outputs: list[Value] = []
+    for value in graph.outputs:
+        shared = value.name in graph.constants or root[value.name] in taken
+        taken.add(root[value.name])
+        if shared:
+            copy = make_node("copy", (value,), (names.fresh(f"{value.name}_out"),))
+            nodes.append(copy)
+            outputs.append(copy.output)
+        else:
+            outputs.append(value)
+    return replace(graph, nodes=tuple(nodes), outputs=tuple(outputs))
+
+
+def _check(program: Program, limits: Limits) -> None:
+    """Raise TargetError when the arena or the weights do not fit."""
+    target, plan = program.target, program.plan
+    ram = min(limits.ram_bytes or target.ram.bytes, target.ram.bytes)
+    if plan.arena_bytes > ram:
+        peak = max(plan.placements, key=lambda p: p.offset + p.bytes)
+        what = f"activations need {plan.arena_bytes:,} B, {target.ram.name} has {ram:,} B; the peak is at {peak.name}"
+        raise TargetError(301, target.name, what, "Use a smaller input or model, or a target with more RAM")
+    flash = min(limits.flash_bytes or target.flash.bytes, target.flash.bytes)
+    if program.weight_bytes > flash:
+        what = f"weights need {program.weight_bytes:,} B, {target.flash.name} has {flash:,} B"
+        raise TargetError(302, target.name, what, "Use a smaller model, fewer bits, or a target with more flash")

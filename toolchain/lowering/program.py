@@ -1,0 +1,138 @@
+"""What lowering makes and the C backend prints: kernel calls, packed constants and a memory plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from targets.model import Target
+from toolchain.ir.graph import Graph, Node, Value
+from toolchain.ir.types import Array
+
+Field = int | float | str | tuple[int, ...] | tuple["ShapeField", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeField:
+    """One member of a kernel's shape struct: a literal, a list of literals, or a nested struct. Strings are C expressions."""
+
+    name: str
+    value: Field
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """Read-only data of a program. ctype: C element type; rows of `data` are initialisers (a 2-D array of a struct's fields)."""
+
+    ctype: str
+    data: Array
+
+    @property
+    def bytes(self) -> int:
+        """Bytes in flash."""
+        return int(self.data.nbytes)
+
+    @property
+    def key(self) -> tuple[str, tuple[int, ...], bytes]:
+        """Equal for constants of equal content."""
+        return self.ctype, self.data.shape, self.data.tobytes()
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """One pointer argument of a kernel: a tensor of the graph, a packed constant, or scratch of so many bytes."""
+
+    ctype: str
+    value: Value | None = None
+    constant: Constant | None = None
+    scratch_bytes: int = 0
+    writable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Predicted work of one call: instructions = per_mac * macs + per_output * outputs + fixed."""
+
+    per_mac: float = 0.0
+    per_output: float = 0.0
+    fixed: float = 60.0
+
+    def instructions(self, macs: int, outputs: int) -> int:
+        """Predicted instructions of one run."""
+        return round(self.per_mac * macs + self.per_output * outputs + self.fixed)
+
+
+@dataclass(frozen=True, slots=True)
+class KernelCall:
+    """One step of a program: which function of which header on which operands, with the shape it is specialised for."""
+
+    node: Node
+    variant: str
+    header: str
+    function: str
+    shape_type: str
+    shape: tuple[ShapeField, ...]
+    operands: tuple[Operand, ...]
+    instructions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a buffer lives: byte offset in the arena, size, and the first and last step that needs it."""
+
+    name: str
+    offset: int
+    bytes: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """Offsets of all buffers in one arena. buffer_of: which placement a value lives in, and at which byte within it."""
+
+    placements: tuple[Placement, ...]
+    buffer_of: Mapping[str, tuple[str, int]]
+    arena_bytes: int
+    align: int
+
+    def offset(self, name: str) -> int:
+        """Byte offset of a value in the arena."""
+        buffer, within = self.buffer_of[name]
+        return next(p.offset for p in self.placements if p.name == buffer) + within
+
+    @property
+    def lower_bound_bytes(self) -> int:
+        """The most bytes that live at one step: no placement can need less."""
+        steps = {p.first for p in self.placements}
+        return max((sum(p.bytes for p in self.placements if p.first <= step <= p.last) for step in steps), default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A graph made concrete for one target."""
+
+    graph: Graph
+    target: Target
+    calls: tuple[KernelCall, ...]
+    plan: MemoryPlan
+    root_of: Mapping[str, str]
+
+    def constants(self) -> tuple[Constant, ...]:
+        """Packed constants in call order, each content once."""
+        found: dict[tuple[str, tuple[int, ...], bytes], Constant] = {}
+        for call in self.calls:
+            for operand in call.operands:
+                if operand.constant is not None:
+                    found.setdefault(operand.constant.key, operand.constant)
+        return tuple(found.values())
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of distinct packed constants."""
+        return sum(constant.bytes for constant in self.constants())
+
+    @property
+    def instructions(self) -> int:
+        """Predicted instructions of one inference."""
+        return sum(call.instructions for call in self.calls)

@@ -1,0 +1,37 @@
+"""The kernel table: every variant there is, and the choice among them.
+
+To add a kernel, write it in `firmware/kernels/<folder>/`, bind it in `toolchain/lowering/kernels/`, and it is listed here.
+"""
+
+from __future__ import annotations
+
+from targets.model import Target
+from toolchain.errors import TargetError
+from toolchain.ir.graph import Graph, Node
+from toolchain.lowering.kernels import conv, elementwise, move, pool, softmax
+from toolchain.lowering.kernels.common import Variant
+from toolchain.lowering.program import KernelCall
+
+VARIANTS: tuple[Variant, ...] = (
+    *conv.VARIANTS,
+    *pool.VARIANTS,
+    *elementwise.VARIANTS,
+    *softmax.VARIANTS,
+    *move.VARIANTS,
+)
+
+
+def candidates(graph: Graph, node: Node, target: Target) -> tuple[Variant, ...]:
+    """Variants that can run a node on a target."""
+    folders = target.core.kernels
+    return tuple(v for v in VARIANTS if v.op == node.op and v.folder in folders and v.accepts(graph, node))
+
+
+def choose(graph: Graph, node: Node, target: Target) -> KernelCall:
+    """The cheapest call for a node by predicted instructions. Raises TargetError(305) when no variant takes it."""
+    calls = [variant.call(graph, node) for variant in candidates(graph, node, target)]
+    if not calls:
+        kinds = ", ".join(f"{value.type.dtype}{'q' if value.type.quant else ''}" for value in (*node.inputs, *node.outputs))
+        what = f"no kernel runs {node.op} on ({kinds})"
+        raise TargetError(305, f"{target.name} {node.name}", what, "Use another precision, or rewrite the layer")
+    return min(calls, key=lambda call: call.instructions)
