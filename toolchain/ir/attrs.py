@@ -82,7 +82,10 @@ class ConvAttrs(Attrs):
 
 @dataclass(frozen=True, slots=True)
 class TransposeConvAttrs(Attrs):
-    """Transposed convolution: padding is cut from the full result; output_shape is (height, width)."""
+    """Transposed convolution: padding is cut from the full result, (input − 1) * stride + kernel; output_size is (height, width).
+
+    output_size is the full result less padding; a negative bottom or right adds rows or columns of bias (output padding).
+    """
 
     stride: Pair = (1, 1)
     padding: Padding = (0, 0, 0, 0)
@@ -118,11 +121,12 @@ class ReduceAttrs(Attrs):
 
 @dataclass(frozen=True, slots=True)
 class ArgAttrs(Attrs):
-    """The axis of argmax or argmin; last chooses the last of equal elements."""
+    """The axis of argmax or argmin; last chooses the last of equal elements; dtype is that of the indices."""
 
     axis: int = 0
     keepdims: bool = False
     last: bool = False
+    dtype: DType = DType.I32
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,11 +172,16 @@ class SplitAttrs(Attrs):
 
 @dataclass(frozen=True, slots=True)
 class ResizeAttrs(Attrs):
-    """Output (height, width) of an NHWC image and the coordinate rule."""
+    """Output (height, width) of an NHWC image and the coordinate rule; nearest is read by resize_nearest alone.
+
+    scale: output / input per dimension where it is not size / input size (ONNX's `scales`), else 0.
+    TFLite's half_pixel_centers for nearest is HALF_PIXEL with ROUND_PREFER_CEIL, its align_corners ALIGN_CORNERS with that.
+    """
 
     size: Pair = (1, 1)
     mode: ResizeMode = ResizeMode.ASYMMETRIC
     nearest: NearestMode = NearestMode.FLOOR
+    scale: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +200,10 @@ class GeluAttrs(Attrs):
 
 @dataclass(frozen=True, slots=True)
 class SoftmaxAttrs(Attrs):
-    """Softmax over the last axis of beta * x."""
+    """Softmax over the last axis of beta * x; wide gives int16 probabilities from an int8 input."""
 
     beta: float = 1.0
+    wide: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +238,83 @@ class GatherAttrs(Attrs):
 
 @dataclass(frozen=True, slots=True)
 class RecurrentAttrs(Attrs):
-    """LSTM and GRU over time (axis 1 of NWC): direction, and ONNX's linear_before_reset for GRU."""
+    """LSTM, GRU and RNN over time (axis 1 of NWC): direction, and ONNX's linear_before_reset for GRU."""
 
     reverse: bool = False
     linear_before_reset: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class HardSigmoidAttrs(Attrs):
+    """hard_sigmoid: min(max(alpha * x + beta, 0), 1). Keras and torch have alpha 1/6."""
+
+    alpha: float = 0.2
+    beta: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class AxesAttrs(Attrs):
+    """Axes counted from the front, ascending (reverse)."""
+
+    axes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TileAttrs(Attrs):
+    """How often each dimension is repeated."""
+
+    repeats: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CumsumAttrs(Attrs):
+    """Running sum along an axis; exclusive leaves out the element itself, reverse runs from the end."""
+
+    axis: int = 0
+    exclusive: bool = False
+    reverse: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OneHotAttrs(Attrs):
+    """The new axis (0 ≤ axis ≤ rank of the indices) and its length; wrap counts negative indices from the end (ONNX)."""
+
+    axis: int = 0
+    depth: int = 1
+    wrap: bool = False
+
+
+class Reduction(StrEnum):
+    """What scatter does with the element that is there."""
+
+    NONE = "none"
+    ADD = "add"
+    MUL = "mul"
+    MIN = "min"
+    MAX = "max"
+
+
+@dataclass(frozen=True, slots=True)
+class ScatterAttrs(Attrs):
+    """Scattered axis (scatter_elements alone) and how an update joins the old element. TFLite's scatter_nd adds to zeros."""
+
+    axis: int = 0
+    reduction: Reduction = Reduction.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class TopKAttrs(Attrs):
+    """The k largest (or smallest) along an axis, best first, of equals the first; dtype is that of the indices."""
+
+    axis: int = 0
+    k: int = 1
+    largest: bool = True
+    dtype: DType = DType.I32
+
+
+@dataclass(frozen=True, slots=True)
+class IsInfAttrs(Attrs):
+    """Which infinities isinf finds."""
+
+    positive: bool = True
+    negative: bool = True

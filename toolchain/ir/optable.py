@@ -1,4 +1,4 @@
-"""The op table: every operation there is. To add one, declare it in `toolchain/ir/ops/` and list it here."""
+"""The op table: every operation there is. To add one, declare it in the `OPS` of its family in `toolchain/ir/ops/`."""
 
 from __future__ import annotations
 
@@ -7,28 +7,39 @@ from collections.abc import Sequence
 from toolchain.ir.attrs import Attrs
 from toolchain.ir.graph import Node, Value
 from toolchain.ir.op import Op
-from toolchain.ir.ops import arithmetic, conv, convert, pool, shape, softmax
+from toolchain.ir.ops import (
+    arithmetic,
+    compare,
+    conv,
+    convert,
+    index,
+    matmul,
+    pool,
+    recurrent,
+    reduce,
+    resize,
+    shape,
+    softmax,
+    unary,
+)
 from toolchain.ir.types import Quant, TensorType
 
-OPS: dict[str, Op] = {
-    op.name: op
-    for op in (
-        conv.CONV_2D,
-        conv.DEPTHWISE_CONV_2D,
-        conv.FULLY_CONNECTED,
-        pool.MAX_POOL_2D,
-        pool.AVERAGE_POOL_2D,
-        arithmetic.ADD,
-        arithmetic.SUB,
-        softmax.SOFTMAX,
-        shape.RESHAPE,
-        shape.TRANSPOSE,
-        shape.COPY,
-        convert.QUANTIZE,
-        convert.DEQUANTIZE,
-        convert.REQUANTIZE,
-    )
-}
+FAMILIES = (
+    conv.OPS,
+    matmul.OPS,
+    pool.OPS,
+    arithmetic.OPS,
+    compare.OPS,
+    unary.OPS,
+    softmax.OPS,
+    reduce.OPS,
+    shape.OPS,
+    index.OPS,
+    resize.OPS,
+    recurrent.OPS,
+    convert.OPS,
+)
+OPS: dict[str, Op] = {op.name: op for family in FAMILIES for op in family}
 
 
 def infer(op: str, attrs: Attrs, types: Sequence[TensorType]) -> tuple[TensorType, ...]:

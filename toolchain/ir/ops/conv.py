@@ -1,4 +1,4 @@
-"""Convolutions and matrix products with weights. Channels last; weights as TFLite stores them."""
+"""Convolutions. Channels last; weights as TFLite stores them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from toolchain.ir import fixed_point as fp
-from toolchain.ir.attrs import ActivationAttrs, ConvAttrs
+from toolchain.ir.attrs import ConvAttrs, TransposeConvAttrs
 from toolchain.ir.graph import Node
 from toolchain.ir.op import Op, ShapeError
-from toolchain.ir.quantization import activation_bounds, conv_multipliers, matmul_multiplier, quant_of
+from toolchain.ir.ops.common import clamp_real
+from toolchain.ir.quantization import activation_bounds, conv_multipliers, quant_of
 from toolchain.ir.types import Array, DType, TensorType
 
 
@@ -64,12 +65,16 @@ def _infer_depthwise(attrs: ConvAttrs, types: Sequence[TensorType]) -> tuple[Ten
     return (TensorType((x.shape[0], height, width, w.shape[3]), x.dtype),)
 
 
-def _infer_fully_connected(attrs: ActivationAttrs, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
+def _infer_transpose_conv(attrs: TransposeConvAttrs, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
     x, w = types[0], types[1]
-    if x.rank < 1 or w.rank != 2 or x.shape[-1] != w.shape[1]:
-        raise ShapeError(f"input {x.shape} and weights {w.shape} (out, in) do not fit")
+    if x.rank != 4 or w.rank != 4 or w.shape[3] != x.shape[3] or min(attrs.stride) < 1:
+        raise ShapeError(f"input {x.shape} and weights {w.shape} (out, height, width, in) with stride {attrs.stride} do not fit")
     check_bias(types, w.shape[0])
-    return (TensorType((*x.shape[:-1], w.shape[0]), x.dtype),)
+    top, bottom, left, right = attrs.padding
+    full = tuple((size - 1) * step + k for size, step, k in zip(x.shape[1:3], attrs.stride, w.shape[1:3], strict=True))
+    if attrs.output_size != (full[0] - top - bottom, full[1] - left - right) or min(top, left) < 0 or min(attrs.output_size) < 1:
+        raise ShapeError(f"output {attrs.output_size} is not the full {full} less padding {attrs.padding}")
+    return (TensorType((x.shape[0], *attrs.output_size, w.shape[0]), x.dtype),)
 
 
 def windows(x: Array, kernel: tuple[int, int], attrs: ConvAttrs, fill: float = 0.0) -> Array:
@@ -105,18 +110,27 @@ def _depthwise_sums(x: Array, w: Array, attrs: ConvAttrs) -> Array:
     return sums.reshape(*view.shape[:3], out)
 
 
-def clamp_real(y: Array, node: Node) -> Array:
-    """Apply the fused activation of a float op."""
-    low, high = node.attrs.activation.bounds
-    return np.clip(y, low, high)
+def _transpose_sums(x: Array, w: Array, attrs: TransposeConvAttrs) -> Array:
+    """Sums of a transposed convolution: every input pixel adds its kernel to the result at stride * position − padding."""
+    out, k_h, k_w, _ = w.shape
+    n, height, width, _ = x.shape
+    (step_y, step_x), (top, _, left, _) = attrs.stride, attrs.padding
+    rows, columns = (max(size, 0) for size in attrs.output_size)
+    full = np.zeros((n, max((height - 1) * step_y + k_h, top + rows), max((width - 1) * step_x + k_w, left + columns), out))
+    for i in range(k_h):
+        for j in range(k_w):
+            full[:, i : i + (height - 1) * step_y + 1 : step_y, j : j + (width - 1) * step_x + 1 : step_x] += x @ w[:, i, j].T
+    return full[:, top : top + rows, left : left + columns]
 
 
-def _bias(inputs: Sequence[Array]) -> Array | float:
+def bias(inputs: Sequence[Array]) -> Array | float:
+    """The optional third operand in float64, exact for every stored bias."""
     return inputs[2].astype(np.float64) if len(inputs) == 3 else 0.0
 
 
-def _real(sums: Array, node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
-    return (clamp_real(sums + _bias(inputs), node).astype(inputs[0].dtype),)
+def finish_real(sums: Array, node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
+    """Float64 sums with bias and activation, rounded once to the element type."""
+    return (clamp_real(sums + bias(inputs), node).astype(inputs[0].dtype),)
 
 
 def requantize(sums: Array, factors: Sequence[fp.Multiplier], node: Node) -> Array:
@@ -129,44 +143,44 @@ def requantize(sums: Array, factors: Sequence[fp.Multiplier], node: Node) -> Arr
     return np.clip(scaled, low, high).astype(node.output.type.dtype.numpy)
 
 
-def _centred(node: Node, inputs: Sequence[Array], index: int) -> Array:
+def centred(node: Node, inputs: Sequence[Array], index: int) -> Array:
+    """An operand minus its zero point, in float64."""
     return inputs[index].astype(np.float64) - quant_of(node.inputs[index].type).scalar_zero_point
 
 
 def _conv_real(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
     attrs: ConvAttrs = node.attrs
-    return _real(_conv_sums(inputs[0].astype(np.float64), inputs[1].astype(np.float64), attrs), node, inputs)
+    return finish_real(_conv_sums(inputs[0].astype(np.float64), inputs[1].astype(np.float64), attrs), node, inputs)
 
 
 def _conv_integer(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
     attrs: ConvAttrs = node.attrs
-    sums = _conv_sums(_centred(node, inputs, 0), inputs[1].astype(np.float64), attrs) + _bias(inputs)
+    sums = _conv_sums(centred(node, inputs, 0), inputs[1].astype(np.float64), attrs) + bias(inputs)
     factors = conv_multipliers(node.inputs[0].type, node.inputs[1].type, node.output.type, sums.shape[-1])
     return (requantize(sums, factors, node),)
 
 
 def _depthwise_real(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
     attrs: ConvAttrs = node.attrs
-    return _real(_depthwise_sums(inputs[0].astype(np.float64), inputs[1].astype(np.float64), attrs), node, inputs)
+    return finish_real(_depthwise_sums(inputs[0].astype(np.float64), inputs[1].astype(np.float64), attrs), node, inputs)
 
 
 def _depthwise_integer(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
     attrs: ConvAttrs = node.attrs
-    sums = _depthwise_sums(_centred(node, inputs, 0), inputs[1].astype(np.float64), attrs) + _bias(inputs)
+    sums = _depthwise_sums(centred(node, inputs, 0), inputs[1].astype(np.float64), attrs) + bias(inputs)
     factors = conv_multipliers(node.inputs[0].type, node.inputs[1].type, node.output.type, sums.shape[-1])
     return (requantize(sums, factors, node),)
 
 
-def _fully_connected_real(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
-    return _real(inputs[0].astype(np.float64) @ inputs[1].astype(np.float64).T, node, inputs)
+def _transpose_real(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
+    attrs: TransposeConvAttrs = node.attrs
+    return finish_real(_transpose_sums(inputs[0].astype(np.float64), inputs[1].astype(np.float64), attrs), node, inputs)
 
 
-def _fully_connected_integer(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
-    x, w, out = node.inputs[0].type, node.inputs[1].type, node.output.type
-    weights = inputs[1].astype(np.float64) - np.array(quant_of(w).zero_point).reshape(-1, 1)
-    sums = _centred(node, inputs, 0) @ weights.T + _bias(inputs)
-    per_channel = quant_of(w).axis is not None
-    factors = conv_multipliers(x, w, out, 1) if per_channel else (matmul_multiplier(x, w, out),)
+def _transpose_integer(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
+    attrs: TransposeConvAttrs = node.attrs
+    sums = _transpose_sums(centred(node, inputs, 0), inputs[1].astype(np.float64), attrs) + bias(inputs)
+    factors = conv_multipliers(node.inputs[0].type, node.inputs[1].type, node.output.type, sums.shape[-1])
     return (requantize(sums, factors, node),)
 
 
@@ -180,16 +194,19 @@ def _depthwise_macs(node: Node) -> int:
     return node.output.type.elements * w[1] * w[2]
 
 
-CONV_2D = Op("conv_2d", ConvAttrs, (2, 3), _infer_conv, _conv_real, _conv_integer, macs=_conv_macs)
-DEPTHWISE_CONV_2D = Op(
-    "depthwise_conv_2d", ConvAttrs, (2, 3), _infer_depthwise, _depthwise_real, _depthwise_integer, macs=_depthwise_macs
-)
-FULLY_CONNECTED = Op(
-    "fully_connected",
-    ActivationAttrs,
-    (2, 3),
-    _infer_fully_connected,
-    _fully_connected_real,
-    _fully_connected_integer,
-    macs=lambda node: node.output.type.elements * node.inputs[1].type.shape[1],
+OPS: tuple[Op, ...] = (
+    # Weights (out, height, width, in / groups).
+    Op("conv_2d", ConvAttrs, (2, 3), _infer_conv, _conv_real, _conv_integer, macs=_conv_macs),
+    # Weights (1, height, width, in * multiplier).
+    Op("depthwise_conv_2d", ConvAttrs, (2, 3), _infer_depthwise, _depthwise_real, _depthwise_integer, macs=_depthwise_macs),
+    # Weights (out, height, width, in).
+    Op(
+        "transpose_conv_2d",
+        TransposeConvAttrs,
+        (2, 3),
+        _infer_transpose_conv,
+        _transpose_real,
+        _transpose_integer,
+        macs=lambda node: node.inputs[0].type.elements * node.inputs[1].type.elements // node.inputs[1].type.shape[3],
+    ),
 )

@@ -1,4 +1,4 @@
-"""Changes of representation: quantize, dequantize, requantize."""
+"""Changes of representation: quantize, dequantize, requantize, cast."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from toolchain.ir import fixed_point as fp
 from toolchain.ir.attrs import Attrs, CastAttrs
 from toolchain.ir.graph import Node
 from toolchain.ir.op import Op, ShapeError
+from toolchain.ir.ops.common import cast_array
 from toolchain.ir.quantization import dequantize_array, quant_of, quantize_array
 from toolchain.ir.types import Array, DType, TensorType
 
@@ -51,6 +52,18 @@ def _requantize(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
     return (np.clip(scaled, *out.dtype.limits).astype(out.dtype.numpy),)
 
 
-QUANTIZE = Op("quantize", CastAttrs, (1, 1), _infer_quantize, _quantize, _quantize)
-DEQUANTIZE = Op("dequantize", Attrs, (1, 1), _infer_dequantize, _dequantize, _dequantize)
-REQUANTIZE = Op("requantize", CastAttrs, (1, 1), _infer_requantize, _requantize, _requantize)
+def _infer_cast(attrs: CastAttrs, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
+    return (TensorType(types[0].shape, attrs.dtype),)
+
+
+def _cast(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
+    return (cast_array(inputs[0], node.output.type.dtype),)
+
+
+OPS: tuple[Op, ...] = (
+    Op("quantize", CastAttrs, (1, 1), _infer_quantize, _quantize, _quantize),
+    Op("dequantize", Attrs, (1, 1), _infer_dequantize, _dequantize, _dequantize),
+    Op("requantize", CastAttrs, (1, 1), _infer_requantize, _requantize, _requantize),
+    # cast changes plain numbers; a quantized tensor is dequantized or requantized instead.
+    Op("cast", CastAttrs, (1, 1), _infer_cast, _cast),
+)

@@ -9,7 +9,8 @@ import numpy as np
 from toolchain.ir.attrs import ConvAttrs, PoolAttrs
 from toolchain.ir.graph import Node
 from toolchain.ir.op import Op, ShapeError
-from toolchain.ir.ops.conv import clamp_real, conv_output_size, windows
+from toolchain.ir.ops.common import clamp_real
+from toolchain.ir.ops.conv import conv_output_size, windows
 from toolchain.ir.quantization import activation_bounds
 from toolchain.ir.types import Array, TensorType
 
@@ -66,5 +67,7 @@ def _average_integer(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
     return (np.clip(rounded, *bounds).astype(inputs[0].dtype),)
 
 
-MAX_POOL_2D = Op("max_pool_2d", PoolAttrs, (1, 1), _infer, _max_real, _max_integer, same_quant=True)
-AVERAGE_POOL_2D = Op("average_pool_2d", PoolAttrs, (1, 1), _infer, _average_real, _average_integer, same_quant=True)
+OPS: tuple[Op, ...] = (
+    Op("max_pool_2d", PoolAttrs, (1, 1), _infer, _max_real, _max_integer, same_quant=True),
+    Op("average_pool_2d", PoolAttrs, (1, 1), _infer, _average_real, _average_integer, same_quant=True),
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -65,7 +66,7 @@ def _infer_slice(attrs: SliceAttrs, types: Sequence[TensorType]) -> tuple[Tensor
         raise ShapeError(f"begin {attrs.begin}, end {attrs.end}, step {attrs.step} do not fit shape {x.shape}")
     taken = [range(*each) for each in zip(attrs.begin, attrs.end, attrs.step, strict=True)]
     for size, indices in zip(x.shape, taken, strict=True):
-        if len(indices) and not (0 <= min(indices[0], indices[-1]) and max(indices[0], indices[-1]) < size):
+        if len(indices) and not (min(indices[0], indices[-1]) >= 0 and max(indices[0], indices[-1]) < size):
             raise ShapeError(f"begin {attrs.begin} and end {attrs.end} leave shape {x.shape}")
     return (TensorType(tuple(len(indices) for indices in taken), x.dtype),)
 
@@ -120,7 +121,7 @@ def _infer_depth_to_space(attrs: BlockAttrs, types: Sequence[TensorType]) -> tup
 def _slice(node: Node, inputs: Sequence[Array]) -> Array:
     attrs: SliceAttrs = node.attrs
     each = zip(attrs.begin, attrs.end, attrs.step, strict=True)
-    return inputs[0][tuple(slice(b, None if e < 0 else e, s) if len(range(b, e, s)) else slice(0, 0) for b, e, s in each)]
+    return inputs[0][tuple(slice(b, None if e < 0 else e, s) if range(b, e, s) else slice(0, 0) for b, e, s in each)]
 
 
 def _split(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
@@ -133,7 +134,13 @@ def _pad(node: Node, inputs: Sequence[Array]) -> Array:
     widths = tuple(zip(attrs.before, attrs.after, strict=True))
     if attrs.mode is PadMode.CONSTANT:
         return np.pad(inputs[0], widths, constant_values=stored_value(attrs.value, node.output.type))
-    return np.pad(inputs[0], widths, mode=attrs.mode.value)
+    modes: dict[PadMode, Literal["reflect", "symmetric", "edge", "wrap"]] = {
+        PadMode.REFLECT: "reflect",
+        PadMode.SYMMETRIC: "symmetric",
+        PadMode.EDGE: "edge",
+        PadMode.WRAP: "wrap",
+    }
+    return np.pad(inputs[0], widths, mode=modes[attrs.mode])
 
 
 def _space_to_depth(node: Node, inputs: Sequence[Array]) -> Array:
@@ -164,7 +171,9 @@ OPS: tuple[Op, ...] = (
     _move("slice", SliceAttrs, _infer_slice, mover(_slice)),
     _move("pad", PadAttrs, _infer_pad, mover(_pad)),
     _move("tile", TileAttrs, _infer_tile, mover(lambda node, inputs: np.tile(inputs[0], node.attrs.repeats))),
-    _move("broadcast_to", ReshapeAttrs, _infer_broadcast, mover(lambda node, inputs: np.broadcast_to(inputs[0], node.attrs.shape))),
+    _move(
+        "broadcast_to", ReshapeAttrs, _infer_broadcast, mover(lambda node, inputs: np.broadcast_to(inputs[0], node.attrs.shape))
+    ),
     _move("reverse", AxesAttrs, _infer_reverse, mover(lambda node, inputs: np.flip(inputs[0], node.attrs.axes))),
     # Channel (row in block * block + column in block) * channels + c, as TFLite and ONNX's DCR mode.
     _move("space_to_depth", BlockAttrs, _infer_space_to_depth, mover(_space_to_depth)),

@@ -12,7 +12,7 @@ import numpy as np
 
 from toolchain.ir.attrs import Activation
 from toolchain.ir.fixed_point import Multiplier, quantize_multiplier, round_away
-from toolchain.ir.types import Array, DType, Quant, TensorType
+from toolchain.ir.types import Array, DType, Quant, TensorType, per_tensor
 
 SOFTMAX_INTEGER_BITS = 5
 ADD_LEFT_SHIFT = {DType.I8: 20, DType.I16: 15}
@@ -40,6 +40,36 @@ def activation_bounds(activation: Activation, output: TensorType) -> tuple[int, 
 def _stored(real: float, quant: Quant) -> int:
     ratio = float(np.float32(real) / np.float32(quant.scalar_scale))
     return quant.scalar_zero_point + round_away(ratio)
+
+
+def stored_value(real: float, tensor: TensorType) -> float:
+    """A real number as a tensor stores it: quantized and saturated, or unchanged where there is no quantization."""
+    if tensor.quant is None:
+        return real if tensor.dtype.is_float else int(real)
+    low, high = tensor.dtype.limits
+    return min(max(_stored(real, tensor.quant), low), high)
+
+
+_FIXED_OUTPUT = {
+    ("sigmoid", DType.I8): per_tensor(1 / 256, -128),
+    ("sigmoid", DType.U8): per_tensor(1 / 256, 0),
+    ("sigmoid", DType.I16): per_tensor(1 / 32768, 0),
+    ("tanh", DType.I8): per_tensor(1 / 128, 0),
+    ("tanh", DType.U8): per_tensor(1 / 128, 128),
+    ("tanh", DType.I16): per_tensor(1 / 32768, 0),
+    ("softmax", DType.I8): per_tensor(1 / 256, -128),
+    ("softmax", DType.U8): per_tensor(1 / 256, 0),
+    ("softmax", DType.I16): per_tensor(1 / 32768, 0),
+    ("log_softmax", DType.I8): per_tensor(16 / 256, 127),
+    ("log_softmax", DType.U8): per_tensor(16 / 256, 255),
+    ("l2_norm", DType.I8): per_tensor(1 / 128, 0),
+    ("l2_norm", DType.U8): per_tensor(1 / 128, 128),
+}
+
+
+def fixed_output_quant(op: str, x: TensorType) -> Quant | None:
+    """The output quantization that TFLite's specification fixes for an op, None where it is free or x is not quantized."""
+    return None if x.quant is None else _FIXED_OUTPUT.get((op, x.dtype))
 
 
 def conv_multipliers(x: TensorType, weights: TensorType, output: TensorType, channels: int) -> tuple[Multiplier, ...]:
