@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from enum import StrEnum
 from functools import cache
 from types import MappingProxyType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from toolchain.errors import ModelError
 from toolchain.ir.attrs import Attrs
@@ -39,6 +39,7 @@ _TOKEN = re.compile(
     r"|(?P<word>[A-Za-z_][A-Za-z0-9_]*)|(?P<mark>[()\[\],:=]))"
 )
 _MAX_INTEGER_DIGITS = 20
+_Result = TypeVar("_Result")
 
 
 def print_graph(graph: Graph) -> str:
@@ -77,6 +78,11 @@ def constant_values(graph: Graph) -> tuple[Value, ...]:
     return tuple(value for value in graph.values() if value.name in graph.constants)
 
 
+def constant_names(text: str, source: str = "graph") -> tuple[str, ...]:
+    """The names of the constants that a text form declares, in order. Raises ModelError(103) for a line that cannot be read."""
+    return tuple(_at_line(_constant_name, line, number, source) for number, line in _statements(text) if line.startswith("const"))
+
+
 def parse_graph(text: str, constants: Mapping[str, Array], source: str = "graph") -> Graph:
     """The graph that a text form describes; only constants that it declares are taken from `constants`.
 
@@ -85,17 +91,27 @@ def parse_graph(text: str, constants: Mapping[str, Array], source: str = "graph"
     ModelError(104) for an operation that the op table does not have.
     """
     parser = _GraphParser(constants)
-    lines = text.split("\n")
-    if lines[0].strip() != HEADER:
+    if text.split("\n", 1)[0].strip() != HEADER:
         raise ModelError(103, f"{source}:1", f"the first line is not {HEADER!r}", "Give a graph in Strop's text form")
-    for number, line in enumerate(lines[1:], 2):
-        if line.strip() and not line.lstrip().startswith("#"):
-            try:
-                parser.statement(_Line(line))
-            except _TextError as fault:
-                code = 104 if isinstance(fault, _UnknownOp) else 103
-                raise ModelError(code, f"{source}:{number}", str(fault), "Mend the line or make the file again") from None
+    for number, line in _statements(text):
+        _at_line(parser.statement, line, number, source)
     return parser.graph()
+
+
+def _statements(text: str) -> Iterator[tuple[int, str]]:
+    """Lines after the header that are neither blank nor comments, with their numbers from 1."""
+    for number, line in enumerate(text.split("\n")[1:], 2):
+        stripped = line.strip()
+        if stripped and not stripped.startswith("#"):
+            yield number, stripped
+
+
+def _at_line(read: Callable[[_Line], _Result], line: str, number: int, source: str) -> _Result:
+    try:
+        return read(_Line(line))
+    except _TextError as fault:
+        code = 104 if isinstance(fault, _UnknownOp) else 103
+        raise ModelError(code, f"{source}:{number}", str(fault), "Mend the line or make the file again") from None
 
 
 def _declare(value: Value) -> str:
@@ -280,6 +296,11 @@ class _GraphParser:
         inputs = line.list_of(lambda: self._known(line.name()), ")")
         attrs = _read_attrs(line, op)
         self._nodes.append(Node(op, inputs, tuple(map(self._define, outputs)), attrs))
+
+
+def _constant_name(line: _Line) -> str:
+    line.expect("const")
+    return line.name()
 
 
 def _value(line: _Line) -> Value:

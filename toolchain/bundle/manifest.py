@@ -1,0 +1,203 @@
+"""What `manifest.json` says, as dataclasses. The JSON Schema beside this file says the same to other programs."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, cast
+
+from targets.load import FORMATS
+from toolchain.bundle.codec import CodecError, decode, encode
+from toolchain.errors import RunError
+
+SCHEMA_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_OPTIMISATION_FLAG = re.compile(r"-O[0-3sgz]?|-f[a-z0-9-]+(=[0-9]+)?")
+_STALE = "Compile the model again with this version of Strop"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """An input or output of the program. dtype: IR name (`i8`). scale, zero_point: None for a tensor that is not quantized."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    bytes: int
+    scale: float | None = None
+    zero_point: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceModel:
+    """The file that was compiled: name without folder, format (`onnx`, `tflite`, …), SHA-256 in hex."""
+
+    file: str
+    format: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class GraphFiles:
+    """Where the graph lies: its text form and the archive of its constants, relative to the bundle."""
+
+    text: str
+    constants: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ram:
+    """Predicted RAM in bytes: what the caller gives as arena, and the stack (None: not predicted)."""
+
+    arena_bytes: int
+    arena_align: int
+    stack_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Flash:
+    """Predicted flash in bytes: code (None: not predicted) and constants."""
+
+    weight_bytes: int
+    code_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """Predicted work of one inference."""
+
+    instructions: int
+    cycles: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """One buffer of the arena: byte offset, size, and the first and last layer (by index) that needs it."""
+
+    name: str
+    offset: int
+    bytes: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One step of the program: the node, its operation, the kernel chosen, and its predicted cost."""
+
+    name: str
+    op: str
+    kernel: str
+    macs: int
+    instructions: int
+    weight_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CFiles:
+    """The C program: paths relative to the bundle; cflags are optimisation flags only. io: `arena`, `caller` or `rows`."""
+
+    header: str
+    sources: tuple[str, ...]
+    include_dirs: tuple[str, ...]
+    cflags: tuple[str, ...]
+    io: str = "arena"
+
+
+@dataclass(frozen=True, slots=True)
+class FormatFile:
+    """The main file of another format, relative to the bundle."""
+
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """Digest (hex) and size of one file."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """All that a bundle says of itself.
+
+    name: C identifier that entry points start with. precision: what `--precision` came to. formats: main files by format
+    (`tflite`, `onnx`, …), top-level keys of the JSON beside `c`. ram, flash, predicted: None without a C program.
+    versions: of Strop and of the packages that shaped the bytes. files: every file but the manifest, filled in by `write_bundle`.
+    """
+
+    name: str
+    target: str
+    precision: str
+    source: SourceModel
+    graph: GraphFiles
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    macs: int
+    versions: Mapping[str, str]
+    ram: Ram | None = None
+    flash: Flash | None = None
+    predicted: Predicted | None = None
+    buffers: tuple[Buffer, ...] = ()
+    layers: tuple[Layer, ...] = ()
+    c: CFiles | None = None
+    formats: Mapping[str, FormatFile] = field(default_factory=dict[str, FormatFile])
+    files: Mapping[str, FileEntry] = field(default_factory=dict[str, FileEntry])
+    schema: int = SCHEMA_VERSION
+
+    @property
+    def format_names(self) -> tuple[str, ...]:
+        """The formats the bundle holds, `c` first."""
+        return (*(("c",) if self.c else ()), *sorted(self.formats))
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """The text of `manifest.json`: sorted keys, two spaces, ASCII, so that equal manifests have equal bytes."""
+    document = encode(manifest)
+    document.update(document.pop("formats"))
+    return (json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def parse_manifest(content: bytes, place: str) -> Manifest:
+    """The manifest in the bytes of a `manifest.json`. Raises RunError(504) that names the place and the key at fault."""
+    document = _json_object(content, place)
+    version = document.get("schema")
+    if version != SCHEMA_VERSION:
+        raise RunError(504, place, f"its schema is {version!s:.20}, this Strop reads {SCHEMA_VERSION}", _STALE)
+    own = {field.name for field in fields(Manifest)} - {"formats"}
+    shared = {key: value for key, value in document.items() if key in own or key not in FORMATS}
+    formats = {key: value for key, value in document.items() if key not in shared}
+    try:
+        manifest = cast("Manifest", decode(Manifest, shared))
+        return _checked(replace(manifest, formats=decode(Mapping[str, FormatFile], formats)))
+    except CodecError as fault:
+        raise RunError(504, place, str(fault), _STALE) from fault
+
+
+def _checked(manifest: Manifest) -> Manifest:
+    """The manifest when nothing in it could make a compiler do more than compile; it may come from a stranger."""
+    if not _IDENTIFIER.fullmatch(manifest.name):
+        raise CodecError(f"key 'name' must be a C identifier, is {manifest.name!r:.80}")
+    for flag in manifest.c.cflags if manifest.c else ():
+        if not _OPTIMISATION_FLAG.fullmatch(flag):
+            raise CodecError(f"key 'c.cflags' must hold optimisation flags only, has {flag!r:.80}")
+    return manifest
+
+
+def _json_object(content: bytes, place: str) -> dict[str, Any]:
+    try:
+        document = json.loads(content, parse_constant=_reject_constant)
+    except (ValueError, RecursionError) as fault:
+        raise RunError(504, place, f"it is not JSON: {fault!s:.120}", _STALE) from fault
+    if not isinstance(document, dict):
+        raise RunError(504, place, f"it holds {type(document).__name__}, not an object", _STALE)
+    return cast("dict[str, Any]", document)
+
+
+def _reject_constant(text: str) -> None:
+    raise ValueError(f"{text} is not a number")
