@@ -5,7 +5,7 @@ from __future__ import annotations
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.quantization import activation_bounds, add_parameters, quant_of
 from toolchain.lowering.kernels.common import Binding, Variant, fields, is_i8, loops_field, read, write
-from toolchain.lowering.program import Cost
+from toolchain.lowering.program import Cost, ShapeField
 
 
 def _accepts_int8(graph: Graph, node: Node) -> bool:
@@ -16,7 +16,7 @@ def _bind_add(graph: Graph, node: Node) -> Binding:
     a, b, out = node.inputs[0].type, node.inputs[1].type, node.output.type
     p = add_parameters(a, b, out)
     low, high = activation_bounds(node.attrs.activation, out)
-    shape = (loops_field(node.name, out.shape, (a.shape, b.shape), ("a", "b")),)
+    shape: tuple[ShapeField, ...] = (loops_field(node.name, out.shape, (a.shape, b.shape), ("a", "b")),)
     shape += fields(
         a_offset=-quant_of(a).scalar_zero_point,
         b_offset=-quant_of(b).scalar_zero_point,

@@ -1,0 +1,54 @@
+"""Test support: compile a graph to C in a folder and run it somewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from firmware.program import CProgram
+from targets.load import load_target
+from toolchain.ir.graph import Graph
+from toolchain.ir.types import Array
+from toolchain.pipeline import Compiled, CompileOptions, compile_model
+
+
+def compile_c(graph: Graph, target: str, folder: Path, name: str = "net") -> tuple[Compiled, CProgram]:
+    """The graph's C program for a target, written under `folder`."""
+    compiled = compile_model(graph, load_target(target), CompileOptions(name, ("c",)))
+    for path, content in compiled.files.items():
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    assert compiled.program is not None
+    plan = compiled.program.plan
+    program = CProgram(
+        name,
+        folder,
+        f"c/{name}.h",
+        (f"c/{name}.c",),
+        ("c",),
+        ("-O2", "-ffp-contract=off") if target == "host" else tuple(compiled.sections["c"]["cflags"]),  # type: ignore[arg-type]
+        plan.arena_bytes,
+        plan.align,
+        tuple(value.type.bytes for value in graph.inputs),
+        tuple(value.type.bytes for value in graph.outputs),
+    )
+    return compiled, program
+
+
+def raw_inputs(graph: Graph, samples: Sequence[Sequence[Array]]) -> list[Array]:
+    """Samples (one tuple of arrays each) as one (samples, bytes) uint8 array per input."""
+    return [
+        np.stack([np.ascontiguousarray(sample[i]).reshape(-1).view(np.uint8) for sample in samples])
+        for i in range(len(graph.inputs))
+    ]
+
+
+def typed_outputs(graph: Graph, outputs: Sequence[Array]) -> list[Array]:
+    """(samples, bytes) arrays as (samples, *shape) arrays of each output's element type."""
+    return [
+        np.ascontiguousarray(raw).view(value.type.dtype.numpy).reshape(len(raw), *value.type.shape)
+        for raw, value in zip(outputs, graph.outputs, strict=True)
+    ]

@@ -1,0 +1,1 @@
+"""Printers of compiled graphs: one folder per output format."""

@@ -1,0 +1,121 @@
+"""The pipeline from a typed graph to the files of a bundle. To add an output format, give it an entry in FORMATS."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from targets.model import Target
+from toolchain.errors import TargetError, UsageError
+from toolchain.ir.graph import Graph
+from toolchain.ir.optable import macs
+from toolchain.ir.verifier import verify
+from toolchain.lowering.lower import InterfaceMode, Limits, lower
+from toolchain.lowering.program import Program
+
+_IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,40}")
+
+
+@dataclass(frozen=True, slots=True)
+class CompileOptions:
+    """What a user may ask of a compilation. name: prefix of C symbols and files. formats: empty takes the target's."""
+
+    name: str
+    formats: tuple[str, ...] = ()
+    io: InterfaceMode = "arena"
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """Files of one format by path relative to the bundle, and that format's object in the manifest."""
+
+    files: Mapping[str, bytes]
+    section: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A compiled graph. program: None when no format needed one. sections: the manifest's object of each format."""
+
+    graph: Graph
+    target: Target
+    options: CompileOptions
+    program: Program | None
+    files: Mapping[str, bytes]
+    sections: Mapping[str, Mapping[str, object]]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one inference."""
+        return sum(macs(node) for node in self.graph.nodes)
+
+
+Emitter = Callable[[Graph, Program | None, CompileOptions], Emitted]
+
+
+def _emit_c(graph: Graph, program: Program | None, options: CompileOptions) -> Emitted:
+    from toolchain.backends.c.backend import print_c
+
+    if program is None:
+        raise UsageError(902, options.name, "the C format was reached without a program", "Report this")
+    printed = print_c(program, options.name, options.io)
+    section: dict[str, object] = {
+        "header": printed.header,
+        "sources": list(printed.sources),
+        "include_dirs": list(printed.include_dirs),
+        "cflags": list(printed.cflags),
+        "io": options.io,
+    }
+    return Emitted({path: text.encode() for path, text in printed.files.items()}, section)
+
+
+def _emit_tflite(graph: Graph, program: Program | None, options: CompileOptions) -> Emitted:
+    from toolchain.backends.tflite.writer import write_tflite
+
+    path = f"{options.name}.tflite"
+    return Emitted({path: write_tflite(graph)}, {"file": path})
+
+
+def _emit_tflm(graph: Graph, program: Program | None, options: CompileOptions) -> Emitted:
+    from toolchain.backends.tflm.backend import emit_tflm
+
+    emitted = emit_tflm(graph, options.name)
+    return Emitted(emitted.files, emitted.section)
+
+
+def _emit_onnx(graph: Graph, program: Program | None, options: CompileOptions) -> Emitted:
+    from toolchain.backends.onnx.writer import write_onnx
+
+    path = f"{options.name}.onnx"
+    return Emitted({path: write_onnx(graph)}, {"file": path})
+
+
+FORMATS: dict[str, Emitter] = {"c": _emit_c, "tflite": _emit_tflite, "tflm": _emit_tflm, "onnx": _emit_onnx}
+NEEDS_PROGRAM = frozenset({"c"})
+
+
+def compile_model(graph: Graph, target: Target, options: CompileOptions) -> Compiled:
+    """All files of the formats asked for.
+
+    graph: canonical and, for integer targets, quantized. Raises TargetError(306) for a format that the target does not
+    take, UsageError(901) for a bad name, and whatever lowering and the backends raise.
+    """
+    if not _IDENTIFIER.fullmatch(options.name):
+        hint = "Give --name with lower-case letters, digits and underscores, a letter first"
+        raise UsageError(901, "--name", f"{options.name!r} cannot be the prefix of C names", hint)
+    formats = options.formats or target.formats
+    for name in formats:
+        if name not in FORMATS or name not in target.formats:
+            what = f"format {name!r} is not taken; it takes {', '.join(target.formats)}"
+            raise TargetError(306, target.name, what, "Choose another --format or target")
+    verify(graph)
+    program = lower(graph, target, options.io, options.limits) if NEEDS_PROGRAM & set(formats) else None
+    files: dict[str, bytes] = {}
+    sections: dict[str, Mapping[str, object]] = {}
+    for name in formats:
+        emitted = FORMATS[name](graph, program, options)
+        files.update(emitted.files)
+        sections[name] = emitted.section
+    return Compiled(graph, target, options, program, files, sections)
