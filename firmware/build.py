@@ -14,7 +14,7 @@ from firmware.compilers import Compiler, run_compiler
 from firmware.linker import RamLayout, linker_script, plan_ram
 from firmware.program import CProgram
 from firmware.size import FlashSize, check_no_data, linked_size
-from targets.model import Target
+from targets.model import Memory, Target
 from toolchain.errors import EnvironmentFault, RunError, TargetError
 
 COMMON_FLAGS = ("-std=c11", "-ffunction-sections", "-fdata-sections", "-ffp-contract=off")
@@ -27,9 +27,20 @@ LINK_FLAGS = ("-static", "-Wl,--gc-sections")
 # zig cc drops its compiler-rt under -nostdlib, and has no C library for freestanding targets anyway.
 LIBRARY_FLAGS = {"gcc": ("-nostdlib", "-lgcc"), "zig": ("-nostartfiles",)}
 START_UP = {"arm": "cortex_m.c", "riscv": "riscv.c"}
-HARNESS_OWN = ("boards/cortex_m.c", "boards/riscv.c", "harness/harness.h", "harness/main.c", "harness/memory.c", "harness/include/string.h")
+HARNESS_OWN = (
+    "boards/cortex_m.c",
+    "boards/riscv.c",
+    "harness/harness.h",
+    "harness/main.c",
+    "harness/memory.c",
+    "harness/include/string.h",
+)
 STRING_FOLDER = "include"
 ELF_NAME = "firmware.elf"
+OVERFLOW = re.compile(
+    r"region `(?P<gnu>\w+)' overflowed by (?P<gnu_bytes>\d+) bytes"
+    r"|in region '(?P<lld>\w+)': overflowed by (?P<lld_bytes>\d+) bytes"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +62,20 @@ def build_firmware(program: CProgram, target: Target, compiler: Compiler) -> Fir
     if target.core.architecture not in START_UP:
         raise EnvironmentFault(403, target.name, "an emulator needs an arm or riscv core", "Run it on host")
     layout = plan_ram(program, target)
-    script = linker_script(target, layout)
+    flashes = [memory for memory in target.memories if memory.role == "flash"]
+    scripts = [linker_script(target, flash, layout) for flash in flashes]
     glue = glue_source(program)
-    parts = [script, glue, repr(compiler), repr((program.cflags, program.sources, program.include_dirs, target.core.architecture))]
-    key = content_key(program, (*parts, *(_own_text(name) for name in HARNESS_OWN)))
+    key = content_key(
+        program, (*scripts, glue, repr(compiler), target.core.architecture, *(_own_text(name) for name in HARNESS_OWN))
+    )
 
     def make(folder: Path) -> None:
-        _write_harness(folder, script, glue)
-        objects = [*compile_program(program, compiler, folder, FREESTANDING_FLAGS), *_compile_harness(program, target, compiler, folder)]
-        _link(target, compiler, folder, objects)
+        _write_harness(folder, glue)
+        objects = compile_program(program, compiler, folder, FREESTANDING_FLAGS)
+        objects += _compile_harness(program, target, compiler, folder)
+        for flash, script in zip(flashes, scripts, strict=True):
+            if _link(target, flash, script, compiler, folder, objects, last=flash is flashes[-1]):
+                break
 
     elf = cached_folder(key, make) / ELF_NAME
     return Firmware(elf, compiler, linked_size(elf), layout)
@@ -67,7 +83,7 @@ def build_firmware(program: CProgram, target: Target, compiler: Compiler) -> Fir
 
 def content_key(program: CProgram, parts: Iterable[str]) -> str:
     """SHA-256 over parts and over every file the program's compilation can read. Raises RunError E504."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(repr((program.cflags, program.sources, program.include_dirs)).encode())
     for part in parts:
         digest.update(f"{len(part)}:{part}".encode())
     folders = {program.root / folder for folder in (*program.include_dirs, str(Path(program.header).parent))}
@@ -112,8 +128,9 @@ def compile_program(program: CProgram, compiler: Compiler, folder: Path, flags: 
     objects: list[Path] = []
     for index, source in enumerate(program.sources):
         path = folder / f"program_{index}_{Path(source).stem}.o"
-        arguments = (*flags, *WARNING_FLAGS, *include_flags(program), *program.cflags, "-c", str((program.root / source).resolve()))
-        run_compiler(compiler, (*arguments, "-o", path.name), place=source, cwd=folder)
+        arguments = (*flags, *WARNING_FLAGS, *include_flags(program), *program.cflags)
+        file = str((program.root / source).resolve())
+        run_compiler(compiler, (*arguments, "-c", file, "-o", path.name), place=source, cwd=folder)
         objects.append(path)
     check_no_data(program.name, objects)
     return objects
@@ -123,13 +140,12 @@ def _own_text(name: str) -> str:
     return importlib.resources.files("firmware").joinpath(name).read_text(encoding="utf-8")
 
 
-def _write_harness(folder: Path, script: str, glue: str) -> None:
+def _write_harness(folder: Path, glue: str) -> None:
     (folder / STRING_FOLDER).mkdir()
     for name in HARNESS_OWN:
         place = folder / STRING_FOLDER if STRING_FOLDER in name.split("/") else folder
         (place / Path(name).name).write_text(_own_text(name), encoding="utf-8")
     (folder / "glue.c").write_text(glue, encoding="utf-8")
-    (folder / "firmware.ld").write_text(script, encoding="utf-8")
 
 
 def _compile_harness(program: CProgram, target: Target, compiler: Compiler, folder: Path) -> list[Path]:
@@ -143,18 +159,24 @@ def _compile_harness(program: CProgram, target: Target, compiler: Compiler, fold
     return objects
 
 
-def _link(target: Target, compiler: Compiler, folder: Path, objects: list[Path]) -> None:
+def _link(
+    target: Target, flash: Memory, script: str, compiler: Compiler, folder: Path, objects: list[Path], *, last: bool
+) -> bool:
+    """Link into flash; False when it is too small and not the last one."""
+    (folder / "firmware.ld").write_text(script, encoding="utf-8")
     names = [path.name for path in objects]
     arguments = (*LINK_FLAGS, "-Wl,-T,firmware.ld", *names, *LIBRARY_FLAGS[compiler.name], "-o", ELF_NAME)
     try:
         run_compiler(compiler, arguments, place=target.name, cwd=folder)
     except EnvironmentFault as fault:
-        match = re.search(r"region '?`?(\w+)'? overflowed by (\d+) bytes|in region '(\w+)': overflowed by (\d+)", fault.message)
-        if match is None:
+        overflow = OVERFLOW.search(fault.message)
+        if overflow is None:
             raise
-        excess = int(match.group(2) or match.group(4))
-        memory = target.ram if "RAM" in (match.group(1) or match.group(3)) else target.flash
-        number = 301 if memory is target.ram else 302
-        raise TargetError(
-            number, target.name, f"{memory.name} has {memory.bytes:,} B and {excess:,} B more are needed", "Choose a larger target"
-        ) from fault
+        region = overflow.group("gnu") or overflow.group("lld")
+        excess = int(overflow.group("gnu_bytes") or overflow.group("lld_bytes"))
+        memory = target.ram if region == "RAM" else flash
+        if memory is flash and not last:
+            return False
+        message = f"{memory.name} has {memory.bytes:,} B and {excess:,} B more are needed"
+        raise TargetError(301 if memory is target.ram else 302, target.name, message, "Choose a larger target") from fault
+    return True

@@ -30,7 +30,9 @@ def cached_folder(key: str, make: Callable[[Path], None]) -> Path:
         builds.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{key[:12]}-", dir=builds))
     except OSError as fault:
-        raise RunError(505, str(builds), f"it cannot be written: {fault.strerror}", "Set STROP_CACHE to a folder of yours") from fault
+        raise RunError(
+            505, str(builds), f"it cannot be written: {fault.strerror}", "Set STROP_CACHE to another folder"
+        ) from fault
     try:
         make(aside)
         try:

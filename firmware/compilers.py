@@ -63,7 +63,7 @@ def _version(command: tuple[str, ...], argument: str) -> str:
     if done.status != 0:  # clang behind the name cc knows -dumpversion only
         done = run_process((*command, "-dumpversion"), timeout_s=VERSION_TIMEOUT_S)
     if done.status != 0 or not done.stdout.strip():
-        raise EnvironmentFault(405, command[0], f"it does not tell its version: {first_lines(done.stderr)}", "Check the installation")
+        raise EnvironmentFault(405, command[0], f"it tells no version: {first_lines(done.stderr)}", "Check the installation")
     return done.stdout.split()[0]
 
 

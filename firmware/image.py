@@ -45,9 +45,8 @@ def read_image(path: Path) -> Image:
     with path.open("rb") as file:
         elf = ELFFile(file)
         arm = elf["e_machine"] == "EM_ARM"
-        segments = tuple(
-            Segment(int(part["p_paddr"]), part.data()) for part in elf.iter_segments() if part["p_type"] == "PT_LOAD" and part["p_filesz"]
-        )
+        parts = [part for part in elf.iter_segments() if part["p_type"] == "PT_LOAD" and part["p_filesz"]]
+        segments = tuple(Segment(int(part["p_paddr"]), part.data()) for part in parts)
         symbols: dict[str, int] = {}
         functions: list[tuple[int, int, str]] = []
         table = elf.get_section_by_name(".symtab")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from firmware.program import CProgram
-from targets.model import Target
+from targets.model import Memory, Target
 from toolchain.errors import TargetError
 
 GUARD_BYTES = 256
@@ -41,18 +41,18 @@ def plan_ram(program: CProgram, target: Target) -> RamLayout:
         raise TargetError(
             301,
             target.name,
-            f"an arena of {program.arena_bytes:,} B with stack and guards needs {needed:,} B, {target.ram.name} has {target.ram.bytes:,} B",
+            f"{program.arena_bytes:,} B of arena, with stack, need {needed:,} B, {target.ram.name} has {target.ram.bytes:,} B",
             "Compile with --optimize ram, or choose a larger target",
         )
     return RamLayout(stack, guard, program.arena_bytes, align)
 
 
-def linker_script(target: Target, layout: RamLayout) -> str:
+def linker_script(target: Target, flash: Memory, layout: RamLayout) -> str:
     """A GNU ld script, which lld reads too: vectors, harness, .code, .rodata in flash; stack, harness RAM, guards, arena in RAM.
 
-    The stack is lowest in RAM, so that an overflow leaves the memory and faults.
+    flash: one of the target's. The stack is lowest in RAM, so that an overflow leaves the memory and faults.
     """
-    flash, ram = target.flash, target.ram
+    ram = target.ram
     vectors = QEMU_VECTORS.get(target.qemu.machine, flash.base) if target.qemu else flash.base
     inside = vectors == flash.base
     regions = [f"FLASH (rx) : ORIGIN = {flash.base:#x}, LENGTH = {flash.bytes:#x}"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,9 +33,17 @@ def _stop(process: subprocess.Popen[str]) -> None:
 
 
 def run_process(
-    command: Sequence[str], *, timeout_s: float, cwd: Path | None = None, extra_env: Mapping[str, str] | None = None
+    command: Sequence[str],
+    *,
+    timeout_s: float,
+    cwd: Path | None = None,
+    extra_env: Mapping[str, str] | None = None,
+    progress: Callable[[], int] | None = None,
 ) -> Finished:
-    """Run command to its end or for timeout_s seconds, then stop it with all its children. Raises EnvironmentFault E405."""
+    """Run command to its end or for timeout_s seconds, then stop it with all its children. Raises EnvironmentFault E405.
+
+    progress: a number that changes as work gets done; with it the time begins anew for as long as it changes.
+    """
     env = {**os.environ, **extra_env} if extra_env else None
     try:
         process = subprocess.Popen(
@@ -51,18 +59,29 @@ def run_process(
         )
     except OSError as fault:
         raise EnvironmentFault(405, command[0], f"it cannot be started: {fault.strerror}", "Check the installation") from fault
-    timed_out = False
     with process:
         try:
-            stdout, stderr = process.communicate(timeout=timeout_s)
-        except subprocess.TimeoutExpired:
-            timed_out = True
-            _stop(process)
-            stdout, stderr = process.communicate()
+            texts = _wait(process, timeout_s, progress)
         except BaseException:
             _stop(process)
             raise
-    return Finished(process.returncode, stdout, stderr, timed_out)
+        if texts is not None:
+            return Finished(process.returncode, *texts, False)
+        _stop(process)
+        return Finished(-signal.SIGTERM, *process.communicate(), True)
+
+
+def _wait(process: subprocess.Popen[str], timeout_s: float, progress: Callable[[], int] | None) -> tuple[str, str] | None:
+    """The process's texts when it ends; None when timeout_s passed without progress."""
+    seen: int | None = None
+    while True:
+        try:
+            return process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            now = progress() if progress else seen
+            if now == seen:
+                return None
+            seen = now
 
 
 def first_lines(text: str, count: int = 4, width: int = 300) -> str:

@@ -13,7 +13,7 @@ SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR = 1, 2, 4
 
 @dataclass(frozen=True, slots=True)
 class FlashSize:
-    """Flash of the program alone, harness excluded. code_bytes: functions and compiler library; rodata_bytes: weights and tables."""
+    """Flash of the program without the harness. code_bytes: functions, compiler library; rodata_bytes: weights, tables."""
 
     code_bytes: int
     rodata_bytes: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from firmware.program import CProgram
 from toolchain.errors import DataError, RunError
 
 Bytes = NDArray[np.uint8]
+
+PLAN_HINT = "Report this with the bundle: its memory plan is wrong"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,14 @@ class RunResult:
     measurement: Measurement
 
 
+def file_bytes(path: Path) -> int:
+    """Size of a file that may not exist yet, as a sign of progress."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 def outputs_digest(outputs: Sequence[Bytes]) -> str:
     """SHA-256 over the samples in order, each sample's outputs in order."""
     digest = hashlib.sha256()
@@ -58,14 +69,14 @@ def outputs_digest(outputs: Sequence[Bytes]) -> str:
 def check_inputs(program: CProgram, inputs: Sequence[Bytes]) -> int:
     """The number of samples. Raises DataError E201, E202 or E203 when inputs are not (samples, input_bytes[i]) uint8."""
     if len(inputs) != len(program.input_bytes):
-        raise DataError(201, program.name, f"{len(inputs)} inputs were given, it takes {len(program.input_bytes)}", "Give every input")
+        raise DataError(201, program.name, f"{len(inputs)} inputs given, it takes {len(program.input_bytes)}", "Give every input")
     for index, (array, size) in enumerate(zip(inputs, program.input_bytes, strict=True)):
         place = f"{program.name} input {index}"
         if array.dtype != np.uint8:
             raise DataError(202, place, f"raw bytes are uint8, these are {array.dtype}", "Pass array.view(np.uint8)")
         if array.ndim != 2 or array.shape[1] != size or array.shape[0] != inputs[0].shape[0]:
             wanted = f"({inputs[0].shape[0]}, {size})"
-            raise DataError(201, place, f"the shape is {array.shape}, expected {wanted} bytes", "Give as many samples to every input")
+            raise DataError(201, place, f"shape {array.shape}, expected {wanted} bytes", "Give every input as many samples")
     samples = inputs[0].shape[0] if inputs else 1
     if samples == 0:
         raise DataError(203, program.name, "there are 0 samples", "Give at least one")
@@ -75,14 +86,21 @@ def check_inputs(program: CProgram, inputs: Sequence[Bytes]) -> int:
 def guard_fault(program: CProgram, offset: int) -> RunError:
     """The E503 for a changed guard byte; offset: bytes from the arena's start, negative below it."""
     where = f"{-offset} B below its start" if offset < 0 else f"{offset - program.arena_bytes} B past its end"
-    return RunError(503, program.name, f"it wrote {where} (arena of {program.arena_bytes:,} B)", "Report this: the memory plan is wrong")
+    return RunError(503, program.name, f"it wrote {where} (arena of {program.arena_bytes:,} B)", PLAN_HINT)
 
 
-def status_fault(program: CProgram, function: str, status: int) -> RunError:
-    """The E502 for an entry point that returned another status than 0."""
-    return RunError(502, program.name, f"{program.name}_{function} returned {status}", f"See the codes in {program.header}")
+def check_status(program: CProgram, function: str, status: int) -> None:
+    """Raise RunError E502 unless status, the 32-bit result of `<name>_<function>`, is 0."""
+    if status != 0:
+        signed = status - (1 << 32) if status >> 31 else status
+        raise RunError(502, program.name, f"{program.name}_{function} returned {signed}", f"See the codes in {program.header}")
 
 
 def buffer_fault(program: CProgram) -> RunError:
     """The E503 for an input or output accessor that points outside the arena."""
-    return RunError(503, program.name, "an input or output buffer lies outside the arena", "Report this: the memory plan is wrong")
+    return RunError(503, program.name, "an input or output buffer lies outside the arena", PLAN_HINT)
+
+
+def stack_fault(program: CProgram, stack_bytes: int) -> RunError:
+    """The E502 for a program that used all of its stack."""
+    return RunError(502, program.name, f"it used all {stack_bytes:,} B of its stack", "Report this with the bundle")

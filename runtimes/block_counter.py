@@ -8,7 +8,7 @@ BlockHook = Callable[[object, int, int, object], None]
 
 
 def thumb_instructions(code: bytes) -> int:
-    """Number of Thumb instructions in code: a first halfword of 0b11101, 0b11110 or 0b11111 begins a 32-bit one (ARM ARM A5.1)."""
+    """Thumb instructions in code: a halfword from 0b11101 up begins a 32-bit one. Source: ARMv7-M ARM A5.1."""
     position = count = 0
     while position < len(code):
         position += 4 if code[position + 1] >= 0xE8 else 2
@@ -17,7 +17,7 @@ def thumb_instructions(code: bytes) -> int:
 
 
 def riscv_instructions(code: bytes) -> int:
-    """Number of RV32 instructions in code: low bits 0b11 begin a 32-bit one (RISC-V ISA 1.5)."""
+    """RV32 instructions in code: low bits 0b11 begin a 32-bit one. Source: RISC-V unprivileged ISA 1.5."""
     position = count = 0
     while position < len(code):
         position += 4 if code[position] & 3 == 3 else 2
@@ -26,10 +26,7 @@ def riscv_instructions(code: bytes) -> int:
 
 
 class BlockCounter:
-    """Executions per (address, bytes) of a block; `total` turns them into instructions.
-
-    stop_at: after that many blocks `exhausted` is called once, so that an endless loop ends after bounded work.
-    """
+    """Executions per (address, bytes) of a block; `total` turns them into instructions."""
 
     def __init__(self, instructions_in: Callable[[bytes], int], read: Callable[[int, int], bytes]) -> None:
         self._instructions_in = instructions_in

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,20 +20,19 @@ from runtimes.base import (
     RunResult,
     buffer_fault,
     check_inputs,
+    check_status,
     guard_fault,
     outputs_digest,
-    status_fault,
+    stack_fault,
 )
 from runtimes.block_counter import BlockCounter, riscv_instructions, thumb_instructions
 from targets.model import Core, Target
 from toolchain.errors import EnvironmentFault, RunError
 
-if TYPE_CHECKING:
-    from unicorn import Uc
-
 PAGE = 4096
 PAINT = 0x5A
 FPEXC_ENABLE = 0x4000_0000
+COUNTING_SLOWDOWN = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,15 @@ class _Registers:
 
 def unicorn_version() -> str:
     """unicorn's version. Raises EnvironmentFault E404 when it is not installed."""
+    return str(_unicorn().__version__)
+
+
+def _unicorn(part: str = "") -> Any:
+    """The untyped package, or its module part."""
     try:
-        import unicorn
+        return importlib.import_module(f"unicorn.{part}" if part else "unicorn")
     except ImportError as fault:
         raise EnvironmentFault(404, "unicorn", "it is not installed", "pip install 'strop[mcu]'") from fault
-    return str(unicorn.__version__)
 
 
 def run_unicorn(
@@ -65,17 +69,16 @@ def run_unicorn(
     machine = _Machine(program, target, firmware, timeout_s)
     outputs = tuple(np.empty((samples, size), np.uint8) for size in program.output_bytes)
     machine.check_status("init", machine.call("init"))
-    instructions: int | None = None
     for sample in range(samples):
         for index, array in enumerate(inputs):
             machine.write_input(index, array[sample].tobytes())
-        if count and sample == 0:
-            instructions = machine.counted_run()
-        else:
-            machine.check_status("run", machine.call("run"))
+        machine.check_status("run", machine.call("run"))
         machine.check_guards()
         for index, output in enumerate(outputs):
             output[sample] = np.frombuffer(machine.read_output(index), np.uint8)
+    stack = machine.stack_used()
+    # Counted last: the hooks slow the program down, and it is known to end by now.
+    instructions = machine.counted_run([array[0].tobytes() for array in inputs]) if count else None
     return RunResult(
         outputs,
         Measurement(
@@ -83,7 +86,7 @@ def run_unicorn(
             cycles=None,
             latency_us=None,
             arena_bytes=program.arena_bytes,
-            stack_bytes=machine.stack_used(),
+            stack_bytes=stack,
             code_bytes=firmware.size.code_bytes,
             rodata_bytes=firmware.size.rodata_bytes,
             outputs_sha256=outputs_digest(outputs),
@@ -101,7 +104,6 @@ class _Machine:
         self._program = program
         self._core = target.core
         self._image: Image = read_image(firmware.elf)
-        self._timeout_us = max(1, math.ceil(timeout_s * 1e6))
         self._timeout_s = timeout_s
         self._uc, self._registers = _open(target.core)
         _map(self._uc, target)
@@ -117,8 +119,6 @@ class _Machine:
 
     def call(self, function: str) -> int:
         """Call `<name>_<function>(arena)` on the program's stack and return its 32-bit result."""
-        from unicorn import UcError
-
         thumb = 1 if self._core.architecture == "arm" else 0
         stop = self._image.symbols["strop_stop"]
         start = self._image.symbols[f"{self._program.name}_{function}"]
@@ -128,8 +128,8 @@ class _Machine:
         uc.reg_write(registers.link, stop | thumb)
         begun = time.monotonic()
         try:
-            uc.emu_start(start | thumb, stop, timeout=self._timeout_us)
-        except UcError as fault:
+            uc.emu_start(start | thumb, stop, timeout=max(1, math.ceil(self._timeout_s * 1e6)))
+        except _unicorn().UcError as fault:
             raise self._fault(function, str(fault)) from fault
         pc = int(uc.reg_read(registers.pc))
         if pc & ~1 != stop:
@@ -139,18 +139,21 @@ class _Machine:
             raise self._fault(function, "stopped")
         return int(uc.reg_read(registers.argument))
 
-    def counted_run(self) -> int:
-        """Run once with every basic block counted; the instructions from entry to return."""
-        from unicorn import UC_HOOK_BLOCK
-
+    def counted_run(self, sample: Sequence[bytes]) -> int:
+        """Run sample with every basic block counted; the instructions from entry to return."""
         uc = self._uc
         widths = thumb_instructions if self._core.architecture == "arm" else riscv_instructions
+        for index, data in enumerate(sample):
+            self.write_input(index, data)
         counter = BlockCounter(widths, lambda address, size: bytes(uc.mem_read(address, size)))
-        handle = uc.hook_add(UC_HOOK_BLOCK, counter.hook())
+        uc.ctl_flush_tb()  # blocks translated without the hook would go uncounted
+        self._timeout_s *= COUNTING_SLOWDOWN
+        handle = uc.hook_add(_unicorn().UC_HOOK_BLOCK, counter.hook())
         try:
             self.check_status("run", self.call("run"))
         finally:
             uc.hook_del(handle)
+            self._timeout_s /= COUNTING_SLOWDOWN
         return counter.total()
 
     def write_input(self, index: int, data: bytes) -> None:
@@ -172,7 +175,7 @@ class _Machine:
         """Raise E502 unless status is 0, E503 first when that run also broke a guard."""
         if status != 0:
             self.check_guards()
-            raise status_fault(self._program, function, status - (1 << 32) if status >> 31 else status)
+            check_status(self._program, function, status)
 
     def check_guards(self) -> None:
         """Raise RunError E503 when a byte beside the arena has changed."""
@@ -186,7 +189,10 @@ class _Machine:
         """Bytes from the lowest changed byte of the painted stack to its top, over all calls so far."""
         low, high = self._stack
         changed = np.flatnonzero(np.frombuffer(bytes(self._uc.mem_read(low, high - low)), np.uint8) != PAINT)
-        return high - low - int(changed[0]) if changed.size else 0
+        used = high - low - int(changed[0]) if changed.size else 0
+        if used == high - low:
+            raise stack_fault(self._program, used)
+        return used
 
     def _fault(self, function: str, reason: str) -> RunError:
         pc = int(self._uc.reg_read(self._registers.pc))
@@ -201,21 +207,19 @@ def _guard_pattern(size: int) -> bytes:
     return bytes((index * 37 + 0x5B) & 0xFF for index in range(size))
 
 
-def _open(core: Core) -> tuple[Uc, _Registers]:
+def _open(core: Core) -> tuple[Any, _Registers]:
     """An engine for the core, floating point enabled."""
-    import unicorn
-    from unicorn import arm_const, riscv_const
-
+    unicorn = _unicorn()
     if core.architecture == "riscv":
+        r = _unicorn("riscv_const")
         uc = unicorn.Uc(unicorn.UC_ARCH_RISCV, unicorn.UC_MODE_RISCV32)
-        uc.ctl_set_cpu_model(_cpu_model(riscv_const, core))
-        r = riscv_const
+        uc.ctl_set_cpu_model(_cpu_model(r, core))
         return uc, _Registers(r.UC_RISCV_REG_A0, r.UC_RISCV_REG_SP, r.UC_RISCV_REG_RA, r.UC_RISCV_REG_PC)
+    a = _unicorn("arm_const")
     uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
-    uc.ctl_set_cpu_model(_cpu_model(arm_const, core))
+    uc.ctl_set_cpu_model(_cpu_model(a, core))
     if "fpu_sp" in core.features:
-        uc.reg_write(arm_const.UC_ARM_REG_FPEXC, FPEXC_ENABLE)
-    a = arm_const
+        uc.reg_write(a.UC_ARM_REG_FPEXC, FPEXC_ENABLE)
     return uc, _Registers(a.UC_ARM_REG_R0, a.UC_ARM_REG_SP, a.UC_ARM_REG_LR, a.UC_ARM_REG_PC)
 
 
@@ -226,10 +230,10 @@ def _cpu_model(constants: Any, core: Core) -> int:
     return int(model)
 
 
-def _map(uc: Uc, target: Target) -> None:
+def _map(uc: Any, target: Target) -> None:
     """Map the target's memories, rounded out to pages; flash cannot be written by the program."""
-    from unicorn import UC_PROT_ALL, UC_PROT_EXEC, UC_PROT_READ
-
+    unicorn = _unicorn()
+    read_only = unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC
     mapped: list[tuple[int, int]] = []
     for memory in target.memories:
         low = memory.base // PAGE * PAGE
@@ -238,5 +242,5 @@ def _map(uc: Uc, target: Target) -> None:
             low = other_high if other_low <= low < other_high else low
             high = other_low if other_low < high <= other_high else high
         if low < high:
-            uc.mem_map(low, high - low, UC_PROT_ALL if memory.role == "ram" else UC_PROT_READ | UC_PROT_EXEC)
+            uc.mem_map(low, high - low, unicorn.UC_PROT_ALL if memory.role == "ram" else read_only)
             mapped.append((low, high))

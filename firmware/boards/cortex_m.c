@@ -77,20 +77,29 @@ void strop_clock_start(void)
     REGISTER(0xe000e010) = ENABLE_TICKS_FROM_CORE;
 }
 
-/* to_edge 0: wait for a tick to begin. to_edge 1: count the spins until one begins. */
+const uint32_t strop_spin_instructions = 4;
+
+/* Poll the counter until it changes: its new value in the low word, the polls in the high one. Four instructions a poll. */
+__attribute__((naked)) static uint64_t wait_for_edge(volatile const uint32_t *counter)
+{
+    __asm__ volatile(".syntax unified\n\t"
+                     "mov r3, r0\n\t"
+                     "ldr r2, [r3]\n\t"
+                     "movs r1, #0\n"
+                     "1:\n\t"
+                     "ldr r0, [r3]\n\t"
+                     "adds r1, #1\n\t"
+                     "cmp r0, r2\n\t"
+                     "beq 1b\n\t"
+                     "bx lr");
+}
+
 void strop_clock_read(struct strop_moment *moment, int to_edge)
 {
-    volatile const uint32_t *now = (volatile const uint32_t *)(uintptr_t)0xe000e018;
-    const uint32_t first = *now;
-    uint32_t last = first;
-    uint32_t spins = 0;
-    while (last == first) {
-        last = *now;
-        spins = spins + 1;
-    }
+    const uint64_t edge = wait_for_edge((volatile const uint32_t *)(uintptr_t)0xe000e018);
     moment->high = wraps;
-    moment->low = TICK_MASK - last;
-    moment->spins = to_edge ? spins : 0;
+    moment->low = TICK_MASK - (uint32_t)edge;
+    moment->spins = to_edge ? (uint32_t)(edge >> 32) : 0;
 }
 
 __attribute__((naked)) int strop_call(int (*function)(void *), void *argument, uint32_t *stack)

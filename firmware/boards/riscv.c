@@ -51,6 +51,8 @@ __attribute__((used)) void strop_trap_taken(void)
     strop_report_fault(&fault);
 }
 
+const uint32_t strop_spin_instructions = 0;
+
 void strop_clock_start(void)
 {
 }
@@ -61,7 +63,6 @@ void strop_clock_read(struct strop_moment *moment, int to_edge)
     uint32_t high;
     uint32_t low;
     uint32_t again;
-    (void)to_edge;
     do {
         __asm__ volatile(".option arch, +zicsr\n\tcsrr %0, minstreth" : "=r"(high));
         __asm__ volatile(".option arch, +zicsr\n\tcsrr %0, minstret" : "=r"(low));

@@ -21,7 +21,7 @@ extern const struct strop_program strop_program;
 extern uint32_t strop_stack_low[], strop_stack_high[], strop_bss_low[], strop_bss_high[];
 extern uint8_t strop_guard_low[], strop_arena[], strop_guard_high[], strop_guard_end[];
 
-/* A moment: ticks counted up from the start of the clock, and where in a tick, as spins until the next one began. */
+/* The moment at which a tick began: ticks counted up, and the polls made while waiting for it, where those are to be subtracted. */
 struct strop_moment {
     uint32_t high;
     uint32_t low;
@@ -36,7 +36,9 @@ struct strop_fault {
 };
 
 /* Per architecture, in firmware/boards. */
+extern const uint32_t strop_spin_instructions; /* per poll; 0: the clock counts instructions and nothing is waited for */
 void strop_clock_start(void);
+/* to_edge 1: the polls belong to after the moment that is measured. */
 void strop_clock_read(struct strop_moment *moment, int to_edge);
 int strop_call(int (*function)(void *), void *argument, uint32_t *stack);
 int strop_nothing(void *argument);

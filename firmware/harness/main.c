@@ -1,7 +1,7 @@
 /* Runs the program on the samples of input.bin and writes result.bin, both on the host by semihosting.
  * input.bin: magic, samples, then the input bytes of every sample. All words are 32 bits, little endian.
- * result.bin: magic, init status, calibration moments (empty call, spin loop: before and after each), spins per tick;
- * per sample: run status, moments before and after, guards whole, outputs; at the end: stack bytes used. */
+ * result.bin: magic, init status, calibration moments (empty call, spin loop: before and after each), instructions per poll;
+ * per sample: run status, moments before and after, offset of a changed guard byte or 0, outputs; at the end: stack bytes used. */
 #include "harness.h"
 
 enum {
@@ -70,19 +70,21 @@ static void paint(void)
     }
 }
 
-static uint32_t guards_whole(void)
+/* 0, or the offset from the arena's start of the changed guard byte nearest to the arena. */
+static int32_t guard_broken(void)
 {
+    int32_t offset = 0;
     for (uint32_t i = 0; strop_guard_low + i != strop_arena; ++i) {
         if (strop_guard_low[i] != guard_byte(i)) {
-            return 0;
+            offset = (int32_t)(strop_guard_low + i - strop_arena);
         }
     }
-    for (uint32_t i = 0; strop_guard_high + i != strop_guard_end; ++i) {
+    for (uint32_t i = 0; strop_guard_high + i != strop_guard_end && offset == 0; ++i) {
         if (strop_guard_high[i] != guard_byte(i)) {
-            return 0;
+            offset = (int32_t)(strop_guard_high + i - strop_arena);
         }
     }
-    return 1;
+    return offset;
 }
 
 static uint32_t stack_used(void)
@@ -127,7 +129,7 @@ static void run_sample(uint32_t in, uint32_t out)
     if (good) {
         timed_call(&record, strop_program.run, strop_arena);
     }
-    const uint32_t whole = guards_whole();
+    const int32_t broken = guard_broken();
     for (uint32_t i = 0; i < strop_program.outputs; ++i) {
         if (!inside_arena(strop_program.output[i](strop_arena), strop_program.output_bytes[i])) {
             record.status = STATUS_BAD_BUFFER;
@@ -135,11 +137,11 @@ static void run_sample(uint32_t in, uint32_t out)
         }
     }
     (void)host_move(HOST_WRITE, out, &record, sizeof record);
-    (void)host_move(HOST_WRITE, out, &whole, sizeof whole);
+    (void)host_move(HOST_WRITE, out, &broken, sizeof broken);
     for (uint32_t i = 0; i < strop_program.outputs && good; ++i) {
         (void)host_move(HOST_WRITE, out, strop_program.output[i](strop_arena), strop_program.output_bytes[i]);
     }
-    if (!good || !whole || record.status != 0) {
+    if (!good || broken != 0 || record.status != 0) {
         host_close(out);
         host_exit();
     }
@@ -157,14 +159,11 @@ void strop_main(void)
     strop_clock_start();
     timed_call(&calibration[0], strop_nothing, 0);
     timed_call(&calibration[1], strop_spin, (void *)(uintptr_t)SPIN_LOOPS);
-    struct strop_moment tick;
-    strop_clock_read(&tick, 0);
-    strop_clock_read(&tick, 1);
     paint();
     const uint32_t start[2] = {MAGIC, (uint32_t)strop_call(strop_program.init, strop_arena, strop_stack_high)};
     (void)host_move(HOST_WRITE, out, start, sizeof start);
     (void)host_move(HOST_WRITE, out, calibration, sizeof calibration);
-    (void)host_move(HOST_WRITE, out, &tick.spins, sizeof tick.spins);
+    (void)host_move(HOST_WRITE, out, &strop_spin_instructions, sizeof strop_spin_instructions);
     for (uint32_t i = 0; i < head[1] && start[1] == 0; ++i) {
         run_sample(in, out);
     }
