@@ -1,0 +1,45 @@
+"""A progress bar on standard error, only when a person is watching."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Tells how far a stage is: `report(stage, done, total)`; a total of 0 means that nobody knows."""
+
+    def __call__(self, stage: str, done: int = 0, total: int = 0) -> None:
+        """Show the stage; a new stage ends the one before."""
+        ...
+
+
+def silent(stage: str, done: int = 0, total: int = 0) -> None:
+    """Progress that is not shown."""
+
+
+@contextmanager
+def shown_progress() -> Generator[Progress]:
+    """A bar per stage when standard error is a terminal, else silence. It is gone when the block ends."""
+    if not sys.stderr.isatty():
+        yield silent
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        current = bars.add_task("", total=None, visible=False)
+        name = ""
+
+        def report(stage: str, done: int = 0, total: int = 0) -> None:
+            nonlocal name
+            if stage != name:
+                name = stage
+                bars.reset(current, description=stage, total=None, visible=True)
+            bars.update(current, completed=done, total=total or None)
+
+        yield report
