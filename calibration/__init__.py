@@ -1,0 +1,1 @@
+"""Representative data, observers, range algorithms and accuracy metrics."""

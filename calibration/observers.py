@@ -1,0 +1,118 @@
+"""Observers: one pass over a value's arrays, memory independent of how many there are."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import numpy as np
+
+from toolchain.ir.types import Array
+
+HISTOGRAM_BINS = 4096
+SMALLEST_EXPONENT = -120
+
+
+class Observer(Protocol):
+    """What calibration needs of an observer: feed arrays, then ask for the range."""
+
+    def update(self, array: Array) -> None:
+        """Take one finite, non-empty array of any shape."""
+        ...
+
+    def bounds(self) -> tuple[float, float]:
+        """The range to represent, low ≤ high. Needs one update before."""
+        ...
+
+
+class Extremes:
+    """Smallest and largest element, and the mean of each index of the last axis."""
+
+    def __init__(self) -> None:
+        self.minimum = math.inf
+        self.maximum = -math.inf
+        self._sum: Array | None = None
+        self._rows = 0
+
+    def update(self, array: Array) -> None:
+        """Take one finite, non-empty array of any shape; the last axis always has the same length."""
+        self.minimum = min(self.minimum, float(array.min()))
+        self.maximum = max(self.maximum, float(array.max()))
+        rows = array.reshape(-1, array.shape[-1] if array.ndim else 1).astype(np.float64)
+        self._sum = rows.sum(axis=0) if self._sum is None else self._sum + rows.sum(axis=0)
+        self._rows += rows.shape[0]
+
+    def bounds(self) -> tuple[float, float]:
+        """Minimum and maximum."""
+        return self.minimum, self.maximum
+
+    def mean(self) -> tuple[float, ...]:
+        """Mean of each index of the last axis."""
+        return () if self._sum is None else tuple((self._sum / self._rows).tolist())
+
+
+class MovingAverage:
+    """Exponential moving averages of each array's minimum and maximum, as in quantization-aware training."""
+
+    def __init__(self, momentum: float) -> None:
+        self._momentum = momentum
+        self._bounds: tuple[float, float] | None = None
+
+    def update(self, array: Array) -> None:
+        """Take one array; the first sets the averages."""
+        low, high = float(array.min()), float(array.max())
+        if self._bounds is not None:
+            keep = self._momentum
+            low, high = (keep * old + (1 - keep) * new for old, new in zip(self._bounds, (low, high), strict=True))
+        self._bounds = (low, high)
+
+    def bounds(self) -> tuple[float, float]:
+        """The averages."""
+        return (0.0, 0.0) if self._bounds is None else self._bounds
+
+
+class Histogram:
+    """Counts over HISTOGRAM_BINS bins around zero whose width is a power of two and doubles when a value falls outside.
+
+    Merging bins in pairs is exact, so the counts do not depend on the order of the arrays.
+    Bin i holds width * (i − bins/2) ≤ x < width * (i + 1 − bins/2).
+    """
+
+    def __init__(self, bins: int = HISTOGRAM_BINS) -> None:
+        self._half = bins // 2
+        self.counts = np.zeros(bins, np.int64)
+        self._exponent = SMALLEST_EXPONENT
+        self._empty = True
+
+    @property
+    def width(self) -> float:
+        """Width of a bin, in real units."""
+        return math.ldexp(1.0, self._exponent)
+
+    @property
+    def edges(self) -> Array:
+        """The bins + 1 edges in real units, float64; the middle one is 0."""
+        return np.arange(-self._half, self._half + 1) * self.width
+
+    def update(self, array: Array) -> None:
+        """Take one finite, non-empty array of any shape."""
+        values = np.asarray(array, np.float64).reshape(-1)
+        self._grow(max(float(np.abs(values).max()), 0.0))
+        index = np.floor(values / self.width).astype(np.int64) + self._half
+        self.counts += np.bincount(np.clip(index, 0, 2 * self._half - 1), minlength=2 * self._half)
+
+    def _grow(self, largest: float) -> None:
+        """Double the width until the largest magnitude falls inside."""
+        needed = math.frexp(largest / self._half)[1] if largest > 0 else SMALLEST_EXPONENT
+        if largest >= math.ldexp(self._half, needed):
+            needed += 1
+        while self._exponent < needed:
+            self._exponent += 1
+            if self.counts.any():
+                self._merge_pairs()
+
+    def _merge_pairs(self) -> None:
+        merged = self.counts.reshape(-1, 2).sum(axis=1)
+        self.counts = np.zeros_like(self.counts)
+        quarter = self._half // 2
+        self.counts[quarter : quarter + self._half] = merged

@@ -1,0 +1,67 @@
+"""What calibration learned about the values of a float graph; the quantize pass takes it as an argument."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from toolchain.errors import DataError
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ValueRange:
+    """Statistics of one value over all samples, in real units.
+
+    low, high: the range the method chose to represent. minimum, maximum: the smallest and largest element seen.
+    mean: of every index of the last axis, for the correction of biases; empty when not observed.
+    """
+
+    low: float
+    high: float
+    minimum: float
+    maximum: float
+    mean: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationTable:
+    """Ranges by value name. method: the text form of the range method. samples: how many were observed."""
+
+    method: str
+    samples: int
+    ranges: Mapping[str, ValueRange] = field(default_factory=lambda: MappingProxyType({}))
+
+    def to_json(self) -> str:
+        """The table as JSON, keys sorted, floats in their shortest exact form: equal tables give equal bytes."""
+        rows = {
+            name: {"low": r.low, "high": r.high, "minimum": r.minimum, "maximum": r.maximum, "mean": list(r.mean)}
+            for name, r in self.ranges.items()
+        }
+        whole = {"version": FORMAT_VERSION, "method": self.method, "samples": self.samples, "ranges": rows}
+        return json.dumps(whole, sort_keys=True, indent=1, allow_nan=False) + "\n"
+
+
+def table_from_json(text: str, place: str) -> CalibrationTable:
+    """The table that `to_json` wrote. Raises DataError E205, which names `place`, for anything else."""
+    try:
+        whole = json.loads(text)
+        if whole["version"] != FORMAT_VERSION:
+            raise DataError(205, place, f"table version {whole['version']}, {FORMAT_VERSION} is read", "Calibrate again")
+        ranges = {str(name): _range(name, row, place) for name, row in whole["ranges"].items()}
+        return CalibrationTable(str(whole["method"]), int(whole["samples"]), MappingProxyType(ranges))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as fault:
+        raise DataError(205, place, f"this is no calibration table ({type(fault).__name__})", "Calibrate again") from fault
+
+
+def _range(name: str, row: Any, place: str) -> ValueRange:
+    low, high, minimum, maximum = (float(row[key]) for key in ("low", "high", "minimum", "maximum"))
+    mean = tuple(float(value) for value in row["mean"])
+    if not all(map(math.isfinite, (low, high, minimum, maximum, *mean))) or low > high or minimum > maximum:
+        raise DataError(205, f"{place} {name}", f"the range {low:g} to {high:g} is none", "Calibrate again")
+    return ValueRange(low, high, minimum, maximum, mean)

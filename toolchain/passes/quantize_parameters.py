@@ -1,0 +1,77 @@
+"""From ranges to quantization parameters: one value, weights per channel, and biases."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from toolchain.ir.quantization import quantize_array
+from toolchain.ir.types import Array, DType, Quant, per_tensor
+
+WEIGHT_LIMIT = 127
+BIAS_LIMIT = 2**30
+SMALLEST_FACTOR = 2.0**-24
+SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
+
+
+def range_quant(low: float, high: float, dtype: DType) -> Quant:
+    """Parameters that represent [low, high] and 0: asymmetric for 8 bits, symmetric for 16 (as TFLite's 16x8).
+
+    The scale is exact in float32, zero is exactly representable, and an empty range gives scale 1.
+    """
+    low, high = min(low, 0.0), max(high, 0.0)
+    smallest, largest = dtype.limits
+    if dtype is DType.I16:
+        return per_tensor(max(-low, high) / largest or 1.0)
+    scale = float(np.float32((high - low) / (largest - smallest)))
+    if scale < SMALLEST_SCALE:
+        return per_tensor(1.0, max(smallest, min(0, largest)))
+    zero = min(max(round(smallest - low / scale), smallest), largest)
+    return per_tensor(scale, zero)
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizedWeights:
+    """Weights in int8 and the bias in the accumulator's units, with their parameters."""
+
+    weights: Array
+    weights_quant: Quant
+    bias: Array | None
+    bias_quant: Quant
+
+
+def quantize_weights(
+    weights: Array, bias: Array | None, axis: int, scale_in: float, scale_out: float, bias_type: DType
+) -> QuantizedWeights:
+    """Symmetric int8 weights per channel of `axis`, in −127…127; bias in steps of scale_in * weight scale.
+
+    A channel's scale is widened where the bias would pass BIAS_LIMIT, and where scale_in * scale / scale_out would be
+    too small to be a multiplier (channels of zeros).
+    """
+    others = tuple(index for index in range(weights.ndim) if index != axis)
+    largest = np.abs(weights.astype(np.float64)).max(axis=others, initial=0.0) / WEIGHT_LIMIT
+    floor = SMALLEST_FACTOR * scale_out / scale_in
+    needed = np.zeros_like(largest) if bias is None else np.abs(bias.astype(np.float64)) / (scale_in * BIAS_LIMIT)
+    scales = np.maximum(np.maximum(largest, needed), max(floor, SMALLEST_SCALE)).astype(np.float32)
+    quant = Quant(tuple(scales.tolist()), (0,) * len(scales), axis)
+    stored = np.clip(quantize_array(weights, DType.I8, quant), -WEIGHT_LIMIT, WEIGHT_LIMIT)
+    bias_scales = np.float32(scale_in) * scales
+    bias_quant = Quant(tuple(bias_scales.tolist()), (0,) * len(scales), 0)
+    return QuantizedWeights(stored, quant, _bias(bias, scale_in, scales, bias_type), bias_quant)
+
+
+def _bias(bias: Array | None, scale_in: float, scales: Array, dtype: DType) -> Array | None:
+    if bias is None:
+        return None
+    ratio = bias.astype(np.float64) / (scale_in * scales.astype(np.float64))
+    return np.clip(np.rint(ratio), *dtype.limits).astype(dtype.numpy)
+
+
+def constant_quant(array: Array, dtype: DType) -> Quant:
+    """Parameters of a constant operand by its own range."""
+    if array.size == 0:
+        return range_quant(0.0, 0.0, dtype)
+    low, high = float(array.min()), float(array.max())
+    return range_quant(low, high, dtype) if math.isfinite(low) and math.isfinite(high) else range_quant(0.0, 0.0, dtype)
