@@ -1,0 +1,40 @@
+"""Graph to the bytes of a .tflite file for LiteRT and TensorFlow Lite Micro."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from toolchain.backends.tflite.exporter import Exporter
+from toolchain.backends.tflite.operators import EXPORTS
+from toolchain.backends.tflite.packer import pack
+from toolchain.ir.graph import Graph
+
+OFFLINE_PLAN = "OfflineMemoryAllocation"
+
+
+def write_tflite(graph: Graph, *, compact: bool = False, signature: bool = True, plan: Mapping[str, int] | None = None) -> bytes:
+    """The .tflite file of a graph; the same graph gives the same bytes.
+
+    compact: for TensorFlow Lite Micro alone, which takes one zero point for all channels and needs no inner names.
+    signature: add a `serving_default` signature with the names of inputs and outputs.
+    plan: byte offsets in the arena by value name, which TensorFlow Lite Micro then uses instead of its own plan.
+    Raises TargetError(305) for a node that TFLite cannot say.
+    """
+    exporter = Exporter(graph, compact)
+    for node in graph.nodes:
+        export = EXPORTS.get(node.op)
+        if export is None:
+            raise exporter.refuse(node, "operator")
+        export(exporter, node)
+    for value in graph.outputs:
+        exporter.index(value)
+    notes = [] if plan is None else [(OFFLINE_PLAN, _offline_plan(exporter, plan))]
+    return pack(exporter.finish(notes, signature))
+
+
+def _offline_plan(exporter: Exporter, plan: Mapping[str, int]) -> bytes:
+    """Version 1, subgraph 0, a count, then an offset for each tensor, -1 where the runtime chooses (int32 each)."""
+    offsets = [plan.get(name, -1) for name in exporter.tensor_names()]
+    return np.array([1, 0, len(offsets), *offsets], "<i4").tobytes()
