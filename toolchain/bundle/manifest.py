@@ -15,7 +15,7 @@ from toolchain.errors import RunError
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-_OPTIMISATION_FLAG = re.compile(r"-O[0-3sgz]?|-f[a-z0-9-]+(=[0-9]+)?")
+_OPTIMISATION_FLAG = re.compile(r"-O[0-3sgz]?|-f(?!plugin|dump|profile|lto|use-ld)[a-z0-9-]+(=[a-z0-9-]+)?")
 _STALE = "Compile the model again with this version of Strop"
 
 

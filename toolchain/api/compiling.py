@@ -1,0 +1,162 @@
+"""Compile: from a model file to a bundle on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from targets.load import load_target
+from toolchain.api.inspecting import NO_SHAPES
+from toolchain.api.results import CompileResult
+from toolchain.bundle.codec import decode
+from toolchain.bundle.graph_files import CONSTANTS_NAME, TEXT_NAME, graph_files
+from toolchain.bundle.manifest import (
+    Buffer,
+    CFiles,
+    Flash,
+    FormatFile,
+    GraphFiles,
+    Layer,
+    Manifest,
+    Predicted,
+    Ram,
+    SourceModel,
+    TensorInfo,
+)
+from toolchain.bundle.write import write_bundle
+from toolchain.errors import ModelError
+from toolchain.frontends.load import load_model, model_format
+from toolchain.ir.graph import Graph, Value
+from toolchain.ir.optable import macs
+from toolchain.ir.types import DType
+from toolchain.lowering.lower import InterfaceMode, Limits
+from toolchain.lowering.program import Program
+from toolchain.pipeline import Compiled, CompileOptions, compile_model
+
+DIGEST_CHUNK_BYTES = 1 << 20
+
+
+def compile(
+    model: str | Path,
+    target: str,
+    output: str | Path,
+    *,
+    name: str | None = None,
+    formats: Sequence[str] = (),
+    io: InterfaceMode = "arena",
+    max_ram_bytes: int | None = None,
+    max_flash_bytes: int | None = None,
+    input_shapes: Mapping[str, tuple[int, ...]] = NO_SHAPES,
+) -> CompileResult:
+    """Compile a model for a target and write the bundle to the folder `output`.
+
+    target: a name of `strop targets` or a .toml file. name: prefix of C names, from the file's name when None.
+    formats: empty takes the target's own. io: `arena` keeps inputs and outputs in the arena, `caller` takes pointers.
+    Raises ModelError (E1xx), TargetError (E3xx), RunError(505), UsageError(901). Nothing is written when it raises.
+    """
+    path = Path(model)
+    device = load_target(target)
+    graph = load_model(path, input_shapes)
+    options = CompileOptions(name or default_name(path), tuple(formats), io, Limits(max_ram_bytes, max_flash_bytes))
+    compiled = compile_model(graph, device, options)
+    source = SourceModel(path.name, model_format(path), source_digest(path))
+    files = {**graph_files(compiled.graph), **compiled.files}
+    manifest = write_bundle(Path(output), files, describe_bundle(compiled, source))
+    return CompileResult(Path(output), manifest)
+
+
+def default_name(path: Path) -> str:
+    """A C identifier from a file's name: `My-Net.v2.onnx` gives `my_net_v2`."""
+    plain = re.sub(r"[^a-z0-9]+", "_", path.stem.lower()).strip("_")[:40]
+    return plain if plain and plain[0].isalpha() else f"model_{plain}".rstrip("_")
+
+
+def source_digest(path: Path) -> str:
+    """SHA-256 of a file; of a folder over its files in order of their names, each with name and size."""
+    digest = hashlib.sha256()
+    for file in [path] if path.is_file() else sorted(item for item in path.rglob("*") if item.is_file()):
+        try:
+            if path.is_dir():
+                digest.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode())
+            with file.open("rb") as stream:
+                while chunk := stream.read(DIGEST_CHUNK_BYTES):
+                    digest.update(chunk)
+        except OSError as fault:
+            raise ModelError(101, str(file), f"the file cannot be read ({fault.strerror})", "Check the path") from fault
+    return digest.hexdigest()
+
+
+def describe_bundle(compiled: Compiled, source: SourceModel) -> Manifest:
+    """The manifest of a compiled graph, without its list of files."""
+    graph, program, sections = compiled.graph, compiled.program, dict(compiled.sections)
+    c_section = sections.pop("c", None)
+    return Manifest(
+        name=compiled.options.name,
+        target=compiled.target.name,
+        precision=precision_of(graph),
+        source=source,
+        graph=GraphFiles(TEXT_NAME, CONSTANTS_NAME),
+        inputs=tuple(map(_tensor, graph.inputs)),
+        outputs=tuple(map(_tensor, graph.outputs)),
+        macs=compiled.macs,
+        versions=_versions(),
+        ram=Ram(program.plan.arena_bytes, program.plan.align) if program else None,
+        flash=Flash(program.weight_bytes) if program else None,
+        predicted=Predicted(program.instructions) if program else None,
+        buffers=_buffers(program) if program else (),
+        layers=_layers(program) if program else (),
+        c=decode(CFiles, c_section) if c_section is not None else None,
+        formats={name: decode(FormatFile, section) for name, section in sections.items()},
+    )
+
+
+def precision_of(graph: Graph) -> str:
+    """What a graph computes in: `int8`, `int16x8`, `float16`, `float32`, or `mixed` when only some of it is quantized."""
+    kinds = {output.type.dtype for node in graph.nodes for output in node.outputs if output.type.quant is not None}
+    floats = any(output.type.dtype.is_float and node.op != "dequantize" for node in graph.nodes for output in node.outputs)
+    if not kinds:
+        halves = any(output.type.dtype is DType.F16 for node in graph.nodes for output in node.outputs)
+        return "float16" if halves else "float32"
+    if floats or len(kinds & {DType.I8, DType.I16}) != 1:
+        return "mixed"
+    return "int16x8" if DType.I16 in kinds else "int8"
+
+
+def _tensor(value: Value) -> TensorInfo:
+    type_ = value.type
+    scalar = type_.quant is not None and type_.quant.axis is None
+    scale = type_.quant.scalar_scale if type_.quant and scalar else None
+    zero_point = type_.quant.scalar_zero_point if type_.quant and scalar else None
+    return TensorInfo(value.name, str(type_.dtype), type_.shape, type_.bytes, scale, zero_point)
+
+
+def _buffers(program: Program) -> tuple[Buffer, ...]:
+    return tuple(Buffer(p.name, p.offset, p.bytes, p.first, p.last) for p in program.plan.placements)
+
+
+def _layers(program: Program) -> tuple[Layer, ...]:
+    return tuple(
+        Layer(
+            name=call.node.name,
+            op=call.node.op,
+            kernel=call.function,
+            macs=macs(call.node),
+            instructions=call.instructions,
+            weight_bytes=sum(operand.constant.bytes for operand in call.operands if operand.constant is not None),
+        )
+        for call in program.calls
+    )
+
+
+def _versions() -> dict[str, str]:
+    """Versions that shape a bundle's bytes."""
+    found: dict[str, str] = {}
+    for package in ("strop", "numpy", "onnx", "ai-edge-litert"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

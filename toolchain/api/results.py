@@ -1,0 +1,183 @@
+"""What the functions of the API return. `as_json()` of each has the keys that `--json` prints and others build on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from toolchain.bundle.codec import encode
+from toolchain.bundle.manifest import Manifest
+from toolchain.errors import StropError
+from toolchain.ir.types import Array
+
+
+@dataclass(frozen=True, slots=True)
+class CompileResult:
+    """A bundle that was written and what is predicted of it; no C compiler has run."""
+
+    bundle: Path
+    manifest: Manifest
+
+    def as_json(self) -> dict[str, object]:
+        """`bundle`, `name`, `target`, `precision`, `formats`, `macs`, `ram`, `flash`, `predicted`; null where not predicted."""
+        found = self.manifest
+        return {
+            "bundle": str(self.bundle),
+            "name": found.name,
+            "target": found.target,
+            "precision": found.precision,
+            "formats": list(found.format_names),
+            "macs": found.macs,
+            "ram": _object(found.ram, "arena_bytes", "stack_bytes"),
+            "flash": _object(found.flash, "code_bytes", "weight_bytes"),
+            "predicted": _object(found.predicted, "instructions", "cycles"),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LayerFacts:
+    """One node of a model: its name, operation, output shape, MACs, and bytes of the constants it reads."""
+
+    name: str
+    op: str
+    shape: tuple[int, ...]
+    dtype: str
+    macs: int
+    constant_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TargetFit:
+    """What a target would need for the model as it is. fault: what it lacks, None when it fits."""
+
+    target: str
+    arena_bytes: int | None
+    weight_bytes: int | None
+    fault: StropError | None
+
+
+@dataclass(frozen=True, slots=True)
+class InspectResult:
+    """A model as Strop reads it. text: the whole graph in its text form."""
+
+    name: str
+    format: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    macs: int
+    parameters: int
+    constant_bytes: int
+    layers: tuple[LayerFacts, ...]
+    targets: tuple[TargetFit, ...]
+    text: str
+
+    @property
+    def operations(self) -> dict[str, int]:
+        """How many nodes there are of each operation, by name."""
+        counts: dict[str, int] = {}
+        for layer in self.layers:
+            counts[layer.op] = counts.get(layer.op, 0) + 1
+        return dict(sorted(counts.items()))
+
+    def as_json(self) -> dict[str, object]:
+        """All fields but the text; `targets` by name with `fits`, `arena_bytes`, `weight_bytes` and the `error`, if any."""
+        return {
+            "name": self.name,
+            "format": self.format,
+            "inputs": list(self.inputs),
+            "outputs": list(self.outputs),
+            "macs": self.macs,
+            "parameters": self.parameters,
+            "constant_bytes": self.constant_bytes,
+            "operations": self.operations,
+            "layers": [encode(layer) for layer in self.layers],
+            "targets": {fit.target: _fit_json(fit) for fit in self.targets},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class FloatLoss:
+    """How the program's outputs differ from the float model's, over all samples.
+
+    agreement: share of samples with the same largest output. kl: mean Kullback-Leibler divergence of probabilities.
+    mse: mean squared error. sqnr_db: signal to quantization noise ratio in dB.
+    """
+
+    agreement: float
+    kl: float
+    mse: float
+    sqnr_db: float
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyResult:
+    """What holding a program to the reference evaluator gave.
+
+    differing_samples: samples with any differing byte. largest_difference: in steps of the integer outputs, or relative to
+    the largest float output. tolerance: what is allowed of it (0 for integers). correct: samples whose largest output is
+    the label, None without labels. loss: None without a float model.
+    """
+
+    bundle: Path
+    place: str
+    samples: int
+    bit_exact: bool
+    differing_samples: int
+    largest_difference: float
+    tolerance: float
+    correct: int | None = None
+    loss: FloatLoss | None = None
+
+    @property
+    def passed(self) -> bool:
+        """True when no output differs by more than the tolerance."""
+        return self.largest_difference <= self.tolerance
+
+    def as_json(self) -> dict[str, object]:
+        """Flat: `bit_exact`, `samples`, `correct`, `agreement`, `kl`, `mse`, `sqnr_db` (null where unknown) and the rest."""
+        loss: Mapping[str, object] = encode(self.loss) if self.loss else dict.fromkeys(("agreement", "kl", "mse", "sqnr_db"))
+        return {
+            "bundle": str(self.bundle),
+            "place": self.place,
+            "samples": self.samples,
+            "bit_exact": self.bit_exact,
+            "passed": self.passed,
+            "differing_samples": self.differing_samples,
+            "largest_difference": self.largest_difference,
+            "correct": self.correct,
+            **loss,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class OutputData:
+    """One output over all samples, (samples, *shape). real: in real units, equal to stored for unquantized outputs."""
+
+    name: str
+    stored: Array
+    real: Array
+
+
+@dataclass(frozen=True, slots=True)
+class RunOutputs:
+    """What a program gave for the samples."""
+
+    bundle: Path
+    place: str
+    outputs: tuple[OutputData, ...]
+    outputs_sha256: str
+
+    def as_json(self) -> dict[str, object]:
+        """`outputs` by name as nested lists in real units, `outputs_sha256` of the stored bytes."""
+        values = {output.name: output.real.tolist() for output in self.outputs}
+        return {"bundle": str(self.bundle), "place": self.place, "outputs": values, "outputs_sha256": self.outputs_sha256}
+
+
+def _object(part: object | None, *keys: str) -> dict[str, object] | None:
+    return None if part is None else {key: getattr(part, key) for key in keys}
+
+
+def _fit_json(fit: TargetFit) -> dict[str, object]:
+    facts: dict[str, object] = {"fits": fit.fault is None, "arena_bytes": fit.arena_bytes, "weight_bytes": fit.weight_bytes}
+    return facts | (fit.fault.as_json() if fit.fault else {})

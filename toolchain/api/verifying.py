@@ -1,0 +1,130 @@
+"""Verify: a bundle's program against the reference evaluator, on real or random inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from firmware.compilers import CompilerChoice
+from toolchain.api.places import as_bytes, from_bytes, run_samples, where
+from toolchain.api.results import VerifyResult
+from toolchain.bundle.read import Bundle, read_bundle
+from toolchain.ir.graph import Graph
+from toolchain.ir.types import Array, DType, TensorType
+from toolchain.reference.evaluator import run as run_reference
+
+RANDOM_SAMPLES = 8
+FLOAT_TOLERANCE = 1e-5
+SMALL_INTEGER = 1 << 15
+
+
+def verify(
+    bundle: str | Path,
+    *,
+    place: str | None = None,
+    compiler: CompilerChoice = "auto",
+    samples: int = RANDOM_SAMPLES,
+    seed: int = 0,
+) -> VerifyResult:
+    """Run a bundle on a place and compare every output byte with the reference evaluator.
+
+    place: `host`, `emulator`, `unicorn` or `qemu`; None takes the target's. samples: how many random inputs; the first are
+    extremes. The result tells whether it passed; a difference raises nothing.
+    Raises RunError (E5xx), EnvironmentFault (E4xx), UsageError(901).
+    """
+    opened = read_bundle(Path(bundle))
+    graph = opened.graph()
+    chosen = where(opened, place, compiler)
+    inputs = random_inputs(graph, samples, np.random.default_rng(seed))
+    given = run_samples(opened, chosen, inputs)
+    outputs = stored_outputs(opened, given.outputs)
+    expected = reference_outputs(graph, inputs)
+    difference = compare(expected, outputs)
+    return VerifyResult(
+        bundle=opened.path,
+        place=f"{given.measurement.runtime} ({given.measurement.device})",
+        samples=len(expected[0]),
+        bit_exact=difference.samples == 0,
+        differing_samples=difference.samples,
+        largest_difference=difference.largest,
+        tolerance=0.0 if all(array.dtype.kind != "f" for array in expected) else FLOAT_TOLERANCE,
+    )
+
+
+def random_inputs(graph: Graph, samples: int, rng: np.random.Generator) -> tuple[Array, ...]:
+    """Inputs (samples, *shape): all lowest, all highest, alternating, zero, then uniform over the stored type.
+
+    Float inputs are standard normal with extremes of ±4; integers without quantization stay below 2**15.
+    """
+    return tuple(np.stack([_sample(value.type, index, rng) for index in range(samples)]) for value in graph.inputs)
+
+
+def _sample(type_: TensorType, index: int, rng: np.random.Generator) -> Array:
+    dtype, shape = type_.dtype, type_.shape
+    low, high, zero = _span(type_)
+    if index < 2:
+        return np.full(shape, (low, high)[index], dtype.numpy)
+    if index == 2:
+        return np.where(np.arange(type_.elements) % 2, high, low).astype(dtype.numpy).reshape(shape)
+    if index == 3:
+        return np.full(shape, zero, dtype.numpy)
+    if dtype.is_float:
+        return rng.standard_normal(shape).astype(dtype.numpy)
+    return rng.integers(low, high, shape, dtype=dtype.numpy, endpoint=True)
+
+
+def _span(type_: TensorType) -> tuple[int, int, int]:
+    """Lowest, highest and zero value to try."""
+    if type_.dtype.is_float:
+        return -4, 4, 0
+    if type_.dtype is DType.BOOL:
+        return 0, 1, 0
+    low, high = type_.dtype.limits
+    if type_.quant is not None:
+        return low, high, type_.quant.scalar_zero_point
+    return max(low, -SMALL_INTEGER), min(high, SMALL_INTEGER), 0
+
+
+def reference_outputs(graph: Graph, inputs: Sequence[Array], run: Callable[..., Sequence[Array]] = run_reference) -> list[Array]:
+    """Outputs (samples, *shape) of the reference evaluator."""
+    rows = [run(graph, [array[index] for array in inputs]) for index in range(len(inputs[0]))]
+    return [np.stack(column) for column in zip(*rows, strict=True)]
+
+
+def stored_outputs(bundle: Bundle, raw: Sequence[Array]) -> list[Array]:
+    """Raw output bytes as arrays (samples, *shape) of the stored type."""
+    return [from_bytes(data, tensor.dtype, tensor.shape) for data, tensor in zip(raw, bundle.manifest.outputs, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """samples: how many differ in any byte. largest: largest step of integers, or difference over the largest float."""
+
+    samples: int
+    largest: float
+
+
+def compare(expected: Sequence[Array], given: Sequence[Array]) -> Difference:
+    """How far outputs (samples, *shape) are from the reference; NaN in both is equal, NaN in one is infinitely far."""
+    differing = np.zeros(len(expected[0]), bool)
+    largest = 0.0
+    for reference, output in zip(expected, given, strict=True):
+        differing |= (as_bytes(reference) != as_bytes(output)).any(axis=1)
+        largest = max(largest, _distance(reference, output))
+    return Difference(int(differing.sum()), largest)
+
+
+def _distance(reference: Array, output: Array) -> float:
+    if reference.size == 0:
+        return 0.0
+    wide, other = reference.astype(np.float64), output.astype(np.float64)
+    equal = (wide == other) | (np.isnan(wide) & np.isnan(other))
+    steps = np.where(equal, 0.0, np.abs(wide - other))
+    worst = float(np.where(np.isnan(steps), np.inf, steps).max())
+    if reference.dtype.kind != "f":
+        return worst
+    scale = float(np.abs(wide[np.isfinite(wide)]).max(initial=0.0))
+    return worst / scale if scale > 0 else worst
