@@ -12,11 +12,16 @@ void *memcpy(void *restrict to, const void *restrict from, size_t bytes);
 void *memset(void *to, int value, size_t bytes);
 
 #if defined(__GNUC__)
-#define STROP_KERNEL static inline __attribute__((always_inline))
 #define STROP_NOINLINE __attribute__((noinline))
+#define STROP_INLINE static inline __attribute__((always_inline))
 #else
-#define STROP_KERNEL static inline
 #define STROP_NOINLINE
+#define STROP_INLINE static inline
+#endif
+
+/* -DSTROP_KERNEL="static inline" shares one copy of a kernel among its shapes: slower, smaller. */
+#ifndef STROP_KERNEL
+#define STROP_KERNEL STROP_INLINE
 #endif
 
 STROP_KERNEL int32_t strop_min(int32_t a, int32_t b) { return a < b ? a : b; }

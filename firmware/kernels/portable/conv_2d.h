@@ -19,14 +19,17 @@ typedef struct {
     int32_t y, x, first_y, end_y, first_x, end_x;
 } strop_window;
 
-/* First tap at or after coordinate 0 for a window that starts at `origin`. */
-STROP_KERNEL int32_t strop_first_tap(int32_t origin, int32_t dilation) {
-    return origin >= 0 ? 0 : (dilation - 1 - origin) / dilation;
+/* First tap at or after coordinate 0 for a window that starts at `origin`; `taps` when there is none. */
+STROP_KERNEL int32_t strop_first_tap(int32_t origin, int32_t dilation, int32_t taps) {
+    return origin >= 0 ? 0 : strop_min((dilation - 1 - origin) / dilation, taps);
 }
 
 /* End of the taps that lie before coordinate `size`. */
 STROP_KERNEL int32_t strop_end_tap(int32_t origin, int32_t dilation, int32_t taps, int32_t size) {
-    return origin + (taps - 1) * dilation < size ? taps : (size - origin + dilation - 1) / dilation;
+    if (origin + (taps - 1) * dilation < size) {
+        return taps;
+    }
+    return origin < size ? (size - origin + dilation - 1) / dilation : 0;
 }
 
 /* acc[i] += sum of (in[k] + offset) * weights[k][i] over n contiguous activations. */
@@ -95,11 +98,11 @@ STROP_KERNEL void strop_conv_2d_s8(const int8_t *restrict in, const int8_t *rest
         for (int32_t oy = 0; oy < s->out_h; ++oy) {
             strop_window w;
             w.y = oy * s->stride_h - s->pad_top;
-            w.first_y = strop_first_tap(w.y, s->dilation_h);
+            w.first_y = strop_first_tap(w.y, s->dilation_h, s->k_h);
             w.end_y = strop_end_tap(w.y, s->dilation_h, s->k_h, s->in_h);
             for (int32_t ox = 0; ox < s->out_w; ++ox) {
                 w.x = ox * s->stride_w - s->pad_left;
-                w.first_x = strop_first_tap(w.x, s->dilation_w);
+                w.first_x = strop_first_tap(w.x, s->dilation_w, s->k_w);
                 w.end_x = strop_end_tap(w.x, s->dilation_w, s->k_w, s->in_w);
                 strop_conv_2d_pixel(in, weights, channels, out, s, &w);
                 out += s->out_c;

@@ -84,7 +84,7 @@ def read(graph: Graph, value: Value) -> Operand:
     ctype = c_type(value.type, value.name)
     data = graph.constant(value)
     if data is not None:
-        return Operand(ctype, constant=Constant(ctype, np.ascontiguousarray(data)))
+        return Operand(ctype, constant=Constant(ctype, np.ascontiguousarray(data).reshape(-1)))
     return Operand(ctype, value=value)
 
 
@@ -95,7 +95,7 @@ def write(value: Value) -> Operand:
 
 def packed(ctype: str, data: Array) -> Operand:
     """An operand of packed constants."""
-    return Operand(ctype, constant=Constant(ctype, np.ascontiguousarray(data)))
+    return Operand(ctype, constant=Constant(ctype, np.ascontiguousarray(data).reshape(-1)))
 
 
 def channel_stream(bias: Array, factors: Sequence[Multiplier]) -> Operand:
