@@ -165,6 +165,9 @@ _concat = mover(lambda node, inputs: np.concatenate(inputs, axis=node.attrs.axis
 
 OPS: tuple[Op, ...] = (
     _move("reshape", ReshapeAttrs, _infer_reshape, mover(lambda node, inputs: inputs[0].reshape(node.output.type.shape))),
+    _move(
+        "copy", Attrs, lambda attrs, types: (TensorType(types[0].shape, types[0].dtype),), mover(lambda node, inputs: inputs[0])
+    ),
     _move("transpose", PermAttrs, _infer_transpose, mover(lambda node, inputs: inputs[0].transpose(node.attrs.perm))),
     Op("concat", AxisAttrs, (1, 65_536), _infer_concat, _concat, _concat, same_quant=True),
     _move("split", SplitAttrs, _infer_split, _split),
@@ -178,13 +181,4 @@ OPS: tuple[Op, ...] = (
     # Channel (row in block * block + column in block) * channels + c, as TFLite and ONNX's DCR mode.
     _move("space_to_depth", BlockAttrs, _infer_space_to_depth, mover(_space_to_depth)),
     _move("depth_to_space", BlockAttrs, _infer_depth_to_space, mover(_depth_to_space)),
-)
-COPY = Op(
-    "copy",
-    Attrs,
-    (1, 1),
-    lambda attrs, types: (TensorType(types[0].shape, types[0].dtype),),
-    mover(lambda node, inputs: inputs[0]),
-    mover(lambda node, inputs: inputs[0]),
-    same_quant=True,
 )

@@ -1,0 +1,71 @@
+"""Lowering: views cost nothing, outputs have memory of their own, limits are told with numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from targets.load import load_target
+from toolchain.errors import TargetError
+from toolchain.ir.attrs import ActivationAttrs, ReshapeAttrs
+from toolchain.ir.graph import Graph, Value
+from toolchain.ir.optable import make_node
+from toolchain.ir.types import TensorType, i8, per_tensor
+from toolchain.lowering.kernels.common import broadcast_strides, merge_dimensions
+from toolchain.lowering.lower import Limits, lower
+
+HOST = load_target("host")
+
+
+def adder(size: int) -> Graph:
+    """x + x, reshaped."""
+    x = Value("x", i8((1, size), 0.5, 3))
+    total = make_node("add", (x, x), ("total",), ActivationAttrs(), per_tensor(1.0, 0))
+    flat = make_node("reshape", (total.output,), ("flat",), ReshapeAttrs((size,)))
+    return Graph("adder", (x,), (flat.output,), (total, flat))
+
+
+def test_a_reshape_costs_no_call_and_no_memory() -> None:
+    program = lower(adder(100), HOST)
+    assert [call.node.op for call in program.calls] == ["add"]
+    assert program.plan.offset("flat") == program.plan.offset("total")
+    assert program.plan.arena_bytes == 224
+
+
+def test_an_input_that_is_also_an_output_is_copied() -> None:
+    x = Value("x", i8((8,), 0.5, 0))
+    program = lower(Graph("same", (x,), (x,), ()), HOST)
+    assert [call.node.op for call in program.calls] == ["copy"]
+
+
+def test_a_constant_output_is_copied_to_the_arena() -> None:
+    c = Value("c", i8((8,), 0.5, 0))
+    x = Value("x", i8((8,), 0.5, 0))
+    graph = Graph("constant", (x,), (c,), (), {"c": np.arange(8, dtype=np.int8)})
+    program = lower(graph, HOST)
+    assert [call.node.op for call in program.calls] == ["copy"]
+
+
+def test_caller_owned_tensors_take_no_arena() -> None:
+    assert lower(adder(100), HOST, "caller").plan.arena_bytes == 16
+
+
+def test_too_large_for_ram_names_the_peak_and_the_numbers() -> None:
+    with pytest.raises(TargetError) as fault:
+        lower(adder(1000), HOST, limits=Limits(ram_bytes=1500))
+    assert str(fault.value).startswith("E301 host: activations need 2,016 B, ")
+    assert "has 1,500 B; the peak is at" in str(fault.value)
+
+
+def test_types_without_kernels_are_refused() -> None:
+    x = Value("x", TensorType((4,), i8((4,), 1.0).dtype))
+    node = make_node("softmax", (x,), ("y",))
+    with pytest.raises(TargetError) as fault:
+        lower(Graph("raw", (x,), (node.output,), (node,)), HOST)
+    assert fault.value.number == 305
+
+
+def test_dimensions_that_run_together_are_merged() -> None:
+    assert merge_dimensions((2, 3, 4), [[12, 4, 1], [12, 4, 1]]) == ([24], [[1], [1]])
+    channel = broadcast_strides((4,), (2, 3, 4))
+    assert merge_dimensions((2, 3, 4), [[12, 4, 1], channel]) == ([6, 4], [[4, 1], [0, 1]])

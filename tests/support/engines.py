@@ -1,0 +1,19 @@
+"""Test support: marks that skip, with a reason, what this machine cannot run."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+
+import pytest
+
+needs_qemu = pytest.mark.skipif(
+    shutil.which("qemu-system-arm") is None or shutil.which("qemu-system-riscv32") is None,
+    reason="QEMU is not installed (Debian: qemu-system-arm, qemu-system-misc)",
+)
+needs_unicorn = pytest.mark.skipif(
+    importlib.util.find_spec("unicorn") is None, reason="unicorn is not installed (pip install strop[mcu])"
+)
+needs_arm_gcc = pytest.mark.skipif(
+    shutil.which("arm-none-eabi-gcc") is None, reason="the Arm GCC is not installed (Debian: gcc-arm-none-eabi)"
+)
