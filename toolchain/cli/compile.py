@@ -1,0 +1,57 @@
+"""Compile a model for a target into a bundle: a folder with the program, its graph and a manifest.
+
+Nothing is built with a C compiler; sizes and instructions are predictions. `strop bench` measures them.
+
+examples:
+  strop compile kws.tflite --target nucleo_l4r5zi -o build/kws
+  strop compile kws.tflite --target rp2040_pico --format c --name kws --max-ram 64KiB -o build/kws
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from toolchain.cli.answer import Answer, pairs
+from toolchain.cli.options import add_input_shape, byte_count, input_shapes
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument("model", metavar="MODEL", help="a model file or SavedModel folder")
+    parser.add_argument("--target", required=True, metavar="T", help="a name of `strop targets`, or a .toml file")
+    parser.add_argument("-o", "--output", required=True, metavar="BUNDLE", help="folder to write; an old bundle there is replaced")
+    parser.add_argument("--format", action="append", metavar="F", help="c, tflite, tflm, onnx, …; may be repeated; default: all the target takes")
+    parser.add_argument("--io", choices=("arena", "caller"), default="arena", help="where inputs and outputs live")
+    parser.add_argument("--name", metavar="N", help="prefix of C names and files; by default from the model's file name")
+    parser.add_argument("--max-ram", type=byte_count, metavar="N", help="most bytes of RAM, for example 64KiB")
+    parser.add_argument("--max-flash", type=byte_count, metavar="N", help="most bytes of flash, for example 1MiB")
+    add_input_shape(parser)
+
+
+def run(arguments: argparse.Namespace) -> Answer:
+    """Compile and summarise the bundle."""
+    from toolchain.api import compile
+
+    result = compile(
+        arguments.model,
+        arguments.target,
+        arguments.output,
+        name=arguments.name,
+        formats=tuple(arguments.format or ()),
+        io=arguments.io,
+        max_ram_bytes=arguments.max_ram,
+        max_flash_bytes=arguments.max_flash,
+        input_shapes=input_shapes(arguments.input_shape),
+    )
+    found = result.manifest
+    facts = (
+        ("bundle", str(result.bundle)),
+        ("target", found.target),
+        ("precision", found.precision),
+        ("formats", ", ".join(found.format_names)),
+        ("MACs", found.macs),
+        ("arena bytes", found.ram.arena_bytes if found.ram else None),
+        ("weight bytes", found.flash.weight_bytes if found.flash else None),
+        ("predicted instructions", found.predicted.instructions if found.predicted else None),
+    )
+    return Answer(result.as_json(), pairs(facts))
