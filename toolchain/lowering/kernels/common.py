@@ -95,7 +95,7 @@ def write(value: Value) -> Operand:
 
 def packed(ctype: str, data: Array) -> Operand:
     """An operand of packed constants."""
-    return Operand(ctype, constant=Constant(ctype, np.ascontiguousarray(data).reshape(-1)))
+    return Operand(ctype, constant=Constant(ctype, np.ascontiguousarray(data)))
 
 
 def channel_stream(bias: Array, factors: Sequence[Multiplier]) -> Operand:
@@ -107,6 +107,27 @@ def channel_stream(bias: Array, factors: Sequence[Multiplier]) -> Operand:
 def is_i8(*values: Value) -> bool:
     """True when every value is quantized int8."""
     return all(value.type.dtype is DType.I8 and value.type.quant is not None for value in values)
+
+
+def is_i16(*values: Value) -> bool:
+    """True when every value is quantized int16 with zero point 0."""
+    return all(v.type.dtype is DType.I16 and v.type.quant is not None and not any(v.type.quant.zero_point) for v in values)
+
+
+def factor_rows(factors: Sequence[Multiplier]) -> Operand:
+    """The `strop_factor` array of mantissa and shift per output channel."""
+    return packed("strop_factor", np.array([(m.mantissa, m.shift) for m in factors], np.int32).reshape(-1, 2))
+
+
+def wide_factor(factor: Multiplier) -> tuple[int, int]:
+    """The 16-bit mantissa and right shift of `strop_wide_factor`, as the 16x8 arithmetic rounds them."""
+    mantissa = (factor.mantissa + (1 << 15)) >> 16 if factor.mantissa < 0x7FFF0000 else 0x7FFF
+    return mantissa, 15 - factor.shift
+
+
+def wide_factor_rows(factors: Sequence[Multiplier]) -> Operand:
+    """The `strop_wide_factor` array, one per output channel."""
+    return packed("strop_wide_factor", np.array([wide_factor(m) for m in factors], np.int32).reshape(-1, 2))
 
 
 def merge_dimensions(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> tuple[list[int], list[list[int]]]:
