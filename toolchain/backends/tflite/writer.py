@@ -8,7 +8,7 @@ import numpy as np
 
 from toolchain.backends.tflite.exporter import Exporter
 from toolchain.backends.tflite.operators import EXPORTS
-from toolchain.backends.tflite.packer import pack
+from toolchain.backends.tflite.packer import FileModel, pack
 from toolchain.ir.graph import Graph
 
 OFFLINE_PLAN = "OfflineMemoryAllocation"
@@ -22,6 +22,11 @@ def write_tflite(graph: Graph, *, compact: bool = False, signature: bool = True,
     plan: byte offsets in the arena by value name, which TensorFlow Lite Micro then uses instead of its own plan.
     Raises TargetError(305) for a node that TFLite cannot say.
     """
+    return pack(export_graph(graph, compact=compact, signature=signature, plan=plan))
+
+
+def export_graph(graph: Graph, *, compact: bool, signature: bool, plan: Mapping[str, int] | None = None) -> FileModel:
+    """The records of the file that `write_tflite` packs."""
     exporter = Exporter(graph, compact)
     for node in graph.nodes:
         export = EXPORTS.get(node.op)
@@ -31,7 +36,7 @@ def write_tflite(graph: Graph, *, compact: bool = False, signature: bool = True,
     for value in graph.outputs:
         exporter.index(value)
     notes = [] if plan is None else [(OFFLINE_PLAN, _offline_plan(exporter, plan))]
-    return pack(exporter.finish(notes, signature))
+    return exporter.finish(notes, signature)
 
 
 def _offline_plan(exporter: Exporter, plan: Mapping[str, int]) -> bytes:

@@ -1,0 +1,102 @@
+"""How large an arena TFLM needs: measured with its interpreter on the host, bounded for 32-bit targets."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from toolchain.backends.tflm.planner import ALIGNMENT, align, greedy_bytes, lifetimes, scratch
+from toolchain.errors import EnvironmentFault, TargetError
+from toolchain.ir.graph import Graph
+
+BYTES_PER_NODE = 8192
+BYTES_FIXED = 1 << 16
+# Bytes that one tensor record and one node record are smaller with 32-bit pointers (24 to 12, 64 to 32).
+TENSOR_SAVING, NODE_SAVING = 12, 32
+# What CMSIS-NN's kernels keep for a node beyond the reference kernels' own data, and a handle of its scratch buffer.
+SCRATCH_NODE_BYTES = 48
+
+
+@dataclass(frozen=True, slots=True)
+class ArenaBytes:
+    """host: the smallest that works in the host's interpreter. The others are enough on 32-bit targets.
+
+    reference: the host's figure less what smaller pointers save in the two largest record arrays; every other record is
+    no larger with 32-bit pointers and the plan of the tensors is the same. cmsis_nn, cmsis_nn_mve: that, with the greedy
+    plan redone with the scratch buffers of CMSIS-NN's kernels (without and with vectors), 48 B for each node that has one.
+    """
+
+    host: int
+    reference: int
+    cmsis_nn: int
+    cmsis_nn_mve: int
+
+
+def runtime_module() -> Any:
+    """The tflite-micro package's runtime. Raises EnvironmentFault(404)."""
+    try:
+        from tflite_micro import runtime  # type: ignore[import-untyped, unused-ignore]
+    except ImportError as fault:
+        hint = "Install it: pip install --pre tflite-micro"
+        raise EnvironmentFault(404, "tflite-micro", "the package that runs TFLM on the host is missing", hint) from fault
+    return runtime
+
+
+@contextmanager
+def quiet_stderr(log: list[str]) -> Iterator[None]:
+    """Collect what C code writes to standard error into `log` instead of showing it."""
+    with tempfile.TemporaryFile() as sink:
+        saved = os.dup(2)
+        try:
+            os.dup2(sink.fileno(), 2)
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            sink.seek(0)
+            log.append(sink.read().decode("utf-8", errors="replace"))
+
+
+def open_interpreter(model: bytes, arena_bytes: int, log: list[str]) -> Any | None:
+    """An interpreter with its tensors allocated, or None when TFLM refuses; its messages go to `log`."""
+    runtime = runtime_module()
+    with quiet_stderr(log), suppress(RuntimeError, ValueError):
+        return runtime.Interpreter.from_bytes(model, arena_size=arena_bytes)
+    return None
+
+
+def smallest_arena(model: bytes, limit_bytes: int, place: str) -> int:
+    """The smallest arena, in steps of 16 B, that the host's interpreter takes. Raises TargetError(305) above the limit."""
+    log: list[str] = []
+    high, low = align(limit_bytes), 0
+    if open_interpreter(model, high, log) is None:
+        lines = [line for line in "".join(log).splitlines() if line.strip()]
+        what = f"TFLM does not take the model with an arena of {high:,} B ({lines[0] if lines else 'no message'})"
+        raise TargetError(305, place, what, "Choose another format, or change this layer")
+    while high - low > ALIGNMENT:
+        middle = align((high + low) // 2)
+        if open_interpreter(model, middle, log) is None:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def measure_arena(model: bytes, graph: Graph, tensors: int) -> ArenaBytes:
+    """Arena figures of a model. tensors: how many tensors the file has. Raises TargetError(305), EnvironmentFault(404)."""
+    activations = sum(align(value.type.bytes) for node in graph.nodes for value in node.outputs)
+    activations += sum(align(value.type.bytes) for value in graph.inputs)
+    host = smallest_arena(model, 2 * activations + BYTES_PER_NODE * len(graph.nodes) + BYTES_FIXED, graph.name)
+    saved = TENSOR_SAVING * tensors + NODE_SAVING * len(graph.nodes)
+    reference = min(align(max(host - saved, 0)) + 2 * ALIGNMENT, host)
+    return ArenaBytes(host, reference, _with_scratch(graph, reference, mve=False), _with_scratch(graph, reference, mve=True))
+
+
+def _with_scratch(graph: Graph, reference: int, mve: bool) -> int:
+    buffers, extra = lifetimes(graph), scratch(graph, mve)
+    grown = greedy_bytes([*buffers, *extra]) - greedy_bytes(buffers)
+    return align(reference + max(grown, 0) + SCRATCH_NODE_BYTES * len(extra))
