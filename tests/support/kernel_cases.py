@@ -12,6 +12,7 @@ import numpy as np
 
 from firmware.compilers import find_compiler
 from targets.load import load_target
+from tests.property.cases import random_case
 from toolchain.ir.attrs import Attrs
 from toolchain.ir.graph import Graph, Node, Value
 from toolchain.ir.optable import make_node
@@ -76,6 +77,12 @@ def make_case(
     entry = make_node(op, inputs, ("y", "y2"), attrs, quantization) if op == "top_k" else make_node(op, inputs, ("y",), attrs, quantization)
     free = [operand for operand in inputs if operand.name not in fixed]
     return Case(entry, tuple(tuple(random_array(rng, v.type) for v in free) for _ in range(samples)), fixed)
+
+
+def drawn_case(op: str, cell: str, seed: int) -> Case:
+    """A case of the shared generator with its own sample."""
+    drawn = random_case(op, cell, seed)
+    return Case(drawn.node, (drawn.samples,), drawn.constants)
 
 
 def check_cases(cases: Sequence[Case], folder: Path, flags: Sequence[str] = ("-O1", OUTLINED, *SANITIZERS)) -> None:

@@ -8,12 +8,16 @@ from __future__ import annotations
 from targets.model import Target
 from toolchain.errors import TargetError
 from toolchain.ir.graph import Graph, Node
-from toolchain.lowering.kernels import conv, elementwise, move, pool, softmax
+from toolchain.lowering.kernels import conv, conv_dsp, conv_plain, conv_s16, elementwise, move, pool, softmax, transpose_conv
 from toolchain.lowering.kernels.common import Variant
 from toolchain.lowering.program import KernelCall
 
 VARIANTS: tuple[Variant, ...] = (
     *conv.VARIANTS,
+    *conv_dsp.VARIANTS,
+    *conv_plain.VARIANTS,
+    *conv_s16.VARIANTS,
+    *transpose_conv.VARIANTS,
     *pool.VARIANTS,
     *elementwise.VARIANTS,
     *softmax.VARIANTS,

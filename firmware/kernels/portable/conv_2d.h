@@ -32,6 +32,18 @@ STROP_KERNEL int32_t strop_end_tap(int32_t origin, int32_t dilation, int32_t tap
     return origin < size ? (size - origin + dilation - 1) / dilation : 0;
 }
 
+/* The filter's place for one output pixel. */
+STROP_KERNEL strop_window strop_window_at(const strop_conv_2d_shape *s, int32_t oy, int32_t ox) {
+    strop_window w;
+    w.y = oy * s->stride_h - s->pad_top;
+    w.first_y = strop_first_tap(w.y, s->dilation_h, s->k_h);
+    w.end_y = strop_end_tap(w.y, s->dilation_h, s->k_h, s->in_h);
+    w.x = ox * s->stride_w - s->pad_left;
+    w.first_x = strop_first_tap(w.x, s->dilation_w, s->k_w);
+    w.end_x = strop_end_tap(w.x, s->dilation_w, s->k_w, s->in_w);
+    return w;
+}
+
 /* acc[i] += sum of (in[k] + offset) * weights[k][i] over n contiguous activations. */
 STROP_KERNEL void strop_dot_4(const int8_t *restrict in, const int8_t *restrict weights, int32_t n, int32_t offset,
                               int32_t acc[4]) {
@@ -96,14 +108,8 @@ STROP_KERNEL void strop_conv_2d_s8(const int8_t *restrict in, const int8_t *rest
                                    const strop_conv_2d_shape *s) {
     for (int32_t image = 0; image < s->batch; ++image) {
         for (int32_t oy = 0; oy < s->out_h; ++oy) {
-            strop_window w;
-            w.y = oy * s->stride_h - s->pad_top;
-            w.first_y = strop_first_tap(w.y, s->dilation_h, s->k_h);
-            w.end_y = strop_end_tap(w.y, s->dilation_h, s->k_h, s->in_h);
             for (int32_t ox = 0; ox < s->out_w; ++ox) {
-                w.x = ox * s->stride_w - s->pad_left;
-                w.first_x = strop_first_tap(w.x, s->dilation_w, s->k_w);
-                w.end_x = strop_end_tap(w.x, s->dilation_w, s->k_w, s->in_w);
+                const strop_window w = strop_window_at(s, oy, ox);
                 strop_conv_2d_pixel(in, weights, channels, out, s, &w);
                 out += s->out_c;
             }

@@ -12,6 +12,11 @@ typedef struct {
     int32_t shift;
 } strop_channel;
 
+/* A real factor, mantissa * 2^(shift - 31). */
+typedef struct {
+    int32_t mantissa, shift;
+} strop_factor;
+
 /* (2ab + 2^31) >> 32; halves away from zero and the floor agree here. b > INT32_MIN. */
 STROP_KERNEL int32_t strop_doubling_high_mul(int32_t a, int32_t b) {
     return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
@@ -38,6 +43,16 @@ STROP_KERNEL int32_t strop_multiply(int32_t x, int32_t mantissa, int32_t shift) 
     const int32_t left = shift > 0 ? shift : 0;
     const int32_t right = shift > 0 ? 0 : -shift;
     return strop_rounding_shift_right(strop_doubling_high_mul(strop_shift_left(x, left), mantissa), right);
+}
+
+/* A factor of the 16x8 form: a 16-bit mantissa and the bits to shift right by, at least 1. */
+typedef struct {
+    int32_t mantissa, right;
+} strop_wide_factor;
+
+/* x * mantissa / 2^right for a 48-bit x, halves up. */
+STROP_KERNEL int32_t strop_multiply_wide(int64_t x, strop_wide_factor factor) {
+    return (int32_t)((x * factor.mantissa + ((int64_t)1 << (factor.right - 1))) >> factor.right);
 }
 
 /* exp on [-1/4, 0) in Q0.31: a fourth-order expansion around -1/8. */

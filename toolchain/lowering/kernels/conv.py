@@ -6,10 +6,10 @@ import numpy as np
 
 from toolchain.errors import TargetError
 from toolchain.ir.attrs import Activation, ConvAttrs
-from toolchain.ir.fixed_point import INT32_MAX, INT32_MIN
+from toolchain.ir.fixed_point import INT32_MAX, INT32_MIN, Multiplier
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.quantization import activation_bounds, conv_multipliers, matmul_multiplier, quant_of
-from toolchain.ir.types import Array, DType
+from toolchain.ir.types import Array, DType, TensorType
 from toolchain.lowering.kernels.common import (
     Binding,
     Variant,
@@ -25,24 +25,31 @@ from toolchain.lowering.program import Cost, ShapeField
 BLOCK = 4
 
 
-def _constant_int8(graph: Graph, node: Node) -> bool:
-    """Int8 activations and constant symmetric int8 weights, bias constant when there is one."""
-    constants = all(graph.constant(value) is not None for value in node.inputs[1:])
-    symmetric = node.inputs[1].type.quant is not None and not any(node.inputs[1].type.quant.zero_point)
-    return constants and symmetric and is_i8(node.inputs[0], node.inputs[1], node.output)
+def has_packable_weights(graph: Graph, node: Node) -> bool:
+    """True when weights are constant symmetric int8 (or int4, unpacked to bytes) and the bias, if any, is constant."""
+    weights = node.inputs[1].type
+    symmetric = weights.quant is not None and not any(weights.quant.zero_point)
+    return symmetric and weights.dtype in (DType.I8, DType.I4) and all(graph.constant(v) is not None for v in node.inputs[1:])
 
 
-def _constant(graph: Graph, node: Node, index: int) -> Array:
+def accepts_int8(graph: Graph, node: Node) -> bool:
+    """Int8 activations and weights that are packed before they run."""
+    return has_packable_weights(graph, node) and is_i8(node.inputs[0], node.output)
+
+
+def constant_of(graph: Graph, node: Node, index: int) -> Array:
+    """The data of a constant operand."""
     data = graph.constant(node.inputs[index])
     if data is None:
         raise TargetError(305, node.name, f"{node.op} needs constant weights", "Fold the weights before lowering")
     return data
 
 
-def _biases(graph: Graph, node: Node, channels: int) -> Array:
+def biases_of(graph: Graph, node: Node, channels: int) -> Array:
+    """The constant biases in int64, zeros where the node has none."""
     if len(node.inputs) < 3:
         return np.zeros(channels, np.int64)
-    return _constant(graph, node, 2).astype(np.int64)
+    return constant_of(graph, node, 2).astype(np.int64)
 
 
 def fold_offset(bias: Array, weights: Array, offset: int) -> Array | None:
@@ -63,7 +70,8 @@ def pack_blocks(weights: Array, groups: int) -> Array:
     return np.ascontiguousarray(blocked.transpose(0, 1, 3, 4, 5, 2)).reshape(-1)
 
 
-def _quantized_fields(node: Node, in_offset: int) -> tuple[ShapeField, ...]:
+def quantized_fields(node: Node, in_offset: int) -> tuple[ShapeField, ...]:
+    """The fields of `strop_conv_2d_shape` that depend on quantization."""
     low, high = activation_bounds(node.attrs.activation, node.output.type)
     out = quant_of(node.output.type).scalar_zero_point
     return fields(in_offset=in_offset, out_offset=out, act_min=low, act_max=high)
@@ -94,45 +102,53 @@ def geometry(node: Node, kernel: tuple[int, int], groups: int) -> tuple[ShapeFie
 
 
 def _bind_conv(graph: Graph, node: Node) -> Binding:
-    weights = _constant(graph, node, 1)
+    weights = constant_of(graph, node, 1)
     x, w, y = node.inputs[0].type, node.inputs[1].type, node.output.type
-    bias = _biases(graph, node, y.shape[3])
+    bias = biases_of(graph, node, y.shape[3])
     offset = -quant_of(x).scalar_zero_point
     folded = fold_offset(bias, weights, offset) if not any(node.attrs.padding) else None
     shape = geometry(node, (w.shape[1], w.shape[2]), x.shape[3] // w.shape[3])
-    shape += _quantized_fields(node, offset if folded is None else 0)
+    shape += quantized_fields(node, offset if folded is None else 0)
     stream = channel_stream(bias if folded is None else folded, conv_multipliers(x, w, y, y.shape[3]))
     operands = (read(graph, node.inputs[0]), packed("int8_t", pack_blocks(weights, x.shape[3] // w.shape[3])), stream)
     return Binding(shape, (*operands, write(node.output)))
 
 
 def _bind_depthwise(graph: Graph, node: Node) -> Binding:
-    weights = _constant(graph, node, 1)
+    weights = constant_of(graph, node, 1)
     x, w, y = node.inputs[0].type, node.inputs[1].type, node.output.type
     rows = np.ascontiguousarray(weights.reshape(-1, y.shape[3]).T)
-    bias = _biases(graph, node, y.shape[3])
+    bias = biases_of(graph, node, y.shape[3])
     offset = -quant_of(x).scalar_zero_point
     folded = fold_offset(bias, rows, offset) if not any(node.attrs.padding) else None
     shape = geometry(node, (w.shape[1], w.shape[2]), x.shape[3])
-    shape += _quantized_fields(node, offset if folded is None else 0)
+    shape += quantized_fields(node, offset if folded is None else 0)
     stream = channel_stream(bias if folded is None else folded, conv_multipliers(x, w, y, y.shape[3]))
     return Binding(shape, (read(graph, node.inputs[0]), packed("int8_t", rows.reshape(-1)), stream, write(node.output)))
 
 
+def fully_connected_factors(x: TensorType, w: TensorType, y: TensorType) -> tuple[Multiplier, ...]:
+    """One requantization factor per output of a fully connected layer."""
+    per_channel = quant_of(w).axis is not None
+    return conv_multipliers(x, w, y, w.shape[0]) if per_channel else (matmul_multiplier(x, w, y),) * w.shape[0]
+
+
+def row_geometry(rows: int, depth: int, out: int) -> tuple[ShapeField, ...]:
+    """`geometry` of a fully connected layer: a 1x1 convolution over an image of one row."""
+    shape = fields(batch=1, in_h=1, in_w=rows, in_c=depth, out_h=1, out_w=rows, out_c=out, groups=1, k_h=1, k_w=1)
+    return shape + fields(stride_h=1, stride_w=1, dilation_h=1, dilation_w=1, pad_top=0, pad_left=0)
+
+
 def _bind_fully_connected(graph: Graph, node: Node) -> Binding:
     """A fully connected layer is a 1x1 convolution over as many pixels as there are rows."""
-    weights = _constant(graph, node, 1)
+    weights = constant_of(graph, node, 1)
     x, w, y = node.inputs[0].type, node.inputs[1].type, node.output.type
     out, depth = w.shape
-    bias = _biases(graph, node, out)
+    bias = biases_of(graph, node, out)
     offset = -quant_of(x).scalar_zero_point
     folded = fold_offset(bias, weights, offset)
-    per_channel = w.quant is not None and w.quant.axis is not None
-    factors = conv_multipliers(x, w, y, out) if per_channel else (matmul_multiplier(x, w, y),) * out
-    rows = x.elements // depth
-    shape = fields(batch=1, in_h=1, in_w=rows, in_c=depth, out_h=1, out_w=rows, out_c=out, groups=1, k_h=1, k_w=1)
-    shape += fields(stride_h=1, stride_w=1, dilation_h=1, dilation_w=1, pad_top=0, pad_left=0)
-    shape += _quantized_fields(node, offset if folded is None else 0)
+    factors = fully_connected_factors(x, w, y)
+    shape = row_geometry(x.elements // depth, depth, out) + quantized_fields(node, offset if folded is None else 0)
     blocks = packed("int8_t", pack_blocks(weights.reshape(out, 1, 1, depth), 1))
     stream = channel_stream(bias if folded is None else folded, factors)
     return Binding(shape, (read(graph, node.inputs[0]), blocks, stream, write(node.output)))
@@ -155,7 +171,7 @@ VARIANTS = (
         "conv_2d.h",
         "strop_conv_2d_s8",
         "strop_conv_2d_shape",
-        _constant_int8,
+        accepts_int8,
         _bind_conv,
         Cost(per_mac=2.9, per_output=22),
     ),
@@ -165,7 +181,7 @@ VARIANTS = (
         "conv_2d.h",
         "strop_conv_2d_s8",
         "strop_conv_2d_shape",
-        _constant_int8,
+        accepts_int8,
         _bind_fully_connected,
         Cost(per_mac=2.7, per_output=22),
     ),
@@ -175,7 +191,7 @@ VARIANTS = (
         "depthwise_conv_2d.h",
         "strop_depthwise_conv_2d_s8",
         "strop_conv_2d_shape",
-        _constant_int8,
+        accepts_int8,
         _bind_depthwise,
         Cost(per_mac=4.5, per_output=24),
     ),

@@ -1,0 +1,53 @@
+/* Transposed 2-D convolution, int8: every output pixel gathers the input pixels whose filter covers it.
+ * Layout: activations NHWC; weights in blocks of four output channels, [channels / 4][k_h][k_w][in_c][4], tails zero.
+ * Cost: about 3 instructions per MAC on armv7-m, 16 per output. No scratch. */
+#ifndef STROP_TRANSPOSE_CONV_2D_S8_H
+#define STROP_TRANSPOSE_CONV_2D_S8_H
+
+#include "conv_2d.h"
+
+/* Sums of one block of four channels of the output pixel at (y, x) of the full result, padding included. */
+STROP_KERNEL void strop_transpose_conv_2d_sums_s8(const int8_t *restrict in, const int8_t *restrict weights,
+                                                  const strop_conv_2d_shape *s, int32_t y, int32_t x, int32_t acc[4]) {
+    for (int32_t ky = y % s->stride_h; ky < s->k_h && ky <= y; ky += s->stride_h) {
+        const int32_t iy = (y - ky) / s->stride_h;
+        for (int32_t kx = x % s->stride_w; kx < s->k_w && kx <= x; kx += s->stride_w) {
+            const int32_t ix = (x - kx) / s->stride_w;
+            if (iy < s->in_h && ix < s->in_w) {
+                const int8_t *const taps = weights + (ky * s->k_w + kx) * s->in_c * 4;
+                strop_dot_4(in + (iy * s->in_w + ix) * s->in_c, taps, s->in_c, s->in_offset, acc);
+            }
+        }
+    }
+}
+
+STROP_KERNEL void strop_transpose_conv_2d_pixel_s8(const int8_t *restrict in, const int8_t *restrict weights,
+                                                   const strop_channel *restrict channels, int8_t *restrict out,
+                                                   const strop_conv_2d_shape *s, int32_t oy, int32_t ox) {
+    for (int32_t first = 0; first < s->out_c; first += 4) {
+        int32_t acc[4] = {0, 0, 0, 0};
+        strop_transpose_conv_2d_sums_s8(in, weights, s, oy + s->pad_top, ox + s->pad_left, acc);
+        weights += s->k_h * s->k_w * s->in_c * 4;
+        const int32_t count = strop_min(4, s->out_c - first);
+        for (int32_t i = 0; i < count; ++i, ++channels) {
+            const int32_t y = strop_multiply(acc[i] + channels->bias, channels->mantissa, channels->shift);
+            *out++ = (int8_t)strop_clamp(y + s->out_offset, s->act_min, s->act_max);
+        }
+    }
+}
+
+STROP_KERNEL void strop_transpose_conv_2d_s8(const int8_t *restrict in, const int8_t *restrict weights,
+                                             const strop_channel *restrict channels, int8_t *restrict out,
+                                             const strop_conv_2d_shape *s) {
+    for (int32_t image = 0; image < s->batch; ++image) {
+        for (int32_t oy = 0; oy < s->out_h; ++oy) {
+            for (int32_t ox = 0; ox < s->out_w; ++ox) {
+                strop_transpose_conv_2d_pixel_s8(in, weights, channels, out, s, oy, ox);
+                out += s->out_c;
+            }
+        }
+        in += s->in_h * s->in_w * s->in_c;
+    }
+}
+
+#endif
