@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtimes.base import Measurement
 from toolchain.bundle.codec import encode
 from toolchain.bundle.manifest import Manifest
 from toolchain.errors import StropError
@@ -115,8 +116,8 @@ class VerifyResult:
     """What holding a program to the reference evaluator gave.
 
     differing_samples: samples with any differing byte. largest_difference: in steps of the integer outputs, or relative to
-    the largest float output. tolerance: what is allowed of it (0 for integers). correct: samples whose largest output is
-    the label, None without labels. loss: None without a float model.
+    the largest float output. tolerance: what is allowed of it (0 for integers). measurement: of the same run.
+    correct: samples whose largest output is the label, None without labels. loss: None without a float model.
     """
 
     bundle: Path
@@ -126,6 +127,7 @@ class VerifyResult:
     differing_samples: int
     largest_difference: float
     tolerance: float
+    measurement: Measurement
     correct: int | None = None
     loss: FloatLoss | None = None
 

@@ -28,18 +28,20 @@ def verify(
     compiler: CompilerChoice = "auto",
     samples: int = RANDOM_SAMPLES,
     seed: int = 0,
+    count: bool = False,
 ) -> VerifyResult:
     """Run a bundle on a place and compare every output byte with the reference evaluator.
 
     place: `host`, `emulator`, `unicorn` or `qemu`; None takes the target's. samples: how many random inputs; the first are
-    extremes. The result tells whether it passed; a difference raises nothing.
+    extremes. count: also count instructions, or time runs, for the measurement. A difference raises nothing: the result
+    tells whether it passed.
     Raises RunError (E5xx), EnvironmentFault (E4xx), UsageError(901).
     """
     opened = read_bundle(Path(bundle))
     graph = opened.graph()
     chosen = where(opened, place, compiler)
     inputs = random_inputs(graph, samples, np.random.default_rng(seed))
-    given = run_samples(opened, chosen, inputs)
+    given = run_samples(opened, chosen, inputs, count=count)
     outputs = stored_outputs(opened, given.outputs)
     expected = reference_outputs(graph, inputs)
     difference = compare(expected, outputs)
@@ -51,6 +53,7 @@ def verify(
         differing_samples=difference.samples,
         largest_difference=difference.largest,
         tolerance=0.0 if all(array.dtype.kind != "f" for array in expected) else FLOAT_TOLERANCE,
+        measurement=given.measurement,
     )
 
 

@@ -75,7 +75,10 @@ class Predicted:
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
-    """One buffer of the arena: byte offset, size, and the first and last layer (by index) that needs it."""
+    """One buffer of the arena: byte offset, size, and the first and last step that needs it.
+
+    Step 0 fills the inputs, step i runs the i-th layer counted from 1, the step after the last layer reads the outputs.
+    """
 
     name: str
     offset: int

@@ -19,8 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument("model", metavar="MODEL", help="a model file or SavedModel folder")
     parser.add_argument("--target", required=True, metavar="T", help="a name of `strop targets`, or a .toml file")
-    parser.add_argument("-o", "--output", required=True, metavar="BUNDLE", help="folder to write; an old bundle there is replaced")
-    parser.add_argument("--format", action="append", metavar="F", help="c, tflite, tflm, onnx, …; may be repeated; default: all the target takes")
+    note = "folder to write; an older bundle there is replaced"
+    parser.add_argument("-o", "--output", required=True, metavar="BUNDLE", help=note)
+    note = "c, tflite, tflm, onnx, …; may be repeated; by default all that the target takes"
+    parser.add_argument("--format", action="append", metavar="F", help=note)
     parser.add_argument("--io", choices=("arena", "caller"), default="arena", help="where inputs and outputs live")
     parser.add_argument("--name", metavar="N", help="prefix of C names and files; by default from the model's file name")
     parser.add_argument("--max-ram", type=byte_count, metavar="N", help="most bytes of RAM, for example 64KiB")

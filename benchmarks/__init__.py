@@ -1,0 +1,1 @@
+"""Measures bundles, compares measurements, and writes reports."""

@@ -1,0 +1,111 @@
+"""Bench: measure a bundle on a place, and hold a measurement to an older one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from firmware.compilers import CompilerChoice
+from runtimes.base import Measurement
+from toolchain.api.places import run_samples, where
+from toolchain.api.verifying import random_inputs
+from toolchain.bundle.manifest import Manifest
+from toolchain.bundle.read import read_bundle
+from toolchain.errors import DataError, VerificationError
+
+BENCH_SAMPLES = 4
+DEFAULT_TOLERANCE = 0.02
+# Keys of a bench document that may not grow.
+COSTS = (
+    "instructions",
+    "cycles",
+    "ram.arena_bytes",
+    "ram.stack_bytes",
+    "flash.code_bytes",
+    "flash.weight_bytes",
+    "latency_us.p50",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BenchResult:
+    """What one bundle needs, measured, beside what its manifest predicts."""
+
+    bundle: Path
+    manifest: Manifest
+    measurement: Measurement
+
+    def as_json(self) -> dict[str, object]:
+        """The stable keys: `ram`, `flash`, `instructions`, `cycles`, `latency_us`, `outputs_sha256`, `runtime`, `device` …"""
+        found, plan = self.measurement, self.manifest
+        latency = dict(zip(("p50", "p95", "p99"), found.latency_us, strict=True)) if found.latency_us else None
+        return {
+            "bundle": str(self.bundle),
+            "name": plan.name,
+            "target": plan.target,
+            "precision": plan.precision,
+            "macs": plan.macs,
+            "ram": {"arena_bytes": found.arena_bytes, "stack_bytes": found.stack_bytes},
+            "flash": {"code_bytes": found.code_bytes, "weight_bytes": found.rodata_bytes},
+            "instructions": found.instructions,
+            "cycles": found.cycles,
+            "latency_us": latency,
+            "outputs_sha256": found.outputs_sha256,
+            "runtime": found.runtime,
+            "device": found.device,
+            "compiler": found.compiler,
+            "predicted": asdict(plan.predicted) if plan.predicted else None,
+        }
+
+
+def bench(bundle: str | Path, *, place: str | None = None, compiler: CompilerChoice = "auto") -> BenchResult:
+    """Build a bundle's C program, run it on fixed random inputs and measure it.
+
+    place: `host`, `emulator`, `unicorn` or `qemu`; None takes the target's. Raises RunError (E5xx), EnvironmentFault (E4xx).
+    """
+    opened = read_bundle(Path(bundle))
+    inputs = random_inputs(opened.graph(), BENCH_SAMPLES, np.random.default_rng(0))
+    result = run_samples(opened, where(opened, place, compiler), inputs, count=True)
+    return BenchResult(opened.path, opened.manifest, result.measurement)
+
+
+def read_bench(path: Path) -> Mapping[str, object]:
+    """The document that `strop bench --json` printed to a file. Raises DataError(205)."""
+    try:
+        document = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as fault:
+        raise DataError(205, str(path), f"it is no measurement: {fault!s:.120}", "Give a file of strop bench --json") from fault
+    if not isinstance(document, dict) or "outputs_sha256" not in document:
+        raise DataError(205, str(path), "it is no measurement", "Give a file of strop bench --json")
+    return document
+
+
+def hold_to(new: Mapping[str, object], old: Mapping[str, object], tolerance: float = DEFAULT_TOLERANCE) -> None:
+    """Raise VerificationError(602) when a cost grew by more than the tolerance (a share), or (601) when outputs differ."""
+    name = str(new["bundle"])
+    if new["outputs_sha256"] != old["outputs_sha256"]:
+        what = f"outputs have digest {new['outputs_sha256']!s:.12}…, before {old['outputs_sha256']!s:.12}…"
+        raise VerificationError(601, name, what, "Run strop verify on both bundles")
+    grown = [
+        f"{key} {before:,g} to {after:,g}"
+        for key in COSTS
+        if (before := _number(old, key)) is not None
+        and (after := _number(new, key)) is not None
+        and after > before * (1 + tolerance)
+    ]
+    if grown:
+        hint = "Find the change that did it, or allow more with --tolerance"
+        raise VerificationError(602, name, f"worse by more than {tolerance:.1%}: {', '.join(grown)}", hint)
+
+
+def _number(document: Mapping[str, object], key: str) -> float | None:
+    """The number at a dotted key, None where there is none."""
+    item: Any = document
+    for part in key.split("."):
+        item = item.get(part) if isinstance(item, Mapping) else None
+    return float(item) if isinstance(item, int | float) and not isinstance(item, bool) else None
