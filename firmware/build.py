@@ -66,7 +66,7 @@ def build_firmware(program: CProgram, target: Target, compiler: Compiler) -> Fir
     scripts = [linker_script(target, flash, layout) for flash in flashes]
     glue = glue_source(program)
     key = content_key(
-        program, (*scripts, glue, repr(compiler), target.core.architecture, *(_own_text(name) for name in HARNESS_OWN))
+        program, (*scripts, glue, repr(compiler), target.core.architecture, *(own_text(name) for name in HARNESS_OWN))
     )
 
     def make(folder: Path) -> None:
@@ -76,6 +76,8 @@ def build_firmware(program: CProgram, target: Target, compiler: Compiler) -> Fir
         for flash, script in zip(flashes, scripts, strict=True):
             if _link(target, flash, script, compiler, folder, objects, last=flash is flashes[-1]):
                 break
+        for path in objects:
+            path.unlink()
 
     elf = cached_folder(key, make) / ELF_NAME
     return Firmware(elf, compiler, linked_size(elf), layout)
@@ -136,7 +138,7 @@ def compile_program(program: CProgram, compiler: Compiler, folder: Path, flags: 
     return objects
 
 
-def _own_text(name: str) -> str:
+def own_text(name: str) -> str:
     return importlib.resources.files("firmware").joinpath(name).read_text(encoding="utf-8")
 
 
@@ -144,7 +146,7 @@ def _write_harness(folder: Path, glue: str) -> None:
     (folder / STRING_FOLDER).mkdir()
     for name in HARNESS_OWN:
         place = folder / STRING_FOLDER if STRING_FOLDER in name.split("/") else folder
-        (place / Path(name).name).write_text(_own_text(name), encoding="utf-8")
+        (place / Path(name).name).write_text(own_text(name), encoding="utf-8")
     (folder / "glue.c").write_text(glue, encoding="utf-8")
 
 

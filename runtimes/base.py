@@ -15,6 +15,8 @@ from toolchain.errors import DataError, RunError
 
 Bytes = NDArray[np.uint8]
 
+# Status the harnesses report for an accessor that points outside the arena.
+BAD_BUFFER = 0x7FFFFFFE
 PLAN_HINT = "Report this with the bundle: its memory plan is wrong"
 
 

@@ -17,6 +17,7 @@ from firmware.image import Image, read_image
 from firmware.processes import Finished, first_lines, run_process
 from firmware.program import CProgram
 from runtimes.base import (
+    BAD_BUFFER,
     Bytes,
     Measurement,
     RunResult,
@@ -32,7 +33,6 @@ from targets.model import Qemu, Target
 from toolchain.errors import EnvironmentFault, RunError
 
 MAGIC = 0x504F5253
-BAD_BUFFER = 0x7FFFFFFE
 SPIN_INSTRUCTIONS = 2 * 400_000 + 1
 SHIFT_0_HZ = 1_000_000_000
 TICKS_PER_WRAP = 1 << 24
@@ -40,7 +40,7 @@ START = struct.Struct("<2I")
 TIMED = struct.Struct("<7I")
 WORD = struct.Struct("<I")
 OFFSET = struct.Struct("<i")
-FAULT = struct.Struct("<3I")
+FAULT = struct.Struct("<4I")
 
 
 def find_qemu(qemu: Qemu) -> str:
@@ -143,12 +143,13 @@ def _check_end(program: CProgram, done: Finished, work_dir: Path, image: Image, 
         raise RunError(501, program.name, message, "Raise the time limit if the program is that long")
     fault = work_dir / "fault.bin"
     if fault.is_file() and fault.stat().st_size == FAULT.size:
-        pc, cause, address = FAULT.unpack(fault.read_bytes())
+        pc, cause, address, stack = FAULT.unpack(fault.read_bytes())
+        if stack < image.symbols["strop_stack_low"]:
+            raise stack_fault(program, image.symbols["strop_stack_high"] - image.symbols["strop_stack_low"])
         message = f"it faulted at {image.describe(pc)}, cause {cause:#x}, address {address:#010x}"
         raise RunError(502, program.name, message, "Report this with the bundle")
-    if "lockup" in done.stderr.lower():
-        reason = next(line.strip() for line in done.stderr.splitlines() if "lockup" in line.lower())
-        raise RunError(502, program.name, f"it faulted: {reason}", "The stack may be too small; report this with the bundle")
+    if "lockup" in done.stderr.lower():  # a fault whose frame found no stack
+        raise stack_fault(program, image.symbols["strop_stack_high"] - image.symbols["strop_stack_low"])
     if done.status != 0:
         raise EnvironmentFault(405, "qemu", first_lines(done.stderr) or f"exit status {done.status}", "Choose unicorn")
 

@@ -197,9 +197,9 @@ class _Machine:
     def _fault(self, function: str, reason: str) -> RunError:
         pc = int(self._uc.reg_read(self._registers.pc))
         stack = int(self._uc.reg_read(self._registers.stack))
-        message = f"{self._program.name}_{function} faulted at {self._image.describe(pc)}: {reason}"
         if stack < self._stack[0]:
-            message += f"; the stack of {self._stack[1] - self._stack[0]:,} B is too small"
+            return stack_fault(self._program, self._stack[1] - self._stack[0])
+        message = f"{self._program.name}_{function} faulted at {self._image.describe(pc)}: {reason}"
         return RunError(502, self._program.name, message, "Report this with the bundle")
 
 

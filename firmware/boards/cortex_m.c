@@ -36,12 +36,28 @@ __attribute__((section(".reset"), used)) void strop_stop(void)
     }
 }
 
+/* Some machines ignore accesses to nothing, so an overflow would go unseen. ARMv7-M ARM B3.5. */
+static void forbid_below_stack(void)
+{
+#if defined(__ARM_ARCH_7M__) || defined(__ARM_ARCH_7EM__)
+    const uint32_t low = (uint32_t)(uintptr_t)strop_stack_low;
+    const int has_mpu = (REGISTER(0xe000ed90) & 0xff00u) != 0;
+    if (has_mpu && low % STROP_FENCE_BYTES == 0) {
+        REGISTER(0xe000ed9c) = (low - STROP_FENCE_BYTES) | 0x10u; /* region 0 */
+        REGISTER(0xe000eda0) = (15u << 1) | 1u;                   /* 2^16 bytes, no access */
+        REGISTER(0xe000ed94) = 5;                                 /* on; elsewhere the default map */
+        __asm__ volatile("dsb\n\tisb" ::: "memory");
+    }
+#endif
+}
+
 __attribute__((section(".reset"))) void strop_reset(void)
 {
 #if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
     REGISTER(0xe000ed88) |= 0x00f00000u; /* CPACR: full access to CP10 and CP11 */
     __asm__ volatile("dsb\n\tisb" ::: "memory");
 #endif
+    forbid_below_stack();
     for (uint32_t *word = strop_bss_low; word != strop_bss_high; ++word) {
         *word = 0;
     }
@@ -61,7 +77,8 @@ __attribute__((naked)) void strop_fault_entry(void)
 
 __attribute__((used)) void strop_fault_taken(const uint32_t *frame)
 {
-    const struct strop_fault fault = {frame[6], REGISTER(0xe000ed28), REGISTER(0xe000ed38)};
+    const int stacked = frame >= strop_stack_low;
+    const struct strop_fault fault = {stacked ? frame[6] : 0, REGISTER(0xe000ed28), REGISTER(0xe000ed38), (uint32_t)(uintptr_t)frame};
     strop_report_fault(&fault);
 }
 

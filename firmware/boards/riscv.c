@@ -5,7 +5,7 @@ void strop_reset(void);
 void strop_stop(void);
 void strop_begin(void);
 void strop_trap(void);
-void strop_trap_taken(void);
+void strop_trap_taken(uint32_t stack);
 
 /* Where an emulator without this harness returns to; never passed. */
 __attribute__((section(".reset"), used)) void strop_stop(void)
@@ -24,8 +24,20 @@ __attribute__((section(".vectors"), naked, used)) void strop_reset(void)
                      "tail strop_begin");
 }
 
+/* Physical memory protection, entry 0: locked, so that it binds machine mode too, a power of two, no access. */
+static void forbid_below_stack(void)
+{
+    const uint32_t low = (uint32_t)(uintptr_t)strop_stack_low;
+    if (low % STROP_FENCE_BYTES == 0) {
+        const uint32_t area = ((low - STROP_FENCE_BYTES) >> 2) | (STROP_FENCE_BYTES / 8 - 1);
+        __asm__ volatile(".option arch, +zicsr\n\tcsrw pmpaddr0, %0" ::"r"(area));
+        __asm__ volatile(".option arch, +zicsr\n\tcsrw pmpcfg0, %0" ::"r"(0x98));
+    }
+}
+
 __attribute__((used)) void strop_begin(void)
 {
+    forbid_below_stack();
 #if defined(__riscv_flen)
     __asm__ volatile(".option arch, +zicsr\n\tcsrs mstatus, %0" ::"r"(1u << 13)); /* FS: floating point on */
 #endif
@@ -38,16 +50,18 @@ __attribute__((used)) void strop_begin(void)
 
 __attribute__((naked, aligned(4))) void strop_trap(void)
 {
-    __asm__ volatile("la sp, strop_harness_stack\n\t"
+    __asm__ volatile("mv a0, sp\n\t"
+                     "la sp, strop_harness_stack\n\t"
                      "tail strop_trap_taken");
 }
 
-__attribute__((used)) void strop_trap_taken(void)
+__attribute__((used)) void strop_trap_taken(uint32_t stack)
 {
     struct strop_fault fault;
     __asm__ volatile(".option arch, +zicsr\n\tcsrr %0, mepc" : "=r"(fault.pc));
     __asm__ volatile(".option arch, +zicsr\n\tcsrr %0, mcause" : "=r"(fault.cause));
     __asm__ volatile(".option arch, +zicsr\n\tcsrr %0, mtval" : "=r"(fault.address));
+    fault.stack = stack;
     strop_report_fault(&fault);
 }
 

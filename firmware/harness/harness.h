@@ -33,7 +33,11 @@ struct strop_fault {
     uint32_t pc;
     uint32_t cause;
     uint32_t address;
+    uint32_t stack;
 };
+
+/* So many bytes below the program's stack are forbidden where the hardware can. */
+enum { STROP_FENCE_BYTES = 65536 };
 
 /* Per architecture, in firmware/boards. */
 extern const uint32_t strop_spin_instructions; /* per poll; 0: the clock counts instructions and nothing is waited for */

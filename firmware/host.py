@@ -1,0 +1,46 @@
+"""Builds a program and the host harness into an executable of this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from firmware.build import COMMON_FLAGS, compile_program, content_key, glue_source, include_flags, own_text
+from firmware.cache import cached_folder
+from firmware.compilers import Compiler, run_compiler
+from firmware.program import CProgram
+from firmware.size import FlashSize, objects_size
+
+EXECUTABLE = "host_program.exe"
+HARNESS_OWN = ("harness/harness.h", "harness/host.c")
+HARNESS_FLAGS = ("-std=c11", "-O1", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Werror")
+
+
+@dataclass(frozen=True, slots=True)
+class HostProgram:
+    """An executable, the compiler that made it, and the sizes of the program's objects (None where they are no ELF files)."""
+
+    path: Path
+    compiler: Compiler
+    size: FlashSize | None
+
+
+def build_host(program: CProgram, compiler: Compiler) -> HostProgram:
+    """Compile and link program for this machine, or take the same build from the cache.
+
+    Raises EnvironmentFault E402 with the compiler's first lines, RunError E504 for .data, .bss or a missing file.
+    """
+    glue = glue_source(program)
+    glue += f"const uint32_t strop_arena_bytes = {program.arena_bytes}, strop_arena_align = {max(1, program.arena_align)};\n"
+    key = content_key(program, ("host", glue, repr(compiler), *(own_text(name) for name in HARNESS_OWN)))
+
+    def make(folder: Path) -> None:
+        for name in HARNESS_OWN:
+            (folder / Path(name).name).write_text(own_text(name), encoding="utf-8")
+        (folder / "glue.c").write_text(glue, encoding="utf-8")
+        objects = [path.name for path in compile_program(program, compiler, folder, COMMON_FLAGS)]
+        flags = (*HARNESS_FLAGS, "-I.", *include_flags(program))
+        run_compiler(compiler, (*flags, "glue.c", "host.c", *objects, "-o", EXECUTABLE), place=program.name, cwd=folder)
+
+    folder = cached_folder(key, make)
+    return HostProgram(folder / EXECUTABLE, compiler, objects_size(sorted(folder.glob("program_*.o"))))
