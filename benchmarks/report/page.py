@@ -1,0 +1,154 @@
+"""The HTML page of a report: no script, no outside file, the same bytes for the same entries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+
+from benchmarks.report.facts import Entry
+from benchmarks.report.pictures import bar, memory_picture
+from toolchain.bundle.manifest import Layer
+from toolchain.errors import RunError
+
+SUMMARY_HEADS = (
+    ("bundle", "text"),
+    ("target", "text"),
+    ("instructions", ""),
+    ("MACs", ""),
+    ("instr/MAC", ""),
+    ("latency p50 µs", ""),
+    ("arena B", ""),
+    ("stack B", ""),
+    ("code B", ""),
+    ("weights B", ""),
+    ("bit-exact", "text"),
+)
+LAYER_HEADS = (
+    ("", ""),
+    ("layer", "text"),
+    ("operation", "text"),
+    ("kernel", "text"),
+    ("MACs", ""),
+    ("predicted instructions", "text"),
+    ("weights B", ""),
+)
+
+
+def write_report(path: Path, entries: Sequence[Entry]) -> None:
+    """Write the page of some bundles. Raises RunError(505)."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(render(entries), encoding="utf-8")
+    except OSError as fault:
+        raise RunError(505, str(path), f"it cannot be written: {fault.strerror}", "Name another file with -o") from fault
+
+
+def render(entries: Sequence[Entry]) -> str:
+    """The whole page."""
+    style = (files("benchmarks.report") / "style.css").read_text(encoding="utf-8")
+    title = f"Strop report: {', '.join(dict.fromkeys(entry.manifest.name for entry in entries))}"
+    body = "\n".join([_head(entries), _summary(entries), *map(_section, entries)])
+    meta = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+    return (
+        f'<!doctype html>\n<html lang="en"><head>{meta}<title>{escape(title)}</title>\n<style>\n{style}</style></head>\n'
+        f"<body>\n{body}\n</body></html>\n"
+    )
+
+
+def _head(entries: Sequence[Entry]) -> str:
+    right = sum(entry.result.passed for entry in entries)
+    samples = sum(entry.result.samples for entry in entries)
+    verdict = f"{right} of {len(entries)} bundles give the outputs of the reference, on {samples} inputs in all."
+    note = "Instructions are of one inference; sizes are bytes, measured on the built program."
+    return f"<h1>Strop report</h1>\n<p>{verdict} {note}</p>"
+
+
+def _summary(entries: Sequence[Entry]) -> str:
+    return _table(SUMMARY_HEADS, [_summary_row(entry) for entry in entries])
+
+
+def _summary_row(entry: Entry) -> list[str]:
+    found, plan = entry.result.measurement, entry.manifest
+    latency = f"{found.latency_us[0]:,.0f}" if found.latency_us else "–"
+    ratio = entry.instructions_per_mac
+    verdict = '<span class="yes">yes</span>' if entry.result.bit_exact else _not_exact(entry)
+    return [
+        f'<a href="#{_anchor(entry)}">{escape(entry.bundle.name)}</a>',
+        escape(plan.target),
+        _number(found.instructions),
+        _number(plan.macs),
+        f"{ratio:.2f}" if ratio else "–",
+        latency,
+        _number(found.arena_bytes),
+        _number(found.stack_bytes),
+        _number(found.code_bytes),
+        _number(found.rodata_bytes),
+        verdict,
+    ]
+
+
+def _not_exact(entry: Entry) -> str:
+    if entry.result.passed:
+        return f'<span class="yes">within {entry.result.largest_difference:.1e}</span>'
+    return f'<span class="no">no, {entry.result.differing_samples} differ</span>'
+
+
+def _section(entry: Entry) -> str:
+    plan, found = entry.manifest, entry.result.measurement
+    facts = f"{plan.source.file}, {plan.precision}; ran on {found.device} with {found.runtime}, built by {found.compiler}."
+    predicted = ""
+    if plan.predicted and found.instructions:
+        guess = plan.predicted.instructions
+        off = guess / found.instructions - 1
+        predicted = f"<p>Predicted {guess:,} instructions, {off:+.1%} against the measured {found.instructions:,}.</p>"
+    picture = memory_picture(plan)
+    legend = "Boxes are buffers at their place in the arena, over its steps; the broken line is how many bytes live."
+    memory = f"<h3>Memory over one inference</h3>\n<p>{legend}</p>"
+    return "\n".join(
+        [
+            f'<h2 id="{_anchor(entry)}">{escape(entry.bundle.name)}</h2>',
+            f"<p>{escape(facts)}</p>{predicted}",
+            f"{memory}\n{picture}" if picture else "",
+            "<h3>Layers</h3>",
+            _layers(plan.layers),
+        ]
+    )
+
+
+def _layers(layers: Sequence[Layer]) -> str:
+    largest = max((layer.instructions for layer in layers), default=0) or 1
+    rows = [
+        [
+            str(index),
+            f'<span title="{escape(layer.name)}">{escape(layer.name)}</span>',
+            escape(layer.op),
+            escape(layer.kernel.removeprefix("strop_")),
+            _number(layer.macs),
+            bar(layer.instructions / largest, f"{layer.instructions:,}"),
+            _number(layer.weight_bytes),
+        ]
+        for index, layer in enumerate(layers, 1)
+    ]
+    return _table(LAYER_HEADS, rows, name_column=1)
+
+
+def _table(heads: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], name_column: int = -1) -> str:
+    """A table; heads are texts with the class of their column, cells are HTML."""
+
+    def cell(text: str, column: int) -> str:
+        kind = "name" if column == name_column else heads[column][1]
+        return f'<td class="{kind}">{text}</td>' if kind else f"<td>{text}</td>"
+
+    top = "".join(f'<th class="{kind}">{escape(text)}</th>' if kind else f"<th>{escape(text)}</th>" for text, kind in heads)
+    body = "\n".join(f"<tr>{''.join(cell(text, column) for column, text in enumerate(row))}</tr>" for row in rows)
+    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
+
+
+def _anchor(entry: Entry) -> str:
+    return f"{entry.manifest.name}-{escape(entry.manifest.target)}-{entry.manifest.source.sha256[:8]}"
+
+
+def _number(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
