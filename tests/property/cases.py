@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from toolchain.ir import attrs as at
+from toolchain.ir.functions import UNARY
 from toolchain.ir.graph import Graph, Node, Value
 from toolchain.ir.op import ShapeError
 from toolchain.ir.optable import OPS, make_node
@@ -100,11 +101,11 @@ class Draw:
     def stored(self, type_: TensorType, spread: float = 3.0) -> Array:
         """Data for a type: the whole range of int8 and int16, floats around 0, bools, small plain integers."""
         if type_.dtype is DType.BOOL:
-            return self.rng.integers(0, 2, type_.shape).astype(np.bool_)
+            return np.asarray(self.rng.integers(0, 2, type_.shape), np.bool_)
         if type_.dtype.is_float:
-            return (self.rng.standard_normal(type_.shape) * spread).astype(type_.dtype.numpy)
+            return np.asarray(self.rng.standard_normal(type_.shape) * spread, type_.dtype.numpy)
         low, high = type_.dtype.limits if type_.quant is not None else (-20, 20)
-        return self.rng.integers(low, high + 1, type_.shape).astype(type_.dtype.numpy)
+        return np.asarray(self.rng.integers(low, high + 1, type_.shape), type_.dtype.numpy)
 
     def activation(self) -> at.Activation:
         return self.pick(at.Activation.NONE, at.Activation.NONE, at.Activation.RELU, at.Activation.RELU6, at.Activation.RELU_N1_1)
@@ -296,9 +297,9 @@ def _div(d: Draw, op: str) -> Case:
     if x.quant and y.quant:
         quant = d.quant(x.quant.scalar_scale / y.quant.scalar_scale * math.exp2(d.rng.uniform(-6, 2)))
     made = _pair(d, op, at.ActivationAttrs(d.activation()), x, y, quant)
-    divisor = made.inputs[1].copy()
     zero = y.quant.scalar_zero_point if y.quant else 0
-    divisor[divisor == zero] = zero + (1 if zero < 127 else -1)
+    stored = made.inputs[1]
+    divisor = np.where(stored == zero, zero + (1 if zero < 127 else -1), stored).astype(stored.dtype)
     return Case(made.node, (made.inputs[0], divisor), made.constant)
 
 
@@ -674,10 +675,7 @@ def _cast(d: Draw, op: str) -> Case:
     return case(op, [x], [data], at.CastAttrs(target))
 
 
-_UNARY_OPS = (
-    "relu relu6 relu_n1_1 leaky_relu elu gelu hard_swish hard_sigmoid swish tanh sigmoid softplus softsign exp log sqrt rsqrt "
-    "reciprocal abs neg square floor ceil round sign erf sin cos tan asin acos atan sinh cosh asinh acosh atanh"
-).split()
+_UNARY_OPS = [op for op in OPS if op in UNARY]
 
 MAKERS: dict[str, Maker] = {
     "conv_2d": _conv,
@@ -724,14 +722,13 @@ MAKERS: dict[str, Maker] = {
 }
 
 _NO_FLOAT = {op for op, maker in MAKERS.items() if maker in (_whole_pair, _whole_unary)} | {"reduce_any", "reduce_all", "cast"}
-_NO_INT16: set[str] = set()
 CELLS: dict[str, tuple[str, ...]] = {
     op: tuple(
         cell
         for cell, defined in (
             (FLOAT32, op not in _NO_FLOAT and op not in ("dequantize", "requantize")),
-            (INT8, entry.integer is not None and op != "quantize"),
-            (INT16, entry.integer is not None and op != "quantize" and op not in _NO_INT16),
+            (INT8, entry.has_integer(DType.I8) and op != "quantize"),
+            (INT16, entry.has_integer(DType.I16) and op != "quantize"),
             (PLAIN, op in _NO_FLOAT),
         )
         if defined

@@ -30,7 +30,7 @@ def round_away(value: float) -> int:
 
 
 def quantize_multiplier(real: float) -> Multiplier:
-    """The Multiplier nearest to a real factor ≥ 0; factors below 2**-32 become 0."""
+    """The Multiplier nearest to a real factor; factors below 2**-32 become 0."""
     if real == 0.0:
         return Multiplier(0, 0)
     fraction, shift = math.frexp(real)
@@ -78,7 +78,7 @@ def multiply_int64(x: Array, mantissa: Array | int, shift: Array | int) -> Array
     return (np.asarray(x, np.int64) * reduced + (np.int64(1) << (total - 1))) >> total
 
 
-def saturating_shift_left(x: Array, bits: int) -> Array:
+def saturating_shift_left(x: Array, bits: Array | int) -> Array:
     """x * 2**bits saturated to int32, bits ≥ 0."""
     return np.clip(np.asarray(x, np.int64) << bits, INT32_MIN, INT32_MAX)
 
@@ -110,19 +110,89 @@ def _exp_between_minus_quarter_and_0(a: Array) -> Array:
     return 1895147668 + doubling_high_mul(1895147668, x + tail)
 
 
-def one_over_one_plus(a: Array) -> Array:
-    """1 / (1 + a) for a in [0, 1) in Q0.31, by three Newton steps."""
-    total = np.asarray(a, np.int64) + INT32_MAX
-    half_denominator = (total + np.where(total >= 0, 1, -1)) // 2
+def rounding_half_sum(a: Array | int, b: Array | int) -> Array:
+    """(a + b) / 2 rounded to nearest, halves away from zero."""
+    total = np.asarray(a, np.int64) + np.asarray(b, np.int64)
+    return np.where(total >= 0, (total + 1) >> 1, -((1 - total) >> 1))
+
+
+def _inverse_of_one_plus(a: Array) -> Array:
+    """2 / (1 + a) for a in [0, 1), a Q0.31, as Q2.29, by three Newton steps."""
+    half_denominator = rounding_half_sum(a, INT32_MAX)
     x = 1515870810 + doubling_high_mul(half_denominator, -1010580540)
     for _ in range(3):
         error = (1 << 29) - doubling_high_mul(half_denominator, x)
         x = x + saturating_shift_left(doubling_high_mul(x, error), 2)
-    return saturating_shift_left(x, 1)
+    return x
+
+
+def one_over_one_plus(a: Array) -> Array:
+    """1 / (1 + a) for a in [0, 1) in Q0.31."""
+    return saturating_shift_left(_inverse_of_one_plus(a), 1)
+
+
+def tanh(x: Array) -> Array:
+    """tanh of a Q4.27 value as Q0.31."""
+    wide = np.asarray(x, np.int64)
+    power = exp_on_negative(-np.abs(wide), 5)  # exp(-2|x|): the same bits read with one integer bit more
+    positive = saturating_shift_left(_inverse_of_one_plus(power) - (1 << 29), 2)
+    return np.where(wide == 0, 0, np.where(wide < 0, -positive, positive))
+
+
+def logistic(x: Array) -> Array:
+    """1 / (1 + exp(-x)) of a Q4.27 value as Q0.31."""
+    wide = np.asarray(x, np.int64)
+    positive = one_over_one_plus(exp_on_negative(-np.abs(wide), 4))
+    return np.where(wide == 0, 1 << 30, np.where(wide > 0, positive, INT32_MAX - positive))
+
+
+def inverse_sqrt(x: Array) -> tuple[Array, Array]:
+    """1 / sqrt(x) of integers x >= 0 as mantissas and the shifts that `multiply` takes; 0 is treated as 1."""
+    wide = np.asarray(x, np.int64)
+    value, shift = np.maximum(wide, 2), np.full(wide.shape, 11, np.int64)
+    for _ in range(2):
+        large = value >= 1 << 29
+        value, shift = np.where(large, value // 4, value), shift + large
+    pairs = (32 - bit_length(value) - 1) // 2 - 1
+    value, shift = value << (2 * pairs), shift - pairs
+    half = rounding_shift_right(value >> 1, 1)
+    root = np.full(wide.shape, 1 << 28, np.int64)
+    for _ in range(5):
+        cube = saturating_shift_left(doubling_high_mul(doubling_high_mul(root, root), root), 6)
+        step = doubling_high_mul((1 << 28) + (1 << 27), root) - doubling_high_mul(half, cube)
+        root = saturating_shift_left(step, 3)
+    mantissa = doubling_high_mul(root, 1518500250) << np.maximum(-shift, 0)
+    tiny = wide <= 1
+    return np.where(tiny, INT32_MAX, mantissa), np.where(tiny, 0, -np.maximum(shift, 0))
+
+
+def bit_length(x: Array) -> Array:
+    """Bits of positive integers below 2**53."""
+    return np.frexp(np.asarray(x, np.float64))[1].astype(np.int64)
+
+
+def log_of_q12(x: Array) -> Array:
+    """Natural logarithm of a Q12.19 value >= 1 as Q5.26 (TFLite's rational approximation)."""
+    sqrt_half, fourth_root_half, quarter = 1518500250, 1805811301, 1 << 23
+    wide = np.asarray(x, np.int64)
+    zeros = 32 - bit_length(wide)
+    upper = saturating_shift_left(doubling_high_mul(saturating_shift_left(wide, zeros - 1), sqrt_half), 1)
+    upper_power = np.clip(((12 - zeros) << 25) + quarter, INT32_MIN, INT32_MAX)
+    headroom = 31 - bit_length(doubling_high_mul(wide, sqrt_half))
+    lower_power = np.clip(((12 - headroom) << 25) - quarter, INT32_MIN, INT32_MAX)
+    r = np.minimum(upper, saturating_shift_left(wide, headroom))
+    power = np.maximum(upper_power, lower_power)
+    p, q = rounding_half_sum(r, fourth_root_half), 2 * (r - fourth_root_half)
+    square = doubling_high_mul(q, q)
+    numerator = doubling_high_mul(q, r) + doubling_high_mul(doubling_high_mul(q, square), 117049297)
+    inner = 1057819769 + q + doubling_high_mul(127690142, square)
+    denominator = one_over_one_plus(doubling_high_mul(p, inner) + doubling_high_mul(638450708, q))
+    fraction = doubling_high_mul(rounding_shift_right(numerator, 6), denominator)
+    return saturating_shift_left(doubling_high_mul(power, 1488522236) + fraction, 1)
 
 
 def reciprocal(x: Array, integer_bits: int) -> tuple[Array, Array]:
     """1 / x for x > 0 in Q(integer_bits): a Q0.31 factor and the bits to shift it right by."""
-    headroom = 32 - np.frexp(np.asarray(x, np.float64))[1]
+    headroom = 32 - bit_length(x)
     shifted = wrap_int32((np.asarray(x, np.int64) << headroom) - (1 << 31))
     return one_over_one_plus(shifted), integer_bits - headroom

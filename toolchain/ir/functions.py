@@ -94,3 +94,14 @@ UNARY: dict[str, Function] = {
     "atanh": lambda attrs, x: np.arctanh(x),
 }
 """By op name. `round` takes halves to even; `erf`, trigonometric and hyperbolic functions follow libm."""
+
+DOMAIN: dict[str, tuple[float, float]] = {
+    "log": (0.0, math.inf),
+    "sqrt": (0.0, math.inf),
+    "rsqrt": (0.0, math.inf),
+    "asin": (-1.0, 1.0),
+    "acos": (-1.0, 1.0),
+    "acosh": (1.0, math.inf),
+    "atanh": (-1.0, 1.0),
+}
+"""Where functions are defined, if not everywhere; quantized arguments outside are taken to the edge."""

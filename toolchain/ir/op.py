@@ -8,7 +8,7 @@ from typing import Any
 
 from toolchain.ir.attrs import Attrs
 from toolchain.ir.graph import Node
-from toolchain.ir.types import Array, TensorType
+from toolchain.ir.types import Array, DType, TensorType
 
 Infer = Callable[[Any, Sequence[TensorType]], tuple[TensorType, ...]]
 Meaning = Callable[[Node, Sequence[Array]], tuple[Array, ...]]
@@ -27,6 +27,7 @@ class Op:
     real: NumPy meaning on unquantized tensors. integer: NumPy meaning on quantized tensors, TFLite's specification
     as TFLM computes it, bit for bit; None where there is no such meaning.
     same_quant: quantized outputs must have the parameters of the first input.
+    integer_types: element types of the first quantized operand that `integer` takes.
     macs: multiply-accumulate operations of one run.
     """
 
@@ -38,3 +39,8 @@ class Op:
     integer: Meaning | None = None
     same_quant: bool = False
     macs: Callable[[Node], int] = lambda node: 0
+    integer_types: tuple[DType, ...] = (DType.I8, DType.I16)
+
+    def has_integer(self, dtype: DType) -> bool:
+        """True where the op has an integer meaning for quantized operands of the element type."""
+        return self.integer is not None and dtype in self.integer_types

@@ -24,8 +24,9 @@ def run_node(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
     if not is_quantized(node):
         with np.errstate(all="ignore"):
             return entry.real(node, inputs)
-    if entry.integer is None:
-        raise ModelError(111, node.name, f"{node.op} has no integer meaning", "Keep this node in float")
+    dtype = next(value.type.dtype for value in (*node.inputs, *node.outputs) if value.type.quant is not None)
+    if entry.integer is None or not entry.has_integer(dtype):
+        raise ModelError(111, node.name, f"{node.op} has no integer meaning on {dtype}", "Keep this node in float")
     return entry.integer(node, inputs)
 
 

@@ -10,6 +10,9 @@ from toolchain.ir.graph import Node
 from toolchain.ir.op import Infer, Meaning, ShapeError
 from toolchain.ir.types import Array, DType, TensorType
 
+ANY_INTEGER = (DType.I8, DType.U8, DType.I16, DType.I32)
+"""Element types of quantized tensors that are moved or compared as stored."""
+
 
 def broadcast_shape(types: Sequence[TensorType]) -> tuple[int, ...]:
     """The common shape of operands under NumPy's rule; raises ShapeError."""

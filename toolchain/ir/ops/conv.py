@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from toolchain.ir import fixed_point as fp
-from toolchain.ir.attrs import ConvAttrs, TransposeConvAttrs
+from toolchain.ir.attrs import Activation, ConvAttrs, TransposeConvAttrs
 from toolchain.ir.graph import Node
 from toolchain.ir.op import Op, ShapeError
 from toolchain.ir.ops.common import clamp_real
@@ -139,7 +139,8 @@ def requantize(sums: Array, factors: Sequence[fp.Multiplier], node: Node) -> Arr
     shift = np.array([factor.shift for factor in factors], np.int64)
     multiply = fp.multiply_int64 if node.output.type.dtype is DType.I16 else fp.multiply
     scaled = multiply(sums.astype(np.int64), mantissa, shift) + quant_of(node.output.type).scalar_zero_point
-    low, high = activation_bounds(node.attrs.activation, node.output.type)
+    activation = getattr(node.attrs, "activation", Activation.NONE)
+    low, high = activation_bounds(activation, node.output.type)
     return np.clip(scaled, low, high).astype(node.output.type.dtype.numpy)
 
 

@@ -60,10 +60,12 @@ def _cast(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
     return (cast_array(inputs[0], node.output.type.dtype),)
 
 
+_STORED = (DType.I8, DType.U8, DType.I16, DType.I32, DType.I4)
+
 OPS: tuple[Op, ...] = (
-    Op("quantize", CastAttrs, (1, 1), _infer_quantize, _quantize, _quantize),
-    Op("dequantize", Attrs, (1, 1), _infer_dequantize, _dequantize, _dequantize),
-    Op("requantize", CastAttrs, (1, 1), _infer_requantize, _requantize, _requantize),
+    Op("quantize", CastAttrs, (1, 1), _infer_quantize, _quantize, _quantize, integer_types=_STORED),
+    Op("dequantize", Attrs, (1, 1), _infer_dequantize, _dequantize, _dequantize, integer_types=_STORED),
+    Op("requantize", CastAttrs, (1, 1), _infer_requantize, _requantize, _requantize, integer_types=_STORED),
     # cast changes plain numbers; a quantized tensor is dequantized or requantized instead.
     Op("cast", CastAttrs, (1, 1), _infer_cast, _cast),
 )

@@ -5,14 +5,14 @@ An index counts from the end when negative; one that is still outside is clamped
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from toolchain.ir.attrs import AxisAttrs, GatherAttrs, OneHotAttrs, Reduction, ScatterAttrs
+from toolchain.ir.attrs import Attrs, AxisAttrs, GatherAttrs, OneHotAttrs, Reduction, ScatterAttrs
 from toolchain.ir.graph import Node
-from toolchain.ir.op import Op, ShapeError
-from toolchain.ir.ops.common import check_axes, check_same_dtype, check_same_quant, mover
+from toolchain.ir.op import Infer, Op, ShapeError
+from toolchain.ir.ops.common import ANY_INTEGER, check_axes, check_same_dtype, check_same_quant, mover
 from toolchain.ir.types import Array, TensorType
 
 
@@ -176,32 +176,19 @@ def _one_hot(node: Node, inputs: Sequence[Array]) -> Array:
     return np.where(hit, inputs[1].reshape(()), inputs[2].reshape(()))
 
 
-_one_hot_meaning = mover(_one_hot)
+def _move(name: str, attrs: type[Attrs], operands: int, infer: Infer, function: Callable[[Node, Sequence[Array]], Array]) -> Op:
+    meaning = mover(function)
+    return Op(name, attrs, (operands, operands), infer, meaning, meaning, name != "one_hot", integer_types=ANY_INTEGER)
+
 
 OPS: tuple[Op, ...] = (
     # gather(data, indices), gather_nd(data, indices), gather_elements(data, indices): ONNX's names.
-    Op("gather", GatherAttrs, (2, 2), _infer_gather, mover(_gather), mover(_gather), same_quant=True),
-    Op("gather_nd", GatherAttrs, (2, 2), _infer_gather_nd, mover(_gather_nd), mover(_gather_nd), same_quant=True),
-    Op(
-        "gather_elements",
-        AxisAttrs,
-        (2, 2),
-        _infer_gather_elements,
-        mover(_gather_elements),
-        mover(_gather_elements),
-        same_quant=True,
-    ),
+    _move("gather", GatherAttrs, 2, _infer_gather, _gather),
+    _move("gather_nd", GatherAttrs, 2, _infer_gather_nd, _gather_nd),
+    _move("gather_elements", AxisAttrs, 2, _infer_gather_elements, _gather_elements),
     # scatter_*(data, indices, updates).
-    Op(
-        "scatter_elements",
-        ScatterAttrs,
-        (3, 3),
-        _infer_scatter_elements,
-        mover(_scatter_elements),
-        mover(_scatter_elements),
-        same_quant=True,
-    ),
-    Op("scatter_nd", ScatterAttrs, (3, 3), _infer_scatter_nd, mover(_scatter_nd), mover(_scatter_nd), same_quant=True),
+    _move("scatter_elements", ScatterAttrs, 3, _infer_scatter_elements, _scatter_elements),
+    _move("scatter_nd", ScatterAttrs, 3, _infer_scatter_nd, _scatter_nd),
     # one_hot(indices, on value, off value): both values have one element.
-    Op("one_hot", OneHotAttrs, (3, 3), _infer_one_hot, _one_hot_meaning, _one_hot_meaning),
+    _move("one_hot", OneHotAttrs, 3, _infer_one_hot, _one_hot),
 )

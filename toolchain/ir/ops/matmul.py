@@ -63,6 +63,12 @@ def _batch_matmul_real(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]
     return (_product(a, b, node.attrs).astype(inputs[0].dtype),)
 
 
+def _batch_matmul_integer(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
+    a, b = (centred(node, inputs, index) for index in range(2))
+    factor = matmul_multiplier(node.inputs[0].type, node.inputs[1].type, node.output.type)
+    return (requantize(_product(a, b, node.attrs), (factor,), node),)
+
+
 def _batch_matmul_macs(node: Node) -> int:
     shape = node.inputs[0].type.shape
     return node.output.type.elements * (shape[-2] if node.attrs.transpose_a else shape[-1])
@@ -79,5 +85,13 @@ OPS: tuple[Op, ...] = (
         _fully_connected_integer,
         macs=lambda node: node.output.type.elements * node.inputs[1].type.shape[1],
     ),
-    Op("batch_matmul", MatmulAttrs, (2, 2), _infer_batch_matmul, _batch_matmul_real, macs=_batch_matmul_macs),
+    Op(
+        "batch_matmul",
+        MatmulAttrs,
+        (2, 2),
+        _infer_batch_matmul,
+        _batch_matmul_real,
+        _batch_matmul_integer,
+        macs=_batch_matmul_macs,
+    ),
 )

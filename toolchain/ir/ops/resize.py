@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from toolchain.ir import fixed_point as fp
 from toolchain.ir.attrs import ResizeAttrs
 from toolchain.ir.graph import Node
 from toolchain.ir.op import Op, ShapeError
-from toolchain.ir.ops.common import mover
-from toolchain.ir.quantization.resize import nearest_indices, resize_coordinates
+from toolchain.ir.ops.common import ANY_INTEGER, mover
+from toolchain.ir.quantization import BILINEAR_BITS, bilinear_table, nearest_indices, resize_coordinates
 from toolchain.ir.types import Array, TensorType
 
 
@@ -42,9 +43,29 @@ def _bilinear_real(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
     return (result.astype(inputs[0].dtype),)
 
 
+def _bilinear_integer(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
+    attrs: ResizeAttrs = node.attrs
+    x = inputs[0].astype(np.int64)
+    rows, columns = (bilinear_table(x.shape[1 + i], attrs.size[i], attrs.mode, attrs.scale[i]) for i in range(2))
+    one, bits = 1 << BILINEAR_BITS, 2 * BILINEAR_BITS
+    down, across = rows.weight.reshape(-1, 1, 1), columns.weight.reshape(-1, 1)
+    tall = x[:, rows.low] * (one - down) + x[:, rows.high] * down
+    total = tall[:, :, columns.low] * (one - across) + tall[:, :, columns.high] * across
+    return (fp.rounding_shift_right(total, bits).astype(inputs[0].dtype),)
+
+
 _nearest_meaning = mover(_nearest)
 
 OPS: tuple[Op, ...] = (
-    Op("resize_nearest", ResizeAttrs, (1, 1), _infer, _nearest_meaning, _nearest_meaning, same_quant=True),
-    Op("resize_bilinear", ResizeAttrs, (1, 1), _infer, _bilinear_real, same_quant=True),
+    Op(
+        "resize_nearest",
+        ResizeAttrs,
+        (1, 1),
+        _infer,
+        _nearest_meaning,
+        _nearest_meaning,
+        same_quant=True,
+        integer_types=ANY_INTEGER,
+    ),
+    Op("resize_bilinear", ResizeAttrs, (1, 1), _infer, _bilinear_real, _bilinear_integer, same_quant=True),
 )

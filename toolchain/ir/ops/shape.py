@@ -23,7 +23,7 @@ from toolchain.ir.attrs import (
 )
 from toolchain.ir.graph import Node
 from toolchain.ir.op import Infer, Meaning, Op, ShapeError
-from toolchain.ir.ops.common import check_axes, check_same_dtype, check_same_quant, mover
+from toolchain.ir.ops.common import ANY_INTEGER, check_axes, check_same_dtype, check_same_quant, mover
 from toolchain.ir.quantization import stored_value
 from toolchain.ir.types import Array, TensorType
 
@@ -158,7 +158,7 @@ def _depth_to_space(node: Node, inputs: Sequence[Array]) -> Array:
 
 
 def _move(name: str, attrs: type[Attrs], infer: Infer, meaning: Meaning) -> Op:
-    return Op(name, attrs, (1, 1), infer, meaning, meaning, same_quant=True)
+    return Op(name, attrs, (1, 1), infer, meaning, meaning, same_quant=True, integer_types=ANY_INTEGER)
 
 
 _concat = mover(lambda node, inputs: np.concatenate(inputs, axis=node.attrs.axis))
@@ -169,7 +169,7 @@ OPS: tuple[Op, ...] = (
         "copy", Attrs, lambda attrs, types: (TensorType(types[0].shape, types[0].dtype),), mover(lambda node, inputs: inputs[0])
     ),
     _move("transpose", PermAttrs, _infer_transpose, mover(lambda node, inputs: inputs[0].transpose(node.attrs.perm))),
-    Op("concat", AxisAttrs, (1, 65_536), _infer_concat, _concat, _concat, same_quant=True),
+    Op("concat", AxisAttrs, (1, 65_536), _infer_concat, _concat, _concat, same_quant=True, integer_types=ANY_INTEGER),
     _move("split", SplitAttrs, _infer_split, _split),
     _move("slice", SliceAttrs, _infer_slice, mover(_slice)),
     _move("pad", PadAttrs, _infer_pad, mover(_pad)),

@@ -10,7 +10,17 @@ from toolchain.ir import fixed_point as fp
 from toolchain.ir.attrs import Attrs, SoftmaxAttrs
 from toolchain.ir.graph import Node
 from toolchain.ir.op import Infer, Op, ShapeError
-from toolchain.ir.quantization import SOFTMAX_INTEGER_BITS, fixed_output_quant, softmax_parameters
+from toolchain.ir.quantization import (
+    SOFTMAX_INTEGER_BITS,
+    exp_table,
+    fixed_output_quant,
+    interpolate,
+    log_softmax_parameters,
+    one_over_one_plus_table,
+    quant_of,
+    softmax_parameters,
+    wide_softmax_multiplier,
+)
 from toolchain.ir.types import Array, DType, TensorType
 
 SUM_INTEGER_BITS = 12
@@ -20,12 +30,10 @@ def _infer(attrs: SoftmaxAttrs, types: Sequence[TensorType]) -> tuple[TensorType
     x = types[0]
     if x.rank < 1 or x.shape[-1] < 1:
         raise ShapeError(f"softmax needs a last axis with elements, not shape {x.shape}")
-    dtype = x.dtype
-    if attrs.wide:
-        if x.quant is None or dtype is not DType.I8:
-            raise ShapeError(f"wide softmax takes quantized i8, not {dtype}")
-        dtype = DType.I16
-    return (TensorType(x.shape, dtype, fixed_output_quant("softmax", TensorType(x.shape, dtype, x.quant))),)
+    if attrs.wide and (x.quant is None or x.dtype is not DType.I8):
+        raise ShapeError(f"wide softmax takes quantized i8, not {x.dtype}")
+    quant = fixed_output_quant("wide_softmax" if attrs.wide else "softmax", x)
+    return (TensorType(x.shape, DType.I16 if attrs.wide else x.dtype, quant),)
 
 
 def _infer_norm(op: str) -> Infer:
@@ -45,18 +53,66 @@ def _real(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
     return ((powers / powers.sum(axis=-1, keepdims=True)).astype(inputs[0].dtype),)
 
 
+def _differences(x: Array) -> Array:
+    """Stored values less the largest of their row, int64."""
+    wide = x.astype(np.int64)
+    return wide - wide.max(axis=-1, keepdims=True)
+
+
+def _powers(difference: Array, multiplier: fp.Multiplier) -> Array:
+    """exp of scaled differences as Q0.31."""
+    scaled = fp.multiply(difference, multiplier.mantissa, multiplier.shift)
+    return fp.exp_on_negative(scaled, SOFTMAX_INTEGER_BITS)
+
+
 def _integer(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
     attrs: SoftmaxAttrs = node.attrs
+    if inputs[0].dtype == np.int16:
+        return (_softmax_16(inputs[0], attrs.beta, node.inputs[0].type),)
+    out = node.output.type.dtype
     parameters = softmax_parameters(attrs.beta, node.inputs[0].type)
-    x = inputs[0].astype(np.int64)
-    difference = x - x.max(axis=-1, keepdims=True)
+    difference = _differences(inputs[0])
     counts = difference >= parameters.smallest_difference
-    shifted = np.where(counts, difference, 0) << parameters.multiplier.shift
-    powers = fp.exp_on_negative(fp.doubling_high_mul(shifted, parameters.multiplier.mantissa), SOFTMAX_INTEGER_BITS)
+    powers = _powers(np.where(counts, difference, 0), parameters.multiplier)
     terms = np.where(counts, fp.rounding_shift_right(powers, SUM_INTEGER_BITS), 0)
     factor, over = fp.reciprocal(terms.sum(axis=-1, keepdims=True), SUM_INTEGER_BITS)
-    scaled = fp.rounding_shift_right(fp.doubling_high_mul(factor, powers), over + 31 - 8)
-    return (np.where(counts, np.clip(scaled - 128, -128, 127), -128).astype(np.int8),)
+    scaled = fp.rounding_shift_right(fp.doubling_high_mul(factor, powers), over + 31 - out.bits)
+    low, high = out.limits
+    return (np.where(counts, np.clip(scaled + low, low, high), low).astype(out.numpy),)
+
+
+def _softmax_16(stored: Array, beta: float, x_type: TensorType) -> Array:
+    """int16 softmax by two tables: exp of the differences, and 1 / (1 + x) for the reciprocal of their sum."""
+    multiplier = wide_softmax_multiplier(beta, x_type)
+    scaled = fp.multiply(_differences(stored), multiplier.mantissa, multiplier.shift)
+    powers = interpolate(exp_table(), np.clip(scaled + 32767, -32768, 32767))
+    total = powers.sum(axis=-1, keepdims=True)
+    headroom = 32 - fp.bit_length(total)
+    shifted = ((total << (headroom - 1)) + (1 << 13)) >> 14
+    inverse = interpolate(one_over_one_plus_table(), np.clip(shifted - (1 << 15) - (1 << 16), -32768, 32767))
+    shift = 31 - headroom
+    result = (powers * inverse + (np.int64(1) << (shift - 1))) >> shift
+    return np.clip(result, 0, 32767).astype(np.int16)
+
+
+def _log_softmax_integer(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
+    parameters = log_softmax_parameters(node.inputs[0].type)
+    difference = _differences(inputs[0])
+    counts = difference >= parameters.smallest_difference
+    scaled = fp.multiply(difference, parameters.multiplier.mantissa, parameters.multiplier.shift)
+    powers = fp.exp_on_negative(np.where(counts, scaled, 0), SOFTMAX_INTEGER_BITS)
+    total = np.where(counts, fp.rounding_shift_right(powers, SUM_INTEGER_BITS), 0).sum(axis=-1, keepdims=True)
+    logarithm = fp.log_of_q12(total)
+    reach = fp.multiply(logarithm + fp.INT32_MIN, parameters.reverse.mantissa, parameters.reverse.shift)
+    smallest = np.maximum(parameters.smallest_difference - 1, reach)
+    result = fp.rounding_shift_right(scaled - logarithm, 31 - SOFTMAX_INTEGER_BITS - 4) + 127
+    return (np.where(difference > smallest, np.clip(result, -128, 127), -128).astype(np.int8),)
+
+
+def _l2_norm_integer(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
+    x = inputs[0].astype(np.int64) - quant_of(node.inputs[0].type).scalar_zero_point
+    mantissa, shift = fp.inverse_sqrt(np.square(x).sum(axis=-1, keepdims=True))
+    return (np.clip(fp.multiply(x, mantissa, shift + 7), -128, 127).astype(np.int8),)
 
 
 def _log_softmax_real(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
@@ -74,6 +130,14 @@ def _l2_norm_real(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
 
 OPS: tuple[Op, ...] = (
     Op("softmax", SoftmaxAttrs, (1, 1), _infer, _real, _integer),
-    Op("log_softmax", Attrs, (1, 1), _infer_norm("log_softmax"), _log_softmax_real),
-    Op("l2_norm", Attrs, (1, 1), _infer_norm("l2_norm"), _l2_norm_real),
+    Op(
+        "log_softmax",
+        Attrs,
+        (1, 1),
+        _infer_norm("log_softmax"),
+        _log_softmax_real,
+        _log_softmax_integer,
+        integer_types=(DType.I8,),
+    ),
+    Op("l2_norm", Attrs, (1, 1), _infer_norm("l2_norm"), _l2_norm_real, _l2_norm_integer, integer_types=(DType.I8,)),
 )

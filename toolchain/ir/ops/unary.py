@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from toolchain.ir import fixed_point as fp
 from toolchain.ir.attrs import AlphaAttrs, Attrs, GeluAttrs, HardSigmoidAttrs
 from toolchain.ir.functions import UNARY
 from toolchain.ir.graph import Node
 from toolchain.ir.op import Meaning, Op, ShapeError
 from toolchain.ir.ops.common import broadcast_shape, check_same_dtype, infer_unary, only
-from toolchain.ir.quantization import fixed_output_quant
+from toolchain.ir.quantization import apply_unary, fixed_output_quant, prelu_parameters, quant_of
 from toolchain.ir.types import Array, DType, TensorType
 
 _WHOLE_NUMBERS: dict[str, Callable[[Array], Array]] = {
@@ -39,11 +40,18 @@ def _real(name: str) -> Meaning:
     return meaning
 
 
-def _unary(name: str, attrs: type[Attrs] = Attrs, integer: Meaning | None = None) -> Op:
+def _integer(name: str) -> Meaning:
+    def meaning(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
+        return (apply_unary(name, node.attrs, inputs[0], node.inputs[0].type, node.output.type),)
+
+    return meaning
+
+
+def _unary(name: str, attrs: type[Attrs] = Attrs) -> Op:
     def infer(given: Attrs, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
         return (TensorType(types[0].shape, types[0].dtype, fixed_output_quant(name, types[0])),)
 
-    return Op(name, attrs, (1, 1), infer, _real(name), integer)
+    return Op(name, attrs, (1, 1), infer, _real(name), _integer(name), integer_types=(DType.I8, DType.U8, DType.I16))
 
 
 def _infer_prelu(attrs: Attrs, types: Sequence[TensorType]) -> tuple[TensorType, ...]:
@@ -56,6 +64,16 @@ def _infer_prelu(attrs: Attrs, types: Sequence[TensorType]) -> tuple[TensorType,
 def _prelu_real(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
     x, slope = inputs
     return (np.where(x >= 0, x, x * slope).astype(x.dtype),)
+
+
+def _prelu_integer(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
+    x_type, slope_type, out = node.inputs[0].type, node.inputs[1].type, node.output.type
+    factors = prelu_parameters(x_type, slope_type, out)
+    x, slope = (a.astype(np.int64) - quant_of(t).scalar_zero_point for a, t in zip(inputs, (x_type, slope_type), strict=True))
+    up = fp.multiply(x, factors.positive.mantissa, factors.positive.shift)
+    down = fp.multiply(x * slope, factors.negative.mantissa, factors.negative.shift)
+    result = np.where(x >= 0, up, down) + quant_of(out).scalar_zero_point
+    return (np.clip(result, *out.dtype.limits).astype(out.dtype.numpy),)
 
 
 def _bitwise_not(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
@@ -71,7 +89,7 @@ OPS: tuple[Op, ...] = (
     _unary("relu6"),
     _unary("relu_n1_1"),
     _unary("leaky_relu", AlphaAttrs),
-    Op("prelu", Attrs, (2, 2), _infer_prelu, _prelu_real),
+    Op("prelu", Attrs, (2, 2), _infer_prelu, _prelu_real, _prelu_integer),
     _unary("elu", AlphaAttrs),
     _unary("gelu", GeluAttrs),
     _unary("hard_swish"),

@@ -6,16 +6,12 @@ Source: TFLite quantization specification; products of scales are taken in the p
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from toolchain.ir.attrs import Activation
 from toolchain.ir.fixed_point import Multiplier, quantize_multiplier, round_away
 from toolchain.ir.types import Array, DType, Quant, TensorType, per_tensor
-
-SOFTMAX_INTEGER_BITS = 5
-ADD_LEFT_SHIFT = {DType.I8: 20, DType.I16: 15}
 
 
 def quant_of(tensor: TensorType) -> Quant:
@@ -60,6 +56,7 @@ _FIXED_OUTPUT = {
     ("softmax", DType.I8): per_tensor(1 / 256, -128),
     ("softmax", DType.U8): per_tensor(1 / 256, 0),
     ("softmax", DType.I16): per_tensor(1 / 32768, 0),
+    ("wide_softmax", DType.I8): per_tensor(1 / 65536, -32768),
     ("log_softmax", DType.I8): per_tensor(16 / 256, 127),
     ("log_softmax", DType.U8): per_tensor(16 / 256, 255),
     ("l2_norm", DType.I8): per_tensor(1 / 128, 0),
@@ -86,55 +83,16 @@ def matmul_multiplier(x: TensorType, y: TensorType, output: TensorType) -> Multi
     return quantize_multiplier(product / quant_of(output).scalar_scale)
 
 
-@dataclass(frozen=True, slots=True)
-class AddParameters:
-    """Factors of quantized add and sub: both inputs are shifted left, scaled, summed and scaled back."""
-
-    left_shift: int
-    input_1: Multiplier
-    input_2: Multiplier
-    output: Multiplier
-
-
-def add_parameters(x: TensorType, y: TensorType, output: TensorType) -> AddParameters:
-    """The factors that bring two inputs to a common scale of twice the larger one."""
-    scale_x, scale_y = quant_of(x).scalar_scale, quant_of(y).scalar_scale
-    twice_max = 2.0 * max(scale_x, scale_y)
-    left_shift = ADD_LEFT_SHIFT[x.dtype]
-    return AddParameters(
-        left_shift,
-        quantize_multiplier(scale_x / twice_max),
-        quantize_multiplier(scale_y / twice_max),
-        quantize_multiplier(twice_max / ((1 << left_shift) * quant_of(output).scalar_scale)),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class SoftmaxParameters:
-    """Factor that brings a difference of inputs to Q5.26, and the smallest difference that still counts."""
-
-    multiplier: Multiplier
-    smallest_difference: int
-
-
-def softmax_parameters(beta: float, x: TensorType) -> SoftmaxParameters:
-    """Parameters of int8 softmax over beta * x."""
-    bits = SOFTMAX_INTEGER_BITS
-    real = min(float(np.float32(beta)) * quant_of(x).scalar_scale * (1 << (31 - bits)), 2.0**31 - 1.0)
-    multiplier = quantize_multiplier(real)
-    radius = ((1 << bits) - 1) * float(1 << (31 - bits)) / float(1 << multiplier.shift)
-    return SoftmaxParameters(multiplier, -math.floor(radius))
-
-
 def quantize_array(x: Array, dtype: DType, quant: Quant) -> Array:
     """round(x / scale) + zero_point saturated to dtype, halves away from zero; float32 division as in TFLite."""
     scale, zero = _along_axis(quant, x.ndim)
     ratio = x.astype(np.float32) / scale
     low, high = dtype.limits
-    return np.clip(_round_half_away(ratio) + zero, low, high).astype(dtype.numpy)
+    return np.clip(round_half_away(ratio) + zero, low, high).astype(dtype.numpy)
 
 
-def _round_half_away(x: Array) -> Array:
+def round_half_away(x: Array) -> Array:
+    """Round to whole numbers, halves away from zero, as float64."""
     wide = x.astype(np.float64)
     return np.copysign(np.floor(np.abs(wide) + 0.5), wide)
 

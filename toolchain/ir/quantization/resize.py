@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from toolchain.ir.attrs import NearestMode, ResizeMode
+from toolchain.ir.fixed_point import round_away
 from toolchain.ir.types import Array
 
 
@@ -48,3 +51,30 @@ def _round(x: Array, nearest: NearestMode) -> Array:
             return np.ceil(x - half)
         case NearestMode.ROUND_PREFER_CEIL:
             return np.floor(x + half)
+
+
+@dataclass(frozen=True, slots=True)
+class BilinearTable:
+    """One dimension of integer bilinear resizing, per output index: the two inputs and the 10-bit weight of the second."""
+
+    low: Array
+    high: Array
+    weight: Array
+
+
+BILINEAR_BITS = 10
+
+
+def bilinear_table(size_in: int, size_out: int, mode: ResizeMode, scale: float = 0.0) -> BilinearTable:
+    """Inputs and weights of TFLite's integer bilinear resizing, int64; a weight may lie outside 0 … 1024 at a border."""
+    one = 1 << BILINEAR_BITS
+    step = round_away(one / scale) if scale else (one * size_in + size_out // 2) // size_out
+    if mode is ResizeMode.ALIGN_CORNERS and size_out > 1:
+        step = (one * (size_in - 1) + (size_out - 1) // 2) // (size_out - 1)
+    index = np.arange(size_out, dtype=np.int64)
+    at = index * step
+    if mode is ResizeMode.HALF_PIXEL or (mode is ResizeMode.PYTORCH_HALF_PIXEL and size_out > 1):
+        at = at + step // 2 - one // 2
+    low = np.clip(at // one, 0, size_in - 1)
+    high = np.clip(-(-at // one), 0, size_in - 1)
+    return BilinearTable(low, high, at - low * one)
