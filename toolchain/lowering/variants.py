@@ -8,7 +8,19 @@ from __future__ import annotations
 from targets.model import Target
 from toolchain.errors import TargetError
 from toolchain.ir.graph import Graph, Node
-from toolchain.lowering.kernels import conv, conv_dsp, conv_plain, conv_s16, elementwise, move, pool, softmax, transpose_conv
+from toolchain.lowering.kernels import (
+    conv,
+    conv_dsp,
+    conv_plain,
+    conv_s16,
+    elementwise,
+    float_elementwise,
+    float_layers,
+    move,
+    pool,
+    softmax,
+    transpose_conv,
+)
 from toolchain.lowering.kernels.common import Variant
 from toolchain.lowering.program import KernelCall
 
@@ -21,6 +33,8 @@ VARIANTS: tuple[Variant, ...] = (
     *pool.VARIANTS,
     *elementwise.VARIANTS,
     *softmax.VARIANTS,
+    *float_layers.VARIANTS,
+    *float_elementwise.VARIANTS,
     *move.VARIANTS,
 )
 

@@ -33,16 +33,12 @@ STROP_KERNEL void strop_dot_4_f32(const float *restrict in, const float *restric
     acc[3] = d;
 }
 
-/* acc[i] += the same for the last count < 4 channels of a group. */
-STROP_KERNEL void strop_dot_tail_f32(const float *restrict in, const float *restrict weights, int32_t n, int32_t step,
-                                     int32_t count, float acc[4]) {
-    for (int32_t i = 0; i < count; ++i, weights += step) {
-        float sum = acc[i];
-        for (int32_t k = 0; k < n; ++k) {
-            sum += in[k] * weights[k];
-        }
-        acc[i] = sum;
+/* sum + the sum of in[k] * weights[k]. */
+STROP_KERNEL float strop_dot_f32(const float *restrict in, const float *restrict weights, int32_t n, float sum) {
+    for (int32_t k = 0; k < n; ++k) {
+        sum += in[k] * weights[k];
     }
+    return sum;
 }
 
 /* Sums of count <= 4 channels of one output pixel. in: the group's first channel of the image. */
@@ -63,7 +59,9 @@ STROP_KERNEL void strop_conv_2d_sums_f32(const float *restrict in, const float *
             if (count == 4) {
                 strop_dot_4_f32(pixel, taps, n, step, acc);
             } else {
-                strop_dot_tail_f32(pixel, taps, n, step, count, acc);
+                for (int32_t i = 0; i < count; ++i) {
+                    acc[i] = strop_dot_f32(pixel, taps + i * step, n, acc[i]);
+                }
             }
         }
     }

@@ -16,7 +16,7 @@ STROP_KERNEL float strop_transpose_sum_f32(const float *restrict in, const float
             const int32_t ix = (x - kx) / s->stride_w;
             if (ix < s->in_w) {
                 const float *const pixel = in + (iy * s->in_w + ix) * s->in_c;
-                strop_dot_tail_f32(pixel, weights + (ky * s->k_w + kx) * s->in_c, s->in_c, 0, 1, &sum);
+                sum = strop_dot_f32(pixel, weights + (ky * s->k_w + kx) * s->in_c, s->in_c, sum);
             }
         }
     }

@@ -1,4 +1,4 @@
-/* Trigonometric and hyperbolic functions and their inverses, float32, errors below 3 units in the last place.
+/* Trigonometric and hyperbolic functions and their inverses, float32, errors below 5 units in the last place.
  * Angles are reduced in integers by as many digits of 2 / pi as they need: precise for every float. */
 #ifndef STROP_TRIG_F32_H
 #define STROP_TRIG_F32_H
@@ -163,6 +163,9 @@ static inline float strop_asinh_f32(float x) {
 static inline float strop_acosh_f32(float x) {
     if (x > 4096.0F) {
         return strop_log_f32(x) + 0.693147181F;
+    }
+    if (x < 1.0F) {
+        return strop_nan_f32();
     }
     const float t = x - 1.0F;
     return strop_log1p_f32(t + strop_sqrt_f32(t * (t + 2.0F)));

@@ -84,7 +84,8 @@ def read(graph: Graph, value: Value) -> Operand:
     ctype = c_type(value.type, value.name)
     data = graph.constant(value)
     if data is not None:
-        return Operand(ctype, constant=Constant(ctype, np.ascontiguousarray(data).reshape(-1)))
+        flat = np.ascontiguousarray(data).reshape(-1)
+        return Operand(ctype, constant=Constant(ctype, flat.view(np.uint8) if flat.dtype == np.bool_ else flat))
     return Operand(ctype, value=value)
 
 
@@ -162,13 +163,19 @@ def broadcast_strides(shape: Sequence[int], output: Sequence[int]) -> list[int]:
 
 def loops_field(node_name: str, output: Sequence[int], inputs: Iterable[Sequence[int]], names: Sequence[str]) -> ShapeField:
     """The `loops` member of elementwise shapes: sizes and one stride list per operand, padded in front to MAX_LOOPS."""
-    operands = [broadcast_strides(shape, output) for shape in inputs]
-    sizes, merged = merge_dimensions(output, operands)
-    if len(sizes) > MAX_LOOPS:
-        raise TargetError(305, node_name, f"broadcasting needs {len(sizes)} loops, {MAX_LOOPS} are built", "Reshape first")
-    front = MAX_LOOPS - len(sizes)
+    return merged_loops(node_name, output, [broadcast_strides(shape, output) for shape in inputs], names)
+
+
+def merged_loops(
+    node_name: str, shape: Sequence[int], strides: Sequence[Sequence[int]], names: Sequence[str], most: int = MAX_LOOPS
+) -> ShapeField:
+    """The `loops` member for operands that advance by the given elements per dimension of `shape`, padded in front to `most`."""
+    sizes, merged = merge_dimensions(shape, strides)
+    if len(sizes) > most:
+        raise TargetError(305, node_name, f"the operation needs {len(sizes)} loops, {most} are built", "Reshape first")
+    front = most - len(sizes)
     parts = [ShapeField("size", tuple([1] * front + sizes))]
-    parts += [ShapeField(name, tuple([0] * front + strides)) for name, strides in zip(names, merged, strict=True)]
+    parts += [ShapeField(name, tuple([0] * front + steps)) for name, steps in zip(names, merged, strict=True)]
     return ShapeField("loops", tuple(parts))
 
 
