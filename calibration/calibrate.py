@@ -57,4 +57,4 @@ def _observe(name: str, sample: int, array: Array, extremes: Extremes, observer:
 def _range(extremes: Extremes, observer: Observer) -> ValueRange:
     low, high = observer.bounds()
     low, high = max(low, extremes.minimum), min(high, extremes.maximum)
-    return ValueRange(low, high, extremes.minimum, extremes.maximum, extremes.mean())
+    return ValueRange(low, high, extremes.minimum, extremes.maximum, extremes.mean(), extremes.peak())

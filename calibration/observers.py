@@ -26,12 +26,13 @@ class Observer(Protocol):
 
 
 class Extremes:
-    """Smallest and largest element, and the mean of each index of the last axis."""
+    """Smallest and largest element; mean and largest magnitude at each index of the last axis."""
 
     def __init__(self) -> None:
         self.minimum = math.inf
         self.maximum = -math.inf
-        self._sum: Array | None = None
+        self._sum: Array | float = 0.0
+        self._peak: Array | float = 0.0
         self._rows = 0
 
     def update(self, array: Array) -> None:
@@ -39,7 +40,8 @@ class Extremes:
         self.minimum = min(self.minimum, float(array.min()))
         self.maximum = max(self.maximum, float(array.max()))
         rows = array.reshape(-1, array.shape[-1] if array.ndim else 1).astype(np.float64)
-        self._sum = rows.sum(axis=0) if self._sum is None else self._sum + rows.sum(axis=0)
+        self._sum = self._sum + rows.sum(axis=0)
+        self._peak = np.maximum(self._peak, np.abs(rows).max(axis=0))
         self._rows += rows.shape[0]
 
     def bounds(self) -> tuple[float, float]:
@@ -48,7 +50,11 @@ class Extremes:
 
     def mean(self) -> tuple[float, ...]:
         """Mean of each index of the last axis."""
-        return () if self._sum is None else tuple((self._sum / self._rows).tolist())
+        return tuple(np.atleast_1d(self._sum / max(self._rows, 1)).tolist())
+
+    def peak(self) -> tuple[float, ...]:
+        """Largest magnitude at each index of the last axis."""
+        return tuple(np.atleast_1d(self._peak).tolist())
 
 
 class MovingAverage:

@@ -53,7 +53,9 @@ def parse_method(text: str) -> RangeMethod:
         method = Method(name)
         value = float(number) if number else _DEFAULTS.get(method, 0.0)
     except ValueError as fault:
-        raise UsageError(901, "calibration method", f"{text!r} is none of {known}", "Write for example percentile:99.99") from fault
+        raise UsageError(
+            901, "calibration method", f"{text!r} is none of {known}", "Write for example percentile:99.99"
+        ) from fault
     low, high = _ALLOWED.get(method, (0.0, 0.0))
     if not low <= value <= high:
         raise UsageError(901, "calibration method", f"{text!r}: {value:g} is not in {low:g} to {high:g}", "Change the number")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
@@ -19,7 +19,8 @@ class ValueRange:
     """Statistics of one value over all samples, in real units.
 
     low, high: the range the method chose to represent. minimum, maximum: the smallest and largest element seen.
-    mean: of every index of the last axis, for the correction of biases; empty when not observed.
+    mean, peak: mean and largest magnitude at every index of the last axis, for the correction of biases and the
+    equalization of channels; empty when not observed.
     """
 
     low: float
@@ -27,6 +28,7 @@ class ValueRange:
     minimum: float
     maximum: float
     mean: tuple[float, ...] = ()
+    peak: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +41,7 @@ class CalibrationTable:
 
     def to_json(self) -> str:
         """The table as JSON, keys sorted, floats in their shortest exact form: equal tables give equal bytes."""
-        rows = {
-            name: {"low": r.low, "high": r.high, "minimum": r.minimum, "maximum": r.maximum, "mean": list(r.mean)}
-            for name, r in self.ranges.items()
-        }
+        rows = {name: {field.name: getattr(row, field.name) for field in fields(row)} for name, row in self.ranges.items()}
         whole = {"version": FORMAT_VERSION, "method": self.method, "samples": self.samples, "ranges": rows}
         return json.dumps(whole, sort_keys=True, indent=1, allow_nan=False) + "\n"
 
@@ -61,7 +60,7 @@ def table_from_json(text: str, place: str) -> CalibrationTable:
 
 def _range(name: str, row: Any, place: str) -> ValueRange:
     low, high, minimum, maximum = (float(row[key]) for key in ("low", "high", "minimum", "maximum"))
-    mean = tuple(float(value) for value in row["mean"])
-    if not all(map(math.isfinite, (low, high, minimum, maximum, *mean))) or low > high or minimum > maximum:
-        raise DataError(205, f"{place} {name}", f"the range {low:g} to {high:g} is none", "Calibrate again")
-    return ValueRange(low, high, minimum, maximum, mean)
+    mean, peak = (tuple(float(value) for value in row[key]) for key in ("mean", "peak"))
+    if not all(map(math.isfinite, (low, high, minimum, maximum, *mean, *peak))) or low > high or minimum > maximum:
+        raise DataError(205, f"{place} {name}", f"the range {low:g} to {high:g} is not one", "Calibrate again")
+    return ValueRange(low, high, minimum, maximum, mean, peak)

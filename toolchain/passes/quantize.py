@@ -18,7 +18,7 @@ from toolchain.ir.graph import Graph, Node, Value, names_of
 from toolchain.ir.quantization import quant_of, quantize_array
 from toolchain.ir.types import Array, DType, Quant, TensorType
 from toolchain.ir.verifier import verify
-from toolchain.passes.quantize_parameters import constant_quant, quantize_weights
+from toolchain.passes.quantize_parameters import Layer, constant_quant, quantize_weights
 from toolchain.passes.quantize_plan import Plan, make_plan
 from toolchain.passes.quantize_rules import BIAS, WEIGHT_AXIS, WEIGHTS, Formats, shared_operands
 
@@ -34,14 +34,14 @@ def quantize(graph: Graph, table: CalibrationTable, *, io: Io = "int8") -> Graph
     """
     formats = Formats()
     plan = make_plan(graph, table, formats, every_end=io == "int8")
-    return verify(_Rewriter(graph, plan, formats, io).run())
+    return verify(_Rewriter(graph, plan, table, formats, io).run())
 
 
 class _Rewriter:
     """Builds the new graph in the old order; conversions are made where a node first needs one, and once."""
 
-    def __init__(self, graph: Graph, plan: Plan, formats: Formats, io: Io) -> None:
-        self._graph, self._plan, self._formats, self._io = graph, plan, formats, io
+    def __init__(self, graph: Graph, plan: Plan, table: CalibrationTable, formats: Formats, io: Io) -> None:
+        self._graph, self._plan, self._table, self._formats, self._io = graph, plan, table, formats, io
         self._names = names_of(graph)
         self._nodes: list[Node] = []
         self._constants: dict[str, Array] = dict(graph.constants)
@@ -53,7 +53,8 @@ class _Rewriter:
         """The rewritten graph."""
         inputs = tuple(self._enter(value) for value in self._graph.inputs)
         for node in self._graph.nodes:
-            self._add_integer(node) if node.name in self._plan.integer else self._add_float(node)
+            add = self._add_integer if node.name in self._plan.integer else self._add_float
+            add(node)
         outputs = tuple(self._leave(value) for value in self._graph.outputs)
         built = replace(self._graph, inputs=inputs)
         return built.rewrite(self._nodes, self._constants, outputs)
@@ -104,14 +105,14 @@ class _Rewriter:
     def _weighted_inputs(self, node: Node) -> tuple[Value, ...]:
         source = self._as_stored(node.inputs[0], self._own_quant(node.inputs[0]))
         bias = self._graph.constants[node.inputs[BIAS].name] if len(node.inputs) > BIAS else None
-        made = quantize_weights(
-            self._graph.constants[node.inputs[WEIGHTS].name],
-            bias,
+        layer = Layer(
             WEIGHT_AXIS[node.op],
             quant_of(source.type).scalar_scale,
             self._plan.quants[node.output.name].scalar_scale,
+            self._table.ranges[node.inputs[0].name].mean,
             self._formats.bias,
         )
+        made = quantize_weights(self._graph.constants[node.inputs[WEIGHTS].name], bias, layer)
         weights = self._add_constant(node.inputs[WEIGHTS].name, made.weights, DType.I8, made.weights_quant)
         if made.bias is None:
             return source, weights
@@ -147,7 +148,8 @@ class _Rewriter:
             return found
         constant = self._graph.constants.get(value.name)
         if constant is not None:
-            return self._add_constant(value.name, quantize_array(constant, self._formats.activation, quant), self._formats.activation, quant)
+            dtype = self._formats.activation
+            return self._add_constant(value.name, quantize_array(constant, dtype, quant), dtype, quant)
         own = self._stored.get((value.name, self._plan.quants[value.name]))
         op, source = ("quantize", self._real[value.name]) if own is None else ("requantize", own)
         stored_end = self._io == "int8" and own is None and value.name in self._ends and quant == self._plan.quants[value.name]

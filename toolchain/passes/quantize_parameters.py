@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolchain.ir.quantization import quantize_array
+from toolchain.ir.quantization import dequantize_array, quantize_array
 from toolchain.ir.types import Array, DType, Quant, per_tensor
 
 WEIGHT_LIMIT = 127
@@ -42,31 +42,63 @@ class QuantizedWeights:
     bias_quant: Quant
 
 
-def quantize_weights(
-    weights: Array, bias: Array | None, axis: int, scale_in: float, scale_out: float, bias_type: DType
-) -> QuantizedWeights:
-    """Symmetric int8 weights per channel of `axis`, in −127…127; bias in steps of scale_in * weight scale.
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """What the weights of a layer meet. axis: of the output channels. scale_in, scale_out: of the activations.
 
-    A channel's scale is widened where the bias would pass BIAS_LIMIT, and where scale_in * scale / scale_out would be
-    too small to be a multiplier (channels of zeros).
+    mean: of the input at each index of its last axis (empty when unknown). bias_type: i32 or i64.
     """
+
+    axis: int
+    scale_in: float
+    scale_out: float
+    mean: tuple[float, ...]
+    bias_type: DType
+
+
+def quantize_weights(weights: Array, bias: Array | None, layer: Layer) -> QuantizedWeights:
+    """Symmetric int8 weights per output channel, in −127…127; bias in steps of scale_in * weight scale.
+
+    The mean effect of the weights' rounding is taken out of the bias. A channel's scale is widened where the bias would
+    pass BIAS_LIMIT, and where scale_in * scale / scale_out would be too small for a multiplier (channels of zeros).
+    """
+    axis, scale_in = layer.axis, layer.scale_in
     others = tuple(index for index in range(weights.ndim) if index != axis)
     largest = np.abs(weights.astype(np.float64)).max(axis=others, initial=0.0) / WEIGHT_LIMIT
-    floor = SMALLEST_FACTOR * scale_out / scale_in
+    floor = SMALLEST_FACTOR * layer.scale_out / scale_in
     needed = np.zeros_like(largest) if bias is None else np.abs(bias.astype(np.float64)) / (scale_in * BIAS_LIMIT)
     scales = np.maximum(np.maximum(largest, needed), max(floor, SMALLEST_SCALE)).astype(np.float32)
     quant = Quant(tuple(scales.tolist()), (0,) * len(scales), axis)
     stored = np.clip(quantize_array(weights, DType.I8, quant), -WEIGHT_LIMIT, WEIGHT_LIMIT)
     bias_scales = np.float32(scale_in) * scales
     bias_quant = Quant(tuple(bias_scales.tolist()), (0,) * len(scales), 0)
-    return QuantizedWeights(stored, quant, _bias(bias, scale_in, scales, bias_type), bias_quant)
-
-
-def _bias(bias: Array | None, scale_in: float, scales: Array, dtype: DType) -> Array | None:
     if bias is None:
-        return None
-    ratio = bias.astype(np.float64) / (scale_in * scales.astype(np.float64))
-    return np.clip(np.rint(ratio), *dtype.limits).astype(dtype.numpy)
+        return QuantizedWeights(stored, quant, None, bias_quant)
+    drift = _drift(dequantize_array(stored, quant).astype(np.float64) - weights, layer)
+    ratio = (bias.astype(np.float64) - drift) / (scale_in * scales.astype(np.float64))
+    return QuantizedWeights(stored, quant, _saturate(ratio, layer.bias_type), bias_quant)
+
+
+def _drift(error: Array, layer: Layer) -> Array | float:
+    """Mean change of each output channel by an error of the weights, for inputs of the layer's mean.
+
+    The last axis of the weights runs over input channels, or over the output channels of a depthwise layer
+    (each input channel `multiplier` times). Groups of a convolution repeat along the mean.
+    """
+    if not layer.mean:
+        return 0.0
+    mean, channels = np.array(layer.mean), error.shape[-1]
+    if layer.axis == error.ndim - 1:
+        return (error * np.repeat(mean, channels // len(mean))).sum(axis=tuple(range(error.ndim - 1)))
+    groups = len(mean) // channels
+    summed = error.sum(axis=tuple(range(1, error.ndim - 1))).reshape(groups, -1, channels)
+    return np.einsum("goc,gc->go", summed, mean.reshape(groups, channels)).reshape(-1)
+
+
+def _saturate(ratio: Array, dtype: DType) -> Array:
+    low, high = dtype.limits
+    wide = np.clip(np.rint(ratio), -BIAS_LIMIT, BIAS_LIMIT) if dtype is DType.I32 else np.rint(ratio)
+    return np.clip(wide, float(low), float(high)).astype(dtype.numpy)
 
 
 def constant_quant(array: Array, dtype: DType) -> Quant:

@@ -80,7 +80,8 @@ class _Groups:
         found = self._table.ranges.get(value.name)
         if found is None and value.type.elements:
             hint = "Calibrate this graph, with the passes that ran before quantization"
-            raise ModelError(111, value.name, f"the calibration table of {len(self._table.ranges)} values has no range for it", hint)
+            what = f"the calibration table of {len(self._table.ranges)} values has no range for it"
+            raise ModelError(111, value.name, what, hint)
         self._parent[value.name] = value.name
         self._range[value.name] = (0.0, 0.0) if found is None else (min(found.low, 0.0), max(found.high, 0.0))
 
