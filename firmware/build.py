@@ -139,6 +139,7 @@ def compile_program(program: CProgram, compiler: Compiler, folder: Path, flags: 
 
 
 def own_text(name: str) -> str:
+    """The text of a C file of this package, `boards/riscv.c` for example."""
     return importlib.resources.files("firmware").joinpath(name).read_text(encoding="utf-8")
 
 

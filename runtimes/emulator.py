@@ -25,8 +25,18 @@ EngineChoice = Literal["auto", "qemu", "unicorn"]
 Engine = Literal["qemu", "unicorn"]
 
 TIMEOUT_S = 120.0
-# Cores with MVE run on QEMU's one machine that has it.
-MVE_MACHINE = "mps3_an547"
+# The machine of QEMU that runs a core's code, for boards that QEMU has not. Cortex-M3 is a superset of M0+, M55 has M85's MVE.
+STAND_INS = {
+    "cortex-m0plus": "mps2_an385",
+    "cortex-m3": "mps2_an385",
+    "cortex-m4f": "mps2_an386",
+    "cortex-m7": "mps2_an500",
+    "cortex-m7fd": "mps2_an500",
+    "cortex-m33": "mps2_an505",
+    "cortex-m55": "mps3_an547",
+    "cortex-m85": "mps3_an547",
+    "rv32imc": "rv32_virt",
+}
 
 
 def run_emulated(
@@ -43,11 +53,12 @@ def run_emulated(
     """Build program for target and run every sample in an emulator.
 
     inputs: raw bytes, uint8 (samples, input_bytes[i]). engine: `auto` takes unicorn where it has the core, else QEMU.
+    QEMU also faults on unaligned accesses as the hardware does; unicorn lets them pass.
     count: also count the instructions of the first sample (kernels do not branch on data). timeout_s: for one sample.
     work_dir: keeps QEMU's files. Raises TargetError E301, E302, EnvironmentFault E4xx, RunError E501, E502, E503, E504.
     """
-    machine = emulated_machine(target)
-    chosen = choose_engine(machine, engine)
+    chosen = choose_engine(target, engine)
+    machine = emulated_machine(target, chosen)
     if machine is not target:
         plan_ram(program, target)
     firmware = build_firmware(program, machine, find_compiler(machine, compiler))
@@ -65,28 +76,29 @@ def run_emulated(
     return replace(result, measurement=replace(result.measurement, device=f"{target.name} as {machine.name}"))
 
 
-def emulated_machine(target: Target) -> Target:
-    """The target itself, or where no emulator has its core and board: QEMU's MVE machine with the target's core."""
-    if target.qemu is None and not target.core.unicorn_cpu and "mve" in target.core.features:
-        return replace(load_target(MVE_MACHINE), core=target.core, clock_hz=target.clock_hz)
-    return target
+def emulated_machine(target: Target, engine: Engine) -> Target:
+    """What stands in for the target: itself, or for QEMU without its board a machine of QEMU with the target's core and flags."""
+    if engine == "unicorn" or target.qemu is not None or target.core.name not in STAND_INS:
+        return target
+    return replace(load_target(STAND_INS[target.core.name]), core=target.core, clock_hz=target.clock_hz)
 
 
 def choose_engine(target: Target, engine: EngineChoice) -> Engine:
     """The emulator to use. Raises EnvironmentFault E403 when none fits the target or is installed."""
+    qemu = emulated_machine(target, "qemu").qemu
     has_unicorn = bool(target.core.unicorn_cpu) and importlib.util.find_spec("unicorn") is not None
-    has_qemu = target.qemu is not None and shutil.which(f"qemu-system-{target.qemu.system}") is not None
+    has_qemu = qemu is not None and shutil.which(f"qemu-system-{qemu.system}") is not None
     if engine in ("auto", "unicorn") and has_unicorn:
         return "unicorn"
     if engine in ("auto", "qemu") and has_qemu:
         return "qemu"
-    reasons = (
-        "unicorn has no such core" if not target.core.unicorn_cpu else "" if has_unicorn else "unicorn is not installed",
-        "QEMU has no such machine" if target.qemu is None else "" if has_qemu else "QEMU is not installed",
-    )
-    wanted = {"auto": reasons, "unicorn": reasons[:1], "qemu": reasons[1:]}[engine]
-    hint = "pip install 'strop[mcu]'" if target.core.unicorn_cpu else "Install qemu-system-arm"
-    raise EnvironmentFault(403, target.name, ", ".join(reason for reason in wanted if reason), hint)
+    reasons = {
+        "unicorn": "unicorn is not installed" if target.core.unicorn_cpu else "unicorn has no such core",
+        "qemu": "QEMU has no such machine" if qemu is None else "QEMU is not installed",
+    }
+    message = reasons[engine] if engine != "auto" else " and ".join(reasons.values())
+    hint = "pip install 'strop[mcu]'" if target.core.unicorn_cpu else "Install QEMU for a target with a machine of it"
+    raise EnvironmentFault(403, target.name, message, hint)
 
 
 def _check_flash(target: Target, firmware: Firmware) -> None:

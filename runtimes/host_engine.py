@@ -62,8 +62,11 @@ def run_host(
         command = (str(host.path), str(source), str(result))
         done = run_process(command, timeout_s=timeout_s, progress=lambda: file_bytes(result))
         _check_end(program, done, timeout_s)
-        data = result.read_bytes()
-    outputs, latency_us = _read_result(program, data, samples, runs)
+        data = result.read_bytes() if result.is_file() else b""
+    try:
+        outputs, latency_us = _read_result(program, data, samples, runs)
+    except (struct.error, ValueError) as fault:
+        raise EnvironmentFault(405, "host harness", f"its result ends early, at {len(data):,} B", "Check the disk") from fault
     return RunResult(outputs, _measurement(program, target, host, outputs, latency_us))
 
 

@@ -101,7 +101,11 @@ def run_qemu(
     done = run_process(command, timeout_s=timeout_s, cwd=work_dir, progress=lambda: file_bytes(result))
     image = read_image(firmware.elf)
     _check_end(program, done, work_dir, image, timeout_s)
-    outputs, instructions, stack = _read_result(program, target, work_dir, samples)
+    data = result.read_bytes() if result.is_file() else b""
+    try:
+        outputs, instructions, stack = _read_result(program, target.qemu, data, samples)
+    except (struct.error, ValueError) as fault:
+        raise EnvironmentFault(405, "qemu", f"its result ends early, at {len(data):,} B", "Check the disk") from fault
     if stack >= firmware.layout.stack_bytes:
         raise stack_fault(program, stack)
     return RunResult(
@@ -154,16 +158,14 @@ def _check_end(program: CProgram, done: Finished, work_dir: Path, image: Image, 
         raise EnvironmentFault(405, "qemu", first_lines(done.stderr) or f"exit status {done.status}", "Choose unicorn")
 
 
-def _read_result(program: CProgram, target: Target, work_dir: Path, samples: int) -> tuple[tuple[Bytes, ...], int, int]:
+def _read_result(program: CProgram, qemu: Qemu, data: bytes, samples: int) -> tuple[tuple[Bytes, ...], int, int]:
     """Outputs, instructions of the first sample, stack bytes."""
-    path = work_dir / "result.bin"
-    data = path.read_bytes() if path.is_file() else b""
     head = START.size + 2 * TIMED.size + WORD.size
     if len(data) < head or START.unpack_from(data)[0] != MAGIC:
         message = f"it ended with a result of {len(data)} B, at least {head} B expected"
         raise EnvironmentFault(405, "qemu", message, "Choose unicorn")
     check_status(program, "init", START.unpack_from(data)[1])
-    clock = _read_clock(data, target)
+    clock = _read_clock(data, qemu)
     outputs = tuple(np.empty((samples, size), np.uint8) for size in program.output_bytes)
     position, instructions = head, 0
     for sample in range(samples):
@@ -183,13 +185,12 @@ def _read_result(program: CProgram, target: Target, work_dir: Path, samples: int
     return outputs, instructions, WORD.unpack_from(data, position)[0]
 
 
-def _read_clock(data: bytes, target: Target) -> _Clock:
+def _read_clock(data: bytes, qemu: Qemu) -> _Clock:
     """Calibrate by an empty call and by a loop of known length. Raises EnvironmentFault E405 when the loop is miscounted."""
-    assert target.qemu is not None
     empty = TIMED.unpack_from(data, START.size)[1:]
     spin = TIMED.unpack_from(data, START.size + TIMED.size)[1:]
     per_poll = WORD.unpack_from(data, START.size + 2 * TIMED.size)[0]
-    rate = Fraction(SHIFT_0_HZ, target.qemu.timer_hz) if per_poll else Fraction(1)
+    rate = Fraction(SHIFT_0_HZ, qemu.timer_hz) if per_poll else Fraction(1)
     clock = _Clock(rate, per_poll, Fraction(0))
     clock = _Clock(rate, per_poll, clock.between(empty) - 1)
     found = clock.between(spin) - clock.overhead

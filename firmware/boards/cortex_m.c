@@ -57,6 +57,9 @@ __attribute__((section(".reset"))) void strop_reset(void)
     REGISTER(0xe000ed88) |= 0x00f00000u; /* CPACR: full access to CP10 and CP11 */
     __asm__ volatile("dsb\n\tisb" ::: "memory");
 #endif
+#if defined(__ARM_ARCH_6M__)
+    REGISTER(0xe000ed14) |= 8u; /* CCR: fault on unaligned accesses, as these cores do, on one that stands in for them */
+#endif
     forbid_below_stack();
     for (uint32_t *word = strop_bss_low; word != strop_bss_high; ++word) {
         *word = 0;

@@ -10,12 +10,22 @@ import pytest
 
 from runtimes.base import RunResult
 from runtimes.emulator import choose_engine, emulated_machine, run_emulated
-from targets.load import load_target
+from targets.load import load_target, target_names
 from tests.support.c_programs import need_compiler, need_engine, samples, tripled, write_program
 from toolchain.errors import DataError, EnvironmentFault, RunError
 
 UNICORN = ("rp2040_pico", "mps2_an385", "mps2_an386", "mps2_an500", "mps2_an505", "rv32_virt", "nucleo_h7a3zi", "esp32c3")
-QEMU = ("mps2_an385", "mps2_an386", "mps2_an500", "mps2_an505", "mps3_an547", "ek_ra8d1", "rv32_virt")
+QEMU = (
+    "mps2_an385",
+    "mps2_an386",
+    "mps2_an500",
+    "mps2_an505",
+    "mps3_an547",
+    "ek_ra8d1",
+    "rv32_virt",
+    "rp2040_pico",
+    "stm32f746g_disco",
+)
 PLACES = [(name, "unicorn") for name in UNICORN] + [(name, "qemu") for name in QEMU]
 BOTH = [("mps2_an386", "unicorn"), ("mps2_an386", "qemu"), ("rv32_virt", "unicorn"), ("rv32_virt", "qemu")]
 # Instructions in one tick of the machine's SysTick; 0: counted exactly.
@@ -27,6 +37,8 @@ TICK = {
     "mps3_an547": 31.25,
     "ek_ra8d1": 31.25,
     "rv32_virt": 0,
+    "rp2040_pico": 40,
+    "stm32f746g_disco": 40,
 }
 
 # One instruction, 102,400 loops of two, two instructions.
@@ -36,14 +48,17 @@ __attribute__((naked)) int net_run(void *arena __attribute__((unused))) {
 #ifdef __riscv
     __asm__ volatile("lui a1, 25\\n1:\\n\\taddi a1, a1, -1\\n\\tbnez a1, 1b\\n\\tli a0, 0\\n\\tret");
 #else
-    __asm__ volatile(".syntax unified\\n\\tldr r1, =102400\\n1:\\n\\tsubs r1, #1\\n\\tbne 1b\\n\\tmovs r0, #0\\n\\tbx lr\\n\\t.ltorg");
+    __asm__ volatile(".syntax unified\\n\\tldr r1, =102400\\n1:"
+                     "\\n\\tsubs r1, #1\\n\\tbne 1b\\n\\tmovs r0, #0\\n\\tbx lr\\n\\t.ltorg");
 #endif
 }
 """
 
 # Branches, calls, multiplications and divisions: over 100,000 instructions on every core.
 MIXED = """
-static uint32_t __attribute__((noinline)) mix(uint32_t a, uint32_t b) { return (a % 3u != 0u) ? a * 2654435761u + b : a / (b | 1u); }
+static uint32_t __attribute__((noinline)) mix(uint32_t a, uint32_t b) {
+    return (a % 3u != 0u) ? a * 2654435761u + b : a / (b | 1u);
+}
 int net_run(void *arena) {
     const uint8_t *x = arena;
     uint8_t *y = (uint8_t *)arena + 512;
@@ -113,7 +128,7 @@ int net_run(void *arena) {
 def run(folder: Path, place: tuple[str, str], body: str, *, count: bool = False, timeout_s: float = 20.0) -> RunResult:
     target, engine = place
     need_compiler(target, "gcc")
-    need_engine(emulated_machine(load_target(target)).name, engine)
+    need_engine(target, engine)
     program = write_program(folder, body)
     return run_emulated(program, load_target(target), [samples(3)], engine=engine, count=count, timeout_s=timeout_s)  # type: ignore[arg-type]
 
@@ -130,7 +145,7 @@ def run(folder: Path, place: tuple[str, str], body: str, *, count: bool = False,
 )
 def test_bytes(tmp_path: Path, target: str, engine: str, compiler: str) -> None:
     need_compiler(target, compiler)
-    need_engine(emulated_machine(load_target(target)).name, engine)
+    need_engine(target, engine)
     x = samples(5)
     result = run_emulated(write_program(tmp_path), load_target(target), [x], engine=engine, compiler=compiler)  # type: ignore[arg-type]
     np.testing.assert_array_equal(result.outputs[0], tripled(x))
@@ -273,20 +288,35 @@ def test_wrong_samples(tmp_path: Path, array: np.ndarray, number: int) -> None:
     assert fault.value.number == number
 
 
-def test_choice_of_engine() -> None:
+def test_choice_of_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("unicorn")
     assert choose_engine(load_target("mps2_an386"), "auto") == "unicorn"
     with pytest.raises(EnvironmentFault, match="E403 mps3_an547: unicorn has no such core"):
         choose_engine(load_target("mps3_an547"), "unicorn")
-    with pytest.raises(EnvironmentFault, match="E403 rp2040_pico: QEMU has no such machine"):
-        choose_engine(load_target("rp2040_pico"), "qemu")
-    with pytest.raises(EnvironmentFault, match="E403 host"):
+    with pytest.raises(EnvironmentFault, match="E403 host: unicorn has no such core and QEMU has no such machine"):
         choose_engine(load_target("host"), "auto")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(EnvironmentFault, match="E403 mps2_an386: QEMU is not installed"):
+        choose_engine(load_target("mps2_an386"), "qemu")
 
 
-def test_m85_runs_on_the_m55_machine() -> None:
-    machine = emulated_machine(load_target("ek_ra8d1"))
+def test_boards_that_qemu_has_not_run_on_a_machine_of_it() -> None:
+    machine = emulated_machine(load_target("ek_ra8d1"), "qemu")
     assert machine.name == "mps3_an547"
     assert machine.core.name == "cortex-m85"
     target = load_target("nucleo_l4r5zi")
-    assert emulated_machine(target) is target
+    assert emulated_machine(target, "unicorn") is target
+    for name in target_names():
+        assert name == "host" or emulated_machine(load_target(name), "qemu").qemu is not None
+
+
+@pytest.mark.parametrize("target", ["mps2_an386", "mps2_an505", "mps3_an547", "rp2040_pico"])
+def test_unaligned_access_faults_under_qemu(tmp_path: Path, target: str) -> None:
+    load = "ldr %0, [%2]" if target == "rp2040_pico" else "ldrd %0, %1, [%2]"
+    body = f"""int net_run(void *arena) {{
+        uint32_t a = 0, b = 0;
+        __asm__ volatile("{load}" : "+r"(a), "+r"(b) : "r"((uint8_t *)arena + 2));
+        return (int)((a | b) & 0u);
+    }}"""
+    with pytest.raises(RunError, match=r"E502 net: it faulted at 0x[0-9a-f]+ \(net_run"):
+        run(tmp_path, (target, "qemu"), body)

@@ -87,7 +87,7 @@ def test_missing_source(tmp_path: Path, gcc: Compiler) -> None:
 
 def test_arena_larger_than_ram(tmp_path: Path, gcc: Compiler) -> None:
     program = write_program(tmp_path, arena_bytes=4_194_304)
-    with pytest.raises(TargetError, match="E301 mps2_an386: 4,194,304 B of arena.* ssram23 has 4,194,304 B"):
+    with pytest.raises(TargetError, match=r"E301 mps2_an386: 4,194,304 B of arena.* ssram23 has 4,194,304 B"):
         build_firmware(program, load_target(M4), gcc)
 
 

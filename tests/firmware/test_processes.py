@@ -56,7 +56,7 @@ def test_first_lines() -> None:
 def test_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("STROP_CACHE", str(tmp_path / "file"))
-    with pytest.raises(RunError, match="E505 .*Set STROP_CACHE"):
+    with pytest.raises(RunError, match=r"E505 .*Set STROP_CACHE"):
         cached_folder("key", lambda folder: None)
 
 

@@ -16,6 +16,13 @@ from targets.load import load_target
 from tests.support.c_programs import TRIPLE, samples, tripled, write_program
 from toolchain.errors import DataError, RunError
 
+CRASH = """int net_run(void *arena) {
+    volatile uint32_t *nowhere = (volatile uint32_t *)(uintptr_t)((uint8_t *)arena)[0];
+    *nowhere = 1u;
+    return 0;
+}
+"""
+
 
 def run(folder: Path, body: str = TRIPLE, *, compiler: str = "auto", count: bool = False, timeout_s: float = 30.0) -> RunResult:
     if compiler == "zig":
@@ -36,7 +43,9 @@ def test_bytes(tmp_path: Path, compiler: str) -> None:
 
 
 def test_latency_is_that_of_run(tmp_path: Path) -> None:
-    pause = "#include <time.h>\nint net_run(void *arena) { (void)arena; struct timespec t = {0, 3000000}; nanosleep(&t, 0); return 0; }"
+    pause = """#include <time.h>
+int net_run(void *arena) { (void)arena; struct timespec t = {0, 3000000}; nanosleep(&t, 0); return 0; }
+"""
     program = write_program(tmp_path, pause, cflags=("-D_POSIX_C_SOURCE=200809L",))
     if shutil.which("cc") is None:
         pytest.skip("no C compiler for this machine")
@@ -54,10 +63,7 @@ def test_write_beside_the_arena(tmp_path: Path) -> None:
 
 def test_crash(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="E502 net: the process was killed by SIGSEGV"):
-        run(
-            tmp_path,
-            "int net_run(void *arena) { volatile uint32_t *nowhere = (volatile uint32_t *)(uintptr_t)((uint8_t *)arena)[0]; *nowhere = 1u; return 0; }",
-        )
+        run(tmp_path, CRASH)
 
 
 def test_endless_loop(tmp_path: Path) -> None:

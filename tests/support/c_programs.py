@@ -10,6 +10,7 @@ import pytest
 
 from firmware.program import CProgram
 from runtimes.base import Bytes
+from runtimes.emulator import emulated_machine
 from targets.load import load_target
 
 ARENA_BYTES = 1024
@@ -80,7 +81,7 @@ def need_compiler(target: str, compiler: str) -> None:
 
 def need_engine(target: str, engine: str) -> None:
     """Skip the test when the emulator is not installed."""
-    qemu = load_target(target).qemu
+    qemu = emulated_machine(load_target(target), "qemu").qemu
     if engine == "unicorn":
         pytest.importorskip("unicorn")
     elif qemu is None or shutil.which(f"qemu-system-{qemu.system}") is None:
