@@ -1,0 +1,57 @@
+# make demo       three targets from one example, verified, measured, one page
+# make test       every fast test and all checks
+# make test-long  proofs that take minutes
+# make lint       ruff, mypy, pyright, import-linter
+# make venv       .venv with all extras and tools
+# Needs Python 3.11 or newer; no root. PYTHON=... chooses the interpreter, EXTRAS=... the extras that tests install.
+
+PYTHON ?= python3
+EXTRAS ?= mcu,tflm,simplify,keras,torch
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+JOBS ?= 2
+
+DEMO := build/demo
+DEMO_TARGETS := mps2_an386 rp2040_pico rv32_virt
+EXAMPLE := examples/digits
+
+.PHONY: demo test test-long lint venv tools clean
+
+venv: .venv/tests.stamp
+
+# The core and what runs programs for microcontrollers: enough for `make demo`.
+.venv/core.stamp: pyproject.toml tests/constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) install -c tests/constraints.txt -e ".[mcu]"
+	@touch $@
+
+.venv/tests.stamp: .venv/core.stamp tests/requirements.txt
+	$(PIP) install --pre -c tests/constraints.txt -e ".[$(EXTRAS)]" -r tests/requirements.txt
+	@touch $@
+
+demo: .venv/core.stamp
+	@for target in $(DEMO_TARGETS); do \
+	  $(BIN)/strop compile $(EXAMPLE)/digits.onnx --target $$target --format c --calibrate $(EXAMPLE)/calibration.npz \
+	    -o $(DEMO)/digits-$$target || exit $$?; echo; \
+	  $(BIN)/strop verify $(DEMO)/digits-$$target --on unicorn --compiler zig --data $(EXAMPLE)/test.npz \
+	    --model $(EXAMPLE)/digits.onnx || exit $$?; echo; \
+	done
+	@$(BIN)/strop report $(DEMO)/digits-* --on unicorn --compiler zig -o $(DEMO)/report.html
+
+tools:
+	@.ci/tools
+
+test: .venv/tests.stamp tools lint
+	$(BIN)/python -m pytest -m "not long and not services" -n $(JOBS)
+
+test-long: .venv/tests.stamp tools
+	$(BIN)/python -m pytest -m "long and not services" -n $(JOBS)
+
+lint: .venv/tests.stamp
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf build dist
