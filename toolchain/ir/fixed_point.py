@@ -47,26 +47,24 @@ def wrap_int32(x: Array) -> Array:
 
 
 def doubling_high_mul(a: Array | int, b: Array | int) -> Array:
-    """Saturating rounding doubling high multiply of int32 values: (2ab + 2**31) >> 32 with halves away from zero."""
+    """Saturating rounding doubling high multiply of int32 values: a * b / 2**31 rounded to nearest, halves up."""
     product = np.asarray(a, np.int64) * np.asarray(b, np.int64)
-    nudged = product + np.where(product >= 0, 1 << 30, 1 - (1 << 30))
-    quotient = np.where(nudged >= 0, nudged >> 31, -((-nudged) >> 31))
-    return np.minimum(quotient, INT32_MAX)
+    return np.minimum((product + (1 << 30)) >> 31, INT32_MAX)
 
 
 def rounding_shift_right(x: Array, bits: Array | int) -> Array:
     """x / 2**bits rounded to nearest, halves away from zero."""
     values, count = np.asarray(x, np.int64), np.asarray(bits, np.int64)
-    mask = (np.int64(1) << count) - 1
-    threshold = (mask >> 1) + (values < 0)
-    return (values >> count) + ((values & mask) > threshold)
+    # Negative values get one less than a half, so that halves go down; not where nothing is shifted out.
+    sign = (values >> 63) & np.where(count > 0, -1, 0)
+    return (values + ((np.int64(1) << count) >> 1) + sign) >> count
 
 
 def multiply(x: Array, mantissa: Array | int, shift: Array | int) -> Array:
     """x * mantissa * 2**(shift - 31) with TFLite's double rounding; x int32, the left shift wraps."""
-    shifts = np.asarray(shift, np.int64)
+    shifts, values = np.asarray(shift, np.int64), np.asarray(x, np.int64)
     left, right = np.maximum(shifts, 0), np.maximum(-shifts, 0)
-    shifted = wrap_int32(np.asarray(x, np.int64) << left)
+    shifted = wrap_int32(values << left) if left.any() else values
     return rounding_shift_right(doubling_high_mul(shifted, mantissa), right)
 
 

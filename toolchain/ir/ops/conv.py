@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -86,28 +87,41 @@ def windows(x: Array, kernel: tuple[int, int], attrs: ConvAttrs, fill: float = 0
     return view[:, :: attrs.stride[0], :: attrs.stride[1], :, :: attrs.dilation[0], :: attrs.dilation[1]]
 
 
+def _taps(x: Array, kernel: tuple[int, int], attrs: ConvAttrs) -> list[Array]:
+    """For every kernel position the input elements under it: views (n, out_h, out_w, channels)."""
+    top, bottom, left, right = attrs.padding
+    padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0))) if any(attrs.padding) else x
+    (step_y, step_x), (gap_y, gap_x) = attrs.stride, attrs.dilation
+    reach_y = padded.shape[1] - (kernel[0] - 1) * gap_y
+    reach_x = padded.shape[2] - (kernel[1] - 1) * gap_x
+    corners = [(i * gap_y, j * gap_x) for i in range(kernel[0]) for j in range(kernel[1])]
+    return [padded[:, y : y + reach_y : step_y, x : x + reach_x : step_x] for y, x in corners]
+
+
 def _conv_sums(x: Array, w: Array, attrs: ConvAttrs) -> Array:
-    """Sums of products without bias, exact for integers up to 2**53 (both operands are float64)."""
+    """Sums of products without bias, in the operands' float type."""
     out, k_h, k_w, depth = w.shape
     groups = x.shape[3] // depth
-    view = windows(x, (k_h, k_w), attrs)
-    n, height, width = view.shape[:3]
+    taps = _taps(x, (k_h, k_w), attrs)
+    n, height, width, _ = taps[0].shape
     parts: list[Array] = []
     for g in range(groups):
-        columns = view[:, :, :, g * depth : (g + 1) * depth].transpose(0, 1, 2, 4, 5, 3).reshape(n * height * width, -1)
-        rows = w[g * out // groups : (g + 1) * out // groups].reshape(out // groups, -1)
-        parts.append(columns @ rows.T)
-    return np.concatenate(parts, axis=1).reshape(n, height, width, out)
+        channels = slice(g * depth, (g + 1) * depth)
+        columns = np.concatenate([tap[..., channels] for tap in taps], axis=3).reshape(n * height * width, -1)
+        parts.append(columns @ w[g * out // groups : (g + 1) * out // groups].reshape(out // groups, -1).T)
+    return (parts[0] if groups == 1 else np.concatenate(parts, axis=1)).reshape(n, height, width, out)
 
 
 def _depthwise_sums(x: Array, w: Array, attrs: ConvAttrs) -> Array:
     """Sums of products of a depthwise convolution; output channel c * multiplier + m belongs to input channel c."""
     _, k_h, k_w, out = w.shape
-    channels = x.shape[3]
-    view = windows(x, (k_h, k_w), attrs)
-    filters = w.reshape(k_h, k_w, channels, out // channels)
-    sums = np.einsum("nhwcij,ijcm->nhwcm", view, filters, optimize=True)
-    return sums.reshape(*view.shape[:3], out)
+    multiplier = out // x.shape[3]
+    taps = _taps(x if multiplier == 1 else np.repeat(x, multiplier, axis=3), (k_h, k_w), attrs)
+    filters = w.reshape(k_h * k_w, out)
+    total = taps[0] * filters[0]
+    for tap, filter_row in zip(taps[1:], filters[1:], strict=True):
+        total += tap * filter_row
+    return total
 
 
 def _transpose_sums(x: Array, w: Array, attrs: TransposeConvAttrs) -> Array:
@@ -123,9 +137,9 @@ def _transpose_sums(x: Array, w: Array, attrs: TransposeConvAttrs) -> Array:
     return full[:, top : top + rows, left : left + columns]
 
 
-def bias(inputs: Sequence[Array]) -> Array | float:
-    """The optional third operand in float64, exact for every stored bias."""
-    return inputs[2].astype(np.float64) if len(inputs) == 3 else 0.0
+def bias(inputs: Sequence[Array]) -> Array:
+    """The optional third operand in float64, exact for every stored bias; a float64 zero when left off."""
+    return inputs[2].astype(np.float64) if len(inputs) == 3 else np.zeros(1)
 
 
 def finish_real(sums: Array, node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
@@ -144,9 +158,10 @@ def requantize(sums: Array, factors: Sequence[fp.Multiplier], node: Node) -> Arr
     return np.clip(scaled, low, high).astype(node.output.type.dtype.numpy)
 
 
-def centred(node: Node, inputs: Sequence[Array], index: int) -> Array:
-    """An operand minus its zero point, in float64."""
-    return inputs[index].astype(np.float64) - quant_of(node.inputs[index].type).scalar_zero_point
+def centred(node: Node, inputs: Sequence[Array], index: int, terms: int = 1 << 30) -> Array:
+    """An operand minus its zero point, in a float type that holds sums of `terms` products exactly."""
+    small = inputs[index].dtype.itemsize == 1 and terms * 255 * 128 < 1 << 24
+    return inputs[index].astype(np.float32 if small else np.float64) - quant_of(node.inputs[index].type).scalar_zero_point
 
 
 def _conv_real(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
@@ -156,7 +171,8 @@ def _conv_real(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
 
 def _conv_integer(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
     attrs: ConvAttrs = node.attrs
-    sums = _conv_sums(centred(node, inputs, 0), inputs[1].astype(np.float64), attrs) + bias(inputs)
+    x = centred(node, inputs, 0, math.prod(inputs[1].shape[1:4]))
+    sums = _conv_sums(x, inputs[1].astype(x.dtype), attrs) + bias(inputs)
     factors = conv_multipliers(node.inputs[0].type, node.inputs[1].type, node.output.type, sums.shape[-1])
     return (requantize(sums, factors, node),)
 
@@ -168,7 +184,8 @@ def _depthwise_real(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
 
 def _depthwise_integer(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
     attrs: ConvAttrs = node.attrs
-    sums = _depthwise_sums(centred(node, inputs, 0), inputs[1].astype(np.float64), attrs) + bias(inputs)
+    x = centred(node, inputs, 0, math.prod(inputs[1].shape[1:3]))
+    sums = _depthwise_sums(x, inputs[1].astype(x.dtype), attrs) + bias(inputs)
     factors = conv_multipliers(node.inputs[0].type, node.inputs[1].type, node.output.type, sums.shape[-1])
     return (requantize(sums, factors, node),)
 
