@@ -236,19 +236,10 @@ def _arg(ir_op: str) -> Import:
         axes = reduced_axes(importer, op, x.type.rank)
         if len(axes) != 1:
             raise importer.damaged(op, f"has axes {axes}, one is needed")
-        emit_converted(importer, op, ir_op, [x], ArgAttrs(axes[0]))
+        dtype = dtype_of_record(importer.tensor(op.outputs[0]))
+        importer.emit(op, ir_op, [x], ArgAttrs(axes[0], dtype=dtype))
 
     return run
-
-
-def emit_converted(importer: Importer, op: OperatorRecord, ir_op: str, inputs: list[Value], attrs: ArgAttrs) -> None:
-    """A node, and a cast where the file's element type is not the one that the op makes."""
-    wanted = dtype_of_record(importer.tensor(op.outputs[0]))
-    made = importer.made_dtype(op, ir_op, inputs, attrs)
-    if made is wanted:
-        importer.emit(op, ir_op, inputs, attrs)
-    else:
-        importer.emit(op, "cast", [importer.inner(op, ir_op, inputs, attrs)], CastAttrs(wanted))
 
 
 def l2_pool(importer: Importer, op: OperatorRecord) -> None:
@@ -263,6 +254,26 @@ def l2_pool(importer: Importer, op: OperatorRecord) -> None:
     squares = importer.inner(op, "square", [x], Attrs())
     means = importer.inner(op, "average_pool_2d", [squares], PoolAttrs(window, stride, padding))
     importer.emit(op, "sqrt", [means])
+
+
+def add_n(importer: Importer, op: OperatorRecord) -> None:
+    """ADD_N as a chain of sums."""
+    values = importer.operands(op)
+    if len(values) < 2:
+        raise importer.unsupported(op, f"has {len(values)} inputs")
+    total = values[0]
+    for value in values[1:-1]:
+        total = importer.inner(op, "add", [total, value], ActivationAttrs())
+    importer.emit(op, "add", [total, values[-1]], ActivationAttrs())
+
+
+def select(importer: Importer, op: OperatorRecord) -> None:
+    """SELECT and SELECT_V2; a vector as SELECT's condition chooses whole rows."""
+    condition, x, y = (importer.value(op, position) for position in range(3))
+    if op.op == "SELECT" and condition.type.rank == 1 and x.type.rank > 1:
+        rows = ReshapeAttrs((*condition.type.shape, *[1] * (x.type.rank - 1)))
+        condition = importer.inner(op, "reshape", [condition], rows)
+    importer.emit(op, "where", [condition, x, y])
 
 
 COMPUTE: dict[str, Import] = {
@@ -290,6 +301,9 @@ COMPUTE: dict[str, Import] = {
     "LESS_EQUAL": _plain("less_equal", 2),
     "GREATER": _plain("greater", 2),
     "GREATER_EQUAL": _plain("greater_equal", 2),
+    "ADD_N": add_n,
+    "SELECT": select,
+    "SELECT_V2": select,
     "LOGICAL_AND": _plain("logical_and", 2),
     "LOGICAL_OR": _plain("logical_or", 2),
     "LOGICAL_NOT": _plain("logical_not"),

@@ -21,7 +21,9 @@ from toolchain.ir.quantization import dequantize_array
 from toolchain.ir.types import Array, DType, Quant, TensorType
 from toolchain.reference.evaluator import run_node
 
+# Bytes of constants that operators may make at import, and how often the file's own data may be read.
 FOLD_LIMIT_BYTES = 1 << 26
+REUSE = 16
 log = logging.getLogger(__name__)
 
 
@@ -30,14 +32,23 @@ class Importer:
 
     def __init__(self, record: ModelRecord, input_shapes: Mapping[str, tuple[int, ...]]) -> None:
         self._record = record
-        self._sources = NameSource(())
-        self._names = [self._sources.fresh(tensor.name) for tensor in record.tensors]
+        self._sources, self._taken = NameSource(()), set[str]()
+        self._names = [self._unique(tensor.name, index) for index, tensor in enumerate(record.tensors)]
+        self._fold_budget = FOLD_LIMIT_BYTES + REUSE * record.file_bytes
+        self._read_budget = REUSE * record.file_bytes
+        self._expanded: dict[str, Value] = {}
         self._values: dict[int, Value] = {}
         self._nodes: list[Node] = []
         self._constants: dict[str, Array] = {}
         self._check_given(input_shapes)
         self._inputs = tuple(self._input(index, input_shapes) for index in record.inputs)
         self._check_mismatch = all(value.type.shape == self.tensor(i).shape for i, value in self._named_inputs())
+
+    def _unique(self, name: str, index: int) -> str:
+        """The tensor's name, with its index where an earlier one has it."""
+        found = self._sources.fresh(name) if name not in self._taken else self._sources.fresh(f"{name}_{index}")
+        self._taken.add(name)
+        return found
 
     def _named_inputs(self) -> list[tuple[int, Value]]:
         return list(zip(self._record.inputs, self._inputs, strict=True))
@@ -132,6 +143,9 @@ class Importer:
             if record.is_variable:
                 raise self.unsupported(op, f"keeps the state {record.name!r} between runs", "Export the model without state")
             raise self.damaged(op, f"reads tensor {record.name!r}, which has no data and which no earlier operator makes")
+        self._read_budget -= 0 if record.data is None else record.data.size
+        if self._read_budget < 0:
+            raise self.damaged(op, f"and others read the {self._record.file_bytes:,} B of the file more than {REUSE} times")
         self._constants[self._names[index]] = array_of_record(record)
         return Value(self._names[index], type_of_record(record))
 
@@ -168,12 +182,10 @@ class Importer:
         data = self.data_of(value)
         if data is None:
             raise self.unsupported(op, "mixes a float input with computed integer weights")
-        log.warning("%s: %s weights of a float layer are expanded to float32", self.place(op), value.type.dtype)
-        return self.add_constant(f"{value.name}_float", dequantize_array(data, value.type.quant))
-
-    def fresh_name(self, base: str) -> str:
-        """A value name that no tensor has."""
-        return self._sources.fresh(base)
+        if value.name not in self._expanded:
+            log.warning("%s: %s weights of a float layer are expanded to float32", self.place(op), value.type.dtype)
+            self._expanded[value.name] = self.add_constant(f"{value.name}_float", dequantize_array(data, value.type.quant))
+        return self._expanded[value.name]
 
     def inner(self, op: OperatorRecord, ir_op: str, inputs: Sequence[Value], attrs: Attrs, quant: Quant | None = None) -> Value:
         """A node whose result is no tensor of the file. Returns its first value."""
@@ -186,23 +198,46 @@ class Importer:
         self.emit_to(op, ir_op, inputs, op.outputs, attrs)
 
     def emit_to(
-        self, op: OperatorRecord, ir_op: str, inputs: Sequence[Value], outputs: Sequence[int], attrs: Attrs | None = None
+        self,
+        op: OperatorRecord,
+        ir_op: str,
+        inputs: Sequence[Value],
+        outputs: Sequence[int | None],
+        attrs: Attrs | None = None,
     ) -> None:
-        """A node that makes the given tensors of the file."""
+        """A node that makes the given tensors of the file; None for a result that the file does not have."""
         types = self._infer(op, ir_op, inputs, attrs)
         if len(types) != len(outputs):
             raise self.damaged(op, f"has {len(outputs)} outputs, {len(types)} are made")
         values: list[Value] = []
         for index, rule in zip(outputs, types, strict=True):
-            record = self.tensor(index)
-            self._check_output(op, record, rule)
-            quant = _result_quant(ir_op, inputs, rule, quant_of_record(record))
-            if quant != quant_of_record(record):
-                what = f"{op.op} makes other quantization parameters than the file says"
-                raise ModelError(111, self._names[index], what, "Quantize the model again")
-            values.append(_typed(self._names[index], rule, quant))
+            if index is None:
+                quant = _result_quant(ir_op, inputs, rule, None)
+                values.append(_typed(self._sources.fresh(f"{self.place(op)}_{ir_op}"), rule, quant))
+            else:
+                values.append(self._stated(op, ir_op, inputs, index, rule))
         for index, value in zip(outputs, self._append(op, ir_op, inputs, attrs, values), strict=True):
-            self.define(op, index, value)
+            if index is not None:
+                self.define(op, index, value)
+
+    def _stated(self, op: OperatorRecord, ir_op: str, inputs: Sequence[Value], index: int, rule: TensorType) -> Value:
+        """A result as a tensor of the file, after checking that the file says the same."""
+        record = self.tensor(index)
+        self._check_output(op, record, rule)
+        stated = quant_of_record(record)
+        quant = _result_quant(ir_op, inputs, rule, stated)
+        if quant != stated:
+            what = f"{op.op} keeps or fixes the quantization {_brief(quant)}, the file says {_brief(stated)}"
+            raise ModelError(111, self._names[index], what, "Quantize the model again")
+        return _typed(self._names[index], rule, quant)
+
+    def emit_constant(self, op: OperatorRecord, data: Array) -> None:
+        """The operator's only output is known at import."""
+        index = op.outputs[0]
+        dtype = DType(_dtype_name(data))
+        self._check_output(op, self.tensor(index), TensorType(data.shape, dtype))
+        self._constants[self._names[index]] = data
+        self.define(op, index, Value(self._names[index], TensorType(data.shape, dtype, quant_of_record(self.tensor(index)))))
 
     def define(self, op: OperatorRecord, index: int, value: Value) -> None:
         """Let a tensor of the file stand for a value. Raises ModelError(103) when it has one already."""
@@ -223,13 +258,12 @@ class Importer:
     def _infer(self, op: OperatorRecord, ir_op: str, inputs: Sequence[Value], attrs: Attrs | None) -> tuple[TensorType, ...]:
         entry = self._entry(op, ir_op)
         try:
-            return entry.infer(attrs or entry.attrs(), [value.type for value in inputs])
+            types = entry.infer(attrs or entry.attrs(), [value.type for value in inputs])
         except ShapeError as fault:
             raise ModelError(108, self.place(op), f"{op.op}: {fault}", "Check the shapes in the model") from fault
-
-    def made_dtype(self, op: OperatorRecord, ir_op: str, inputs: Sequence[Value], attrs: Attrs) -> DType:
-        """The element type of an op's first result."""
-        return self._infer(op, ir_op, inputs, attrs)[0].dtype
+        if any(size < 0 for type_ in types for size in type_.shape):
+            raise self.damaged(op, f"makes shapes {[type_.shape for type_ in types]}")
+        return types
 
     def _entry(self, op: OperatorRecord, ir_op: str) -> Op:
         entry = OPS.get(ir_op)
@@ -244,10 +278,11 @@ class Importer:
         node = Node(ir_op, tuple(inputs), tuple(outputs), attrs or self._entry(op, ir_op).attrs())
         data = [self._constants.get(value.name) for value in inputs]
         known = [array for array in data if array is not None]
-        small = sum(value.type.bytes for value in outputs) <= FOLD_LIMIT_BYTES
-        if not small or len(known) != len(data) or any(value.type.dtype is DType.I4 for value in outputs):
+        size = sum(value.type.bytes for value in outputs)
+        if size > self._fold_budget or len(known) != len(data):
             self._nodes.append(node)
             return node.outputs
+        self._fold_budget -= size
         for value, array in zip(outputs, run_node(node, known), strict=True):
             self._constants[value.name] = np.ascontiguousarray(array).astype(value.type.dtype.numpy).reshape(value.type.shape)
         return node.outputs
@@ -273,6 +308,12 @@ def _result_quant(ir_op: str, inputs: Sequence[Value], rule: TensorType, stated:
     if rule.quant is not None or not rule.dtype.is_integer:
         return rule.quant
     return inputs[0].type.quant if OPS[ir_op].same_quant and inputs else stated
+
+
+def _brief(quant: Quant | None) -> str:
+    if quant is None:
+        return "none"
+    return f"scale {quant.scale[0]:.9g} zero point {quant.zero_point[0]}" if quant.axis is None else "per channel"
 
 
 def _typed(name: str, rule: TensorType, quant: Quant | None) -> Value:

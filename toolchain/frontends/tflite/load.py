@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from toolchain.errors import ModelError
+from toolchain.frontends.tflite.compound import COMPOUND
 from toolchain.frontends.tflite.compute import COMPUTE, Import
 from toolchain.frontends.tflite.importer import Importer
 from toolchain.frontends.tflite.movement import MOVEMENT
@@ -14,7 +15,7 @@ from toolchain.frontends.tflite.reader import OperatorRecord, read_model
 from toolchain.ir.graph import Graph
 from toolchain.ir.verifier import verify
 
-IMPORTS: Mapping[str, Import] = MappingProxyType({**COMPUTE, **MOVEMENT})
+IMPORTS: Mapping[str, Import] = MappingProxyType({**COMPUTE, **MOVEMENT, **COMPOUND})
 CONTROL_FLOW = frozenset({"IF", "WHILE", "CALL", "CALL_ONCE", "STABLEHLO_WHILE", "STABLEHLO_CASE", "STABLEHLO_COMPOSITE"})
 
 

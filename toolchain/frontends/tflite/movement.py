@@ -12,10 +12,13 @@ from toolchain.frontends.tflite.reader import OperatorRecord
 from toolchain.frontends.tflite.schema import names
 from toolchain.ir.attrs import (
     Activation,
+    AxesAttrs,
     AxisAttrs,
     BlockAttrs,
+    CumsumAttrs,
     GatherAttrs,
     NearestMode,
+    OneHotAttrs,
     PadAttrs,
     PadMode,
     PermAttrs,
@@ -24,6 +27,8 @@ from toolchain.ir.attrs import (
     ResizeMode,
     SliceAttrs,
     SplitAttrs,
+    TileAttrs,
+    TopKAttrs,
 )
 from toolchain.ir.graph import Value
 from toolchain.ir.quantization import dequantize_array
@@ -284,13 +289,49 @@ def _block(ir_op: str, options_name: str) -> Import:
 
 
 def reverse(importer: Importer, op: OperatorRecord) -> None:
-    """REVERSE_V2 as a slice with negative steps."""
+    """REVERSE_V2."""
     x = importer.value(op, 0)
     axes = {axis_of(importer, op, axis, x.type.rank) for axis in importer.integers(op, 1)}
-    sizes = list(enumerate(x.type.shape))
-    begin = tuple(size - 1 if axis in axes else 0 for axis, size in sizes)
-    end = tuple(-1 if axis in axes else size for axis, size in sizes)
-    importer.emit(op, "slice", [x], SliceAttrs(begin, end, tuple(-1 if axis in axes else 1 for axis, _ in sizes)))
+    importer.emit(op, "reverse", [x], AxesAttrs(tuple(sorted(axes))))
+
+
+def tile(importer: Importer, op: OperatorRecord) -> None:
+    """TILE by constant counts."""
+    importer.emit(op, "tile", [importer.value(op, 0)], TileAttrs(importer.integers(op, 1)))
+
+
+def broadcast_to(importer: Importer, op: OperatorRecord) -> None:
+    """BROADCAST_TO a constant shape."""
+    importer.emit(op, "broadcast_to", [importer.value(op, 0)], ReshapeAttrs(importer.integers(op, 1)))
+
+
+def gather_nd(importer: Importer, op: OperatorRecord) -> None:
+    """GATHER_ND."""
+    importer.emit(op, "gather_nd", [importer.value(op, 0), importer.value(op, 1)], GatherAttrs())
+
+
+def cumsum(importer: Importer, op: OperatorRecord) -> None:
+    """CUMSUM along a constant axis."""
+    options, x, axes = importer.options(op, "CumsumOptions"), importer.value(op, 0), importer.integers(op, 1)
+    axis = axis_of(importer, op, axes[0] if axes else 0, x.type.rank)
+    importer.emit(op, "cumsum", [x], CumsumAttrs(axis, bool(options.exclusive), bool(options.reverse)))
+
+
+def top_k(importer: Importer, op: OperatorRecord) -> None:
+    """TOPK_V2 along the last axis."""
+    x, count = importer.value(op, 0), importer.integers(op, 1)
+    if len(count) != 1 or x.type.rank < 1 or len(op.outputs) != 2:
+        raise importer.damaged(op, f"has k {count}, input {x.type.shape} and {len(op.outputs)} outputs")
+    importer.emit(op, "top_k", [x], TopKAttrs(x.type.rank - 1, count[0]))
+
+
+def one_hot(importer: Importer, op: OperatorRecord) -> None:
+    """ONE_HOT (indices, depth, on, off)."""
+    indices, depth = importer.value(op, 0), importer.integers(op, 1)
+    if len(depth) != 1:
+        raise importer.damaged(op, f"has depth {depth}")
+    axis = axis_of(importer, op, importer.options(op, "OneHotOptions").axis, indices.type.rank + 1)
+    importer.emit(op, "one_hot", [indices, importer.value(op, 2), importer.value(op, 3)], OneHotAttrs(axis, depth[0]))
 
 
 MOVEMENT: dict[str, Import] = {
@@ -312,7 +353,13 @@ MOVEMENT: dict[str, Import] = {
     "RESIZE_BILINEAR": resize_bilinear,
     "RESIZE_NEAREST_NEIGHBOR": resize_nearest,
     "GATHER": gather,
+    "GATHER_ND": gather_nd,
     "EMBEDDING_LOOKUP": embedding_lookup,
+    "TILE": tile,
+    "BROADCAST_TO": broadcast_to,
+    "CUMSUM": cumsum,
+    "TOPK_V2": top_k,
+    "ONE_HOT": one_hot,
     "SPACE_TO_DEPTH": _block("space_to_depth", "SpaceToDepthOptions"),
     "DEPTH_TO_SPACE": _block("depth_to_space", "DepthToSpaceOptions"),
 }

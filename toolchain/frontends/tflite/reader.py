@@ -18,6 +18,8 @@ from toolchain.ir.types import Array
 
 MAX_RANK = 16
 MIN_FILE_BYTES = 16
+# An entry of a vector of tables: its offset, the table's own offset and one field.
+MIN_TABLE_BYTES = 8
 READ_FAULTS = (struct.error, IndexError, ValueError, TypeError, OverflowError, AttributeError)
 T = TypeVar("T")
 
@@ -58,9 +60,10 @@ class OperatorRecord:
 
 @dataclass(frozen=True, slots=True)
 class ModelRecord:
-    """The main subgraph of a file."""
+    """The main subgraph of a file of `file_bytes`."""
 
     name: str
+    file_bytes: int
     tensors: tuple[TensorRecord, ...]
     operators: tuple[OperatorRecord, ...]
     inputs: tuple[int, ...]
@@ -108,11 +111,11 @@ class _Reader:
         nodes = self._each("operators", graph.OperatorsLength(), lambda i: self._operator(graph.Operators(i), operators))
         inputs, outputs = self._indices(graph.InputsAsNumpy()), self._indices(graph.OutputsAsNumpy())
         self._check_indices(nodes, (*inputs, *outputs), len(tensors))
-        return ModelRecord(self._text(graph.Name()), tensors, nodes, inputs, outputs)
+        return ModelRecord(self._text(graph.Name()), len(self._data), tensors, nodes, inputs, outputs)
 
     def _each(self, what: str, count: int, read: Callable[[int], T]) -> tuple[T, ...]:
         """Every element of a vector of tables; its length must fit the file."""
-        if not 0 <= count <= len(self._data) // 4:
+        if not 0 <= count <= len(self._data) // MIN_TABLE_BYTES:
             raise self._fault(f"the file claims {count:,} {what} in {len(self._data):,} B")
         return tuple(read(index) for index in range(count))
 
