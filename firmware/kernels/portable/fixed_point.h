@@ -109,4 +109,23 @@ STROP_KERNEL int32_t strop_leading_zeros(uint32_t x) {
 #endif
 }
 
+/* Bits that x can be shifted left by without overflow. */
+STROP_KERNEL int32_t strop_headroom(int32_t x) {
+    const uint32_t magnitude = (uint32_t)(x >= 0 ? x : ~x);
+    return magnitude == 0U ? 31 : strop_leading_zeros(magnitude) - 1;
+}
+
+/* 1 / x: a Q0.31 factor and the bits to shift it right by. */
+typedef struct {
+    int32_t factor, over;
+} strop_reciprocal;
+
+/* 1 / x for x > 0 in Q(integer_bits). */
+STROP_KERNEL strop_reciprocal strop_reciprocal_of(int32_t x, int32_t integer_bits) {
+    const int32_t headroom = strop_leading_zeros((uint32_t)x);
+    const int32_t shifted = (int32_t)(((uint32_t)x << headroom) - 0x80000000U);
+    const strop_reciprocal result = {strop_one_over_one_plus(shifted), integer_bits - headroom};
+    return result;
+}
+
 #endif

@@ -26,14 +26,12 @@ STROP_KERNEL void strop_softmax_s8(const int8_t *restrict in, int8_t *restrict o
                 sum += strop_rounding_shift_right(strop_softmax_power(in[i] - top, s), 12);
             }
         }
-        const int32_t headroom = strop_leading_zeros((uint32_t)sum);
-        const int32_t factor = strop_one_over_one_plus((int32_t)(((uint32_t)sum << headroom) - 0x80000000U));
-        const int32_t over = 12 - headroom + 31 - 8;
+        const strop_reciprocal inverse = strop_reciprocal_of(sum, 12);
         for (int32_t i = 0; i < s->depth; ++i) {
             int32_t y = INT8_MIN;
             if (in[i] - top >= s->smallest_difference) {
                 const int32_t power = strop_softmax_power(in[i] - top, s);
-                y += strop_rounding_shift_right(strop_doubling_high_mul(factor, power), over);
+                y += strop_rounding_shift_right(strop_doubling_high_mul(inverse.factor, power), inverse.over + 31 - 8);
             }
             out[i] = (int8_t)strop_clamp(y, INT8_MIN, INT8_MAX);
         }

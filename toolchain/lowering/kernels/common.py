@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,6 +28,14 @@ C_TYPES: dict[DType, str] = {
     DType.U64: "uint64_t",
     DType.BOOL: "uint8_t",
 }
+ELEMENT_TYPES: dict[DType, str] = {
+    DType.I8: "STROP_S8",
+    DType.U8: "STROP_U8",
+    DType.I16: "STROP_S16",
+    DType.I32: "STROP_S32",
+}
+"""Enumerators of `strop_type`, for kernels that take any of these."""
+
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +102,11 @@ def write(value: Value) -> Operand:
     return Operand(c_type(value.type, value.name), value=value, writable=True)
 
 
+def as_untyped(operand: Operand) -> Operand:
+    """The same operand as a pointer to void, for kernels that take any element type."""
+    return replace(operand, ctype="void")
+
+
 def packed(ctype: str, data: Array) -> Operand:
     """An operand of packed constants."""
     return Operand(ctype, constant=Constant(ctype, np.ascontiguousarray(data)))
@@ -113,6 +126,11 @@ def is_i8(*values: Value) -> bool:
 def is_i16(*values: Value) -> bool:
     """True when every value is quantized int16 with zero point 0."""
     return all(v.type.dtype is DType.I16 and v.type.quant is not None and not any(v.type.quant.zero_point) for v in values)
+
+
+def factor_field(name: str, factor: Multiplier) -> ShapeField:
+    """A member of type `strop_factor`."""
+    return ShapeField(name, fields(mantissa=factor.mantissa, shift=factor.shift))
 
 
 def factor_rows(factors: Sequence[Multiplier]) -> Operand:

@@ -1,0 +1,108 @@
+"""Bindings of table kernels: any elementwise function of one 8-bit tensor, and LiteRT's sampled tables of int16."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from toolchain.ir.functions import UNARY
+from toolchain.ir.graph import Graph, Node, Value
+from toolchain.ir.optable import OPS
+from toolchain.ir.quantization import lut_int16, sigmoid_table, wide_squash_parameters
+from toolchain.ir.types import Array, DType
+from toolchain.lowering.kernels.common import Binding, Variant, as_untyped, fields, is_i16, packed, read, write
+from toolchain.lowering.program import Cost
+
+WITHOUT_SAMPLES = frozenset({"relu", "relu6", "relu_n1_1", "leaky_relu", "abs", "sigmoid", "tanh"})
+"""Unary ops that int16 computes by arithmetic of their own."""
+
+BYTES = (DType.I8, DType.U8, DType.BOOL)
+BINARY = (
+    *("add", "sub", "mul", "div", "squared_difference", "minimum", "maximum", "prelu"),
+    *("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"),
+)
+
+
+def _varying(graph: Graph, node: Node) -> int | None:
+    """The operand that is no constant, when every other one is a constant of one element."""
+    free = [i for i, value in enumerate(node.inputs) if graph.constant(value) is None]
+    fixed = all(value.type.elements == 1 for i, value in enumerate(node.inputs) if i not in free)
+    return free[0] if len(free) == 1 and fixed else None
+
+
+def _accepts_bytes(graph: Graph, node: Node) -> bool:
+    """True for an elementwise op with an integer meaning from one 8-bit tensor to another."""
+    index = _varying(graph, node)
+    if index is None or node.output.type.shape != node.inputs[index].type.shape:
+        return False
+    types = (node.inputs[index].type, node.output.type)
+    return types[0].quant is not None and types[0].quant.axis is None and all(t.dtype in BYTES for t in types)
+
+
+def byte_table(graph: Graph, node: Node) -> Array:
+    """The results of a node for all 256 bytes of its varying operand, indexed by the byte's bits, as uint8."""
+    index = _varying(graph, node) or 0
+    source = node.inputs[index].type.dtype
+    every = np.arange(256, dtype=np.uint8).view(source.numpy)
+    shapes = [(256,) if i == index else (1,) for i in range(len(node.inputs))]
+    arrays = [every if i == index else np.asarray(graph.constant(v)).reshape(1) for i, v in enumerate(node.inputs)]
+    inputs = tuple(Value(v.name, v.type.with_shape(shape)) for v, shape in zip(node.inputs, shapes, strict=True))
+    probe = replace(node, inputs=inputs, outputs=(Value(node.output.name, node.output.type.with_shape((256,))),))
+    meaning = OPS[node.op].integer
+    if meaning is None:
+        raise ValueError(f"{node.op} has no integer meaning")
+    return meaning(probe, arrays)[0].view(np.uint8)
+
+
+def _bind_bytes(graph: Graph, node: Node) -> Binding:
+    index = _varying(graph, node) or 0
+    table = packed("uint8_t", byte_table(graph, node))
+    operands = (as_untyped(read(graph, node.inputs[index])), table, as_untyped(write(node.output)))
+    return Binding(fields(elements=node.output.type.elements), operands)
+
+
+def _accepts_sampled(graph: Graph, node: Node) -> bool:
+    return is_i16(node.inputs[0], node.output)
+
+
+def _bind_sampled(graph: Graph, node: Node) -> Binding:
+    table = packed("int16_t", lut_int16(node.op, node.attrs, node.inputs[0].type, node.output.type))
+    return Binding(fields(elements=node.output.type.elements), (read(graph, node.inputs[0]), table, write(node.output)))
+
+
+def _accepts_squash(graph: Graph, node: Node) -> bool:
+    values = (node.inputs[0], node.output)
+    return is_i16(*values) and wide_squash_parameters(node.op, node.inputs[0].type).multiplier <= 32767
+
+
+def _bind_squash(graph: Graph, node: Node) -> Binding:
+    p = wide_squash_parameters(node.op, node.inputs[0].type)
+    table = packed("uint16_t", sigmoid_table().astype(np.uint16))
+    shape = fields(elements=node.output.type.elements, multiplier=p.multiplier, shift=p.shift)
+    return Binding(shape, (read(graph, node.inputs[0]), table, write(node.output)))
+
+
+def _bytes(op: str) -> Variant:
+    return Variant(
+        op, "portable", "lut_8.h", "strop_lut_8", "strop_lut_8_shape", _accepts_bytes, _bind_bytes, Cost(per_output=4)
+    )
+
+
+def _sampled(op: str) -> Variant:
+    return Variant(
+        op, "portable", "lut_s16.h", "strop_lut_s16", "strop_lut_s16_shape", _accepts_sampled, _bind_sampled, Cost(per_output=11)
+    )
+
+
+def _squash(op: str) -> Variant:
+    function, cost = f"strop_{op}_s16", Cost(per_output=18)
+    return Variant(op, "portable", "squash_s16.h", function, "strop_squash_s16_shape", _accepts_squash, _bind_squash, cost)
+
+
+VARIANTS = (
+    *(_bytes(op) for op in (*UNARY, *BINARY, "requantize")),
+    *(_sampled(op) for op in UNARY if op not in WITHOUT_SAMPLES),
+    _squash("sigmoid"),
+    _squash("tanh"),
+)
