@@ -130,4 +130,3 @@ def merge_equal(graph: Graph) -> Graph:
         else:
             alias.update({old.name: new for old, new in zip(node.outputs, twin.outputs, strict=True)})
     return graph if len(kept) == len(graph.nodes) else graph.rewrite(kept)
-

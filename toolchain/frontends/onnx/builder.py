@@ -36,6 +36,7 @@ class Builder:
         self.constants: dict[str, Array] = {}
         self.nodes: list[Node] = []
         self.place = ""
+        self.raw: frozenset[str] = frozenset()
         self._names = NameSource(taken)
         self._small: dict[tuple[str, tuple[int, ...], bytes], Value] = {}
         self._weights: dict[str, Value] = {}

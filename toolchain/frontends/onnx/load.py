@@ -13,11 +13,11 @@ from toolchain.errors import ModelError
 from toolchain.frontends.onnx.builder import Builder
 from toolchain.frontends.onnx.node import Scope, Surroundings
 from toolchain.frontends.onnx.nodes import import_nodes, ordered
-from toolchain.frontends.onnx.quantized_inputs import input_quantization
+from toolchain.frontends.onnx.quantized import input_quantization, raw_tensors
 from toolchain.frontends.onnx.table import IMPORTERS
 from toolchain.frontends.onnx.tensors import densify, element_type, read_tensor
 from toolchain.ir.graph import Graph, Value
-from toolchain.ir.types import Array, TensorType
+from toolchain.ir.types import Array, Quant, TensorType
 from toolchain.ir.verifier import MAX_TENSOR_BYTES, verify
 
 Shapes = Mapping[str, Sequence[int]]
@@ -75,7 +75,9 @@ def import_onnx(model: onnx.ModelProto, name: str, base_dir: Path, input_shapes:
     _check_definitions(proto)
     for constant, array in _initializers(proto, base_dir).items():
         scope[constant] = builder.named_constant(constant, array)
-    inputs = _graph_inputs(proto, scope, dict(input_shapes or {}))
+    builder.raw = raw_tensors(proto)
+    quants = input_quantization(proto, builder.raw, base_dir)
+    inputs = _graph_inputs(proto, scope, dict(input_shapes or {}), quants)
     scope.update({value.name: value for value in inputs})
     import_nodes(builder, ordered(proto.node, scope), Surroundings(scope, {"": OLDEST_OPSET} | opsets, IMPORTERS), top=True)
     outputs = _graph_outputs(builder, proto, scope)
@@ -135,7 +137,9 @@ def _initializers(proto: onnx.GraphProto, base_dir: Path) -> dict[str, Array]:
     return found
 
 
-def _graph_inputs(proto: onnx.GraphProto, scope: Scope, shapes: dict[str, Sequence[int]]) -> list[Value]:
+def _graph_inputs(
+    proto: onnx.GraphProto, scope: Scope, shapes: dict[str, Sequence[int]], quants: Mapping[str, Quant]
+) -> list[Value]:
     """Inputs that are not stored, with static shapes; the same symbol is the same size everywhere."""
     open_inputs = [entry for entry in proto.input if entry.name not in scope]
     unknown = sorted(set(shapes) - {entry.name for entry in open_inputs})
@@ -148,7 +152,6 @@ def _graph_inputs(proto: onnx.GraphProto, scope: Scope, shapes: dict[str, Sequen
             _learn_symbols(entry, shapes[entry.name], symbols)
         elif entry.type.tensor_type.shape.dim and entry.type.tensor_type.shape.dim[0].dim_param:
             symbols.setdefault(entry.type.tensor_type.shape.dim[0].dim_param, 1)
-    quants = input_quantization(proto, scope)
     found: list[Value] = []
     for entry in open_inputs:
         type_ = _input_type(entry, shapes.get(entry.name), symbols)

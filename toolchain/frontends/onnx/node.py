@@ -21,11 +21,12 @@ Importer = Callable[["Builder", "OnnxNode"], Sequence[Value | None] | Value]
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a graph is imported in: tensors by name, opset by domain, importer by domain and operator."""
+    """What a graph is imported in: tensors by name, opset by domain, importer by domain and operator, nesting."""
 
     scope: Scope
     opsets: Mapping[str, int]
     table: Mapping[tuple[str, str], Importer]
+    depth: int = 0
 
 
 @dataclass(frozen=True, slots=True)

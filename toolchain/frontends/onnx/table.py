@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from toolchain.frontends.onnx.importers import (
     activations,
+    attention,
+    control,
     convolution,
+    einsum,
     elementwise,
     generators,
+    indexing,
+    losses,
     matmul,
     normalization,
     pooling,
+    quantization,
+    recurrent,
     reductions,
+    resize,
     shapes,
+    signal,
 )
 from toolchain.frontends.onnx.node import Importer
 
@@ -25,5 +34,15 @@ FAMILIES: tuple[dict[str, Importer], ...] = (
     shapes.IMPORTERS,
     generators.IMPORTERS,
     normalization.IMPORTERS,
+    indexing.IMPORTERS,
+    quantization.IMPORTERS,
+    resize.IMPORTERS,
+    attention.IMPORTERS,
+    recurrent.IMPORTERS,
+    einsum.IMPORTERS,
+    signal.IMPORTERS,
+    losses.IMPORTERS,
+    control.IMPORTERS,
 )
 IMPORTERS: dict[tuple[str, str], Importer] = {("", name): each for family in FAMILIES for name, each in family.items()}
+IMPORTERS.update({("com.microsoft", name): each for name, each in quantization.MICROSOFT.items()})

@@ -51,8 +51,10 @@ def squeeze(b: Builder, node: OnnxNode) -> Value:
     """Squeeze named dimensions, or all of size 1."""
     x = node.operand(0)
     given = _axes(b, node)
-    axes = normal_axes(given, x.type.rank, node.place) if given is not None else tuple(
-        axis for axis, size in enumerate(x.type.shape) if size == 1
+    axes = (
+        normal_axes(given, x.type.rank, node.place)
+        if given is not None
+        else tuple(axis for axis, size in enumerate(x.type.shape) if size == 1)
     )
     if any(x.type.shape[axis] != 1 for axis in axes):
         raise node.malformed(f"axes {axes} of shape {x.type.shape} are not all 1")

@@ -75,9 +75,7 @@ def read_windows(node: OnnxNode, x: Value, kernel: Sequence[int]) -> Windows:
     if auto not in ("SAME_UPPER", "SAME_LOWER"):
         raise node.malformed(f"auto_pad is {auto!r}")
     sizes = x.type.shape[2:]
-    totals = [
-        max((-(-size // s) - 1) * s + span - size, 0) for size, s, span in zip(sizes, stride, plain.spans(), strict=True)
-    ]
+    totals = [max((-(-size // s) - 1) * s + span - size, 0) for size, s, span in zip(sizes, stride, plain.spans(), strict=True)]
     small, large = tuple(t // 2 for t in totals), tuple(t - t // 2 for t in totals)
     before, after = (small, large) if auto == "SAME_UPPER" else (large, small)
     return Windows(tuple(kernel), stride, dilation, before, after)
