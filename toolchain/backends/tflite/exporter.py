@@ -26,6 +26,7 @@ class Exporter:
         self._graph = graph
         self._compact = compact
         self._names = names_of(graph)
+        self._used = {value.name for value in (*graph.outputs, *(value for node in graph.nodes for value in node.inputs))}
         self._kept = {value.name for value in (*graph.inputs, *graph.outputs)}
         self._indices: dict[str, int] = {}
         self._tensors: list[FileTensor] = []
@@ -33,6 +34,7 @@ class Exporter:
         self._buffers: dict[bytes, int] = {b"": 0}
         self._vectors: dict[tuple[int, ...], Value] = {}
         self._extra: dict[str, Array] = {}
+        self._variables: set[str] = set()
         for value in graph.inputs:
             self.index(value)
 
@@ -44,7 +46,8 @@ class Exporter:
             self._indices[value.name] = len(self._tensors)
             name = value.name if not self._compact or value.name in self._kept else ""
             quant = self._quant(value.type, data is not None)
-            self._tensors.append(FileTensor(name, value.type.shape, TYPE_NAMES[value.type.dtype], buffer, quant))
+            kind, variable = TYPE_NAMES[value.type.dtype], value.name in self._variables
+            self._tensors.append(FileTensor(name, value.type.shape, kind, buffer, quant, variable))
         return self._indices[value.name]
 
     def _buffer(self, data: bytes) -> int:
@@ -76,6 +79,21 @@ class Exporter:
         value = Value(self._names.fresh(f"{node.name}_{suffix}"), type_)
         self._extra[value.name] = data
         return value
+
+    def number(self, node: Node, value: float, like: Value) -> Value:
+        """A scalar constant of the element type of another value."""
+        dtype = like.type.dtype
+        return self.constant(node, "number", np.array(value, dtype.numpy), TensorType((), dtype))
+
+    def variable(self, node: Node, shape: tuple[int, ...], dtype: DType) -> Value:
+        """A new state tensor, which is zero before the first run."""
+        value = self.temporary(node, "state", shape, None, dtype)
+        self._variables.add(value.name)
+        return value
+
+    def is_used(self, value: Value) -> bool:
+        """True when a node reads the value or the graph returns it."""
+        return value.name in self._used
 
     def ints(self, node: Node, values: Sequence[int], shape: tuple[int, ...] | None = None) -> Value:
         """An int32 vector (or another shape) as an operand; equal ones are one tensor."""

@@ -10,7 +10,7 @@ import numpy as np
 from toolchain.backends.tflite.exporter import Exporter
 from toolchain.backends.tflite.versions import version_of
 from toolchain.frontends.tflite.schema import codes
-from toolchain.ir.attrs import NearestMode, PadMode, ResizeMode, SliceAttrs
+from toolchain.ir.attrs import NearestMode, PadMode, Reduction, ResizeMode, SliceAttrs
 from toolchain.ir.graph import Node
 from toolchain.ir.quantization import stored_value
 from toolchain.ir.types import DType, TensorType
@@ -107,9 +107,9 @@ def _resize(exporter: Exporter, node: Node, builtin: str, options: str, fields: 
     attrs, x = node.attrs, node.inputs[0]
     if fields is None or attrs.scale != (0.0, 0.0):
         raise exporter.refuse(node, f"of mode {attrs.mode}, {attrs.nearest} with scale {attrs.scale}")
-    version = 3 if fields else version_of(builtin, x.type.dtype)
-    if x.type.dtype is DType.I16:
-        version = 4
+    version = version_of(builtin, x.type.dtype)
+    if "halfPixelCenters" in fields or (fields and builtin == "RESIZE_NEAREST_NEIGHBOR"):
+        version = max(version, 3)
     exporter.write(builtin, [x, exporter.ints(node, attrs.size)], node.outputs, version, options, **fields)
 
 
@@ -144,7 +144,8 @@ def tile(exporter: Exporter, node: Node) -> None:
 def broadcast_to(exporter: Exporter, node: Node) -> None:
     """broadcast_to."""
     shape = exporter.ints(node, node.attrs.shape)
-    exporter.write("BROADCAST_TO", [node.inputs[0], shape], node.outputs, 2, "BroadcastToOptions")
+    version = version_of("BROADCAST_TO", node.inputs[0].type.dtype)
+    exporter.write("BROADCAST_TO", [node.inputs[0], shape], node.outputs, version, "BroadcastToOptions")
 
 
 def reverse(exporter: Exporter, node: Node) -> None:
@@ -152,7 +153,8 @@ def reverse(exporter: Exporter, node: Node) -> None:
     value, last = node.inputs[0], len(node.attrs.axes) - 1
     for position, axis in enumerate(node.attrs.axes):
         result = node.output if position == last else exporter.like(node, "reverse", value, value.type.shape)
-        exporter.write("REVERSE_V2", [value, exporter.ints(node, (axis,))], [result], 1, "ReverseV2Options")
+        version = version_of("REVERSE_V2", value.type.dtype)
+        exporter.write("REVERSE_V2", [value, exporter.ints(node, (axis,))], [result], version, "ReverseV2Options")
         value = result
     if last < 0:
         exporter.write("RESHAPE", node.inputs, node.outputs, 1, "ReshapeOptions", newShape=list(node.output.type.shape))
@@ -172,6 +174,16 @@ def top_k(exporter: Exporter, node: Node) -> None:
         raise exporter.refuse(node, f"along axis {attrs.axis} of {x.rank}, largest {attrs.largest}, with {attrs.dtype} indices")
     operands = [node.inputs[0], exporter.ints(node, (attrs.k,), ())]
     exporter.write("TOPK_V2", operands, node.outputs, version_of("TOPK_V2", x.dtype), "TopKV2Options")
+
+
+def scatter_nd(exporter: Exporter, node: Node) -> None:
+    """scatter_nd that adds to zeros, which is all that TFLite has."""
+    data, indices, updates = node.inputs
+    start = exporter.data_of(data)
+    if start is None or start.any() or node.attrs.reduction is not Reduction.ADD:
+        raise exporter.refuse(node, f"into data that is not zero, by {node.attrs.reduction}")
+    operands = [indices, updates, exporter.ints(node, data.type.shape)]
+    exporter.write("SCATTER_ND", operands, node.outputs, 1, "ScatterNdOptions")
 
 
 def one_hot(exporter: Exporter, node: Node) -> None:
@@ -203,4 +215,5 @@ MOVEMENT: dict[str, Export] = {
     "cumsum": cumsum,
     "top_k": top_k,
     "one_hot": one_hot,
+    "scatter_nd": scatter_nd,
 }

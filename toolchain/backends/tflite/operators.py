@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from toolchain.backends.tflite.exporter import Exporter
+from toolchain.backends.tflite.compound import COMPOUND
+from toolchain.backends.tflite.exporter import TYPE_NAMES, Exporter
 from toolchain.backends.tflite.movement import MOVEMENT
 from toolchain.backends.tflite.versions import (
     conv_version,
@@ -194,16 +195,6 @@ def softmax(exporter: Exporter, node: Node) -> None:
     exporter.write("SOFTMAX", node.inputs, node.outputs, version, "SoftmaxOptions", beta=node.attrs.beta)
 
 
-def swish(exporter: Exporter, node: Node) -> None:
-    """swish, x * sigmoid(x), in float: two operators."""
-    x = node.inputs[0]
-    if x.type.quant is not None:
-        raise exporter.refuse(node, "on integers")
-    gate = exporter.like(node, "gate", x, x.type.shape)
-    exporter.write("LOGISTIC", [x], [gate])
-    exporter.write("MUL", [x, gate], node.outputs, 1, "MulOptions")
-
-
 def quantize(exporter: Exporter, node: Node) -> None:
     """quantize (version 1) and requantize (version 2)."""
     version = 1 if node.op == "quantize" else version_of("QUANTIZE", node.inputs[0].type.dtype)
@@ -217,9 +208,7 @@ def cast(exporter: Exporter, node: Node) -> None:
 
 
 def _type_number(value: Value) -> int:
-    names = {DType.F32: "FLOAT32", DType.F16: "FLOAT16", DType.F64: "FLOAT64", DType.BOOL: "BOOL"}
-    dtype = value.type.dtype
-    return codes("TensorType")[names.get(dtype, f"{'U' if dtype.value[0] == 'u' else ''}INT{dtype.bits}")]
+    return codes("TensorType")[TYPE_NAMES[value.type.dtype]]
 
 
 def _reduce(builtin: str) -> Export:
@@ -252,6 +241,7 @@ def _arg(builtin: str, options: str) -> Export:
 
 EXPORTS: dict[str, Export] = {
     **MOVEMENT,
+    **COMPOUND,
     "conv_2d": conv,
     "depthwise_conv_2d": depthwise,
     "transpose_conv_2d": transpose_conv,
@@ -287,7 +277,6 @@ EXPORTS: dict[str, Export] = {
     "elu": elu,
     "gelu": gelu,
     "hard_swish": _plain("HARD_SWISH", "HardSwishOptions"),
-    "swish": swish,
     "tanh": _plain("TANH"),
     "sigmoid": _plain("LOGISTIC"),
     "softmax": softmax,

@@ -30,13 +30,14 @@ class FileQuant:
 
 @dataclass(frozen=True, slots=True)
 class FileTensor:
-    """A tensor in the file: type is the schema's name, buffer 0 means computed."""
+    """A tensor in the file: type is the schema's name, buffer 0 means computed; a variable keeps its value between runs."""
 
     name: str
     shape: tuple[int, ...]
     type: str
     buffer: int = 0
     quant: FileQuant | None = None
+    variable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,7 @@ class _Packer:
             ("Buffer", tensor.buffer),
             ("Name", self._string(tensor.name) if tensor.name else None),
             ("Quantization", self._quant(tensor.quant)),
+            ("IsVariable", tensor.variable),
         ]
         return self._table("Tensor", fields)
 

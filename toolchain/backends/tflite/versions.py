@@ -37,8 +37,17 @@ _BY_BUILTIN = MappingProxyType(
         "ROUND": _ALWAYS_ONE,
         "NEG": _ALWAYS_ONE,
         "SELECT_V2": _ALWAYS_ONE,
-        "GATHER_ND": {DType.I8: 2, DType.I16: 3},
+        "GATHER_ND": {DType.I16: 3},
         "CAST": _ALWAYS_ONE,
+        "FLOOR_DIV": {DType.F32: 2},
+        "DIV": _ALWAYS_ONE,
+        "GELU": {DType.I8: 2, DType.I16: 2},
+        "EXP": {DType.I8: 2, DType.I16: 2},
+        "LOG": {DType.I8: 2, DType.I16: 2},
+        "SUM": {DType.I8: 2, DType.I16: 2},
+        "REDUCE_PROD": {DType.I8: 2, DType.I16: 2},
+        "BROADCAST_TO": {DType.F32: 2, DType.I32: 2, DType.I8: 3, DType.I16: 3},
+        "REVERSE_V2": {DType.BOOL: 2, DType.I8: 3, DType.I16: 3},
         "ARG_MAX": {DType.I8: 2},
         "ARG_MIN": {DType.I8: 2},
     }
@@ -90,8 +99,8 @@ def fully_connected_version(node: Node, keeps_dimensions: bool) -> int:
         return 10
     if x.dtype is DType.I16:
         return 7
-    if len(node.inputs) == 2:
-        return 6
     if keeps_dimensions:
         return 5
+    if len(node.inputs) == 2:
+        return 6
     return 4 if x.dtype is DType.I8 else 1

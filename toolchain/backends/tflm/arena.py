@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -47,7 +47,7 @@ def runtime_module() -> Any:
 
 
 @contextmanager
-def quiet_stderr(log: list[str]) -> Iterator[None]:
+def quiet_stderr(log: list[str]) -> Generator[None]:
     """Collect what C code writes to standard error into `log` instead of showing it."""
     with tempfile.TemporaryFile() as sink:
         saved = os.dup(2)

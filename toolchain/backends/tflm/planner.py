@@ -72,7 +72,8 @@ def _scratch_bytes(node: Node, mve: bool) -> int:
 
 def greedy_bytes(buffers: Sequence[Lifetime]) -> int:
     """Bytes of the plan: largest buffers first (of equals the last one), each in the lowest gap that is free in its time."""
-    order = sorted(reversed(buffers), key=lambda buffer: -buffer.bytes)
+    order = list(reversed(buffers))
+    order.sort(key=lambda buffer: -buffer.bytes)
     placed: list[tuple[int, Lifetime]] = []
     for buffer in order:
         offset = 0
