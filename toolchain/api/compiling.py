@@ -10,6 +10,8 @@ from pathlib import Path
 
 from targets.load import load_target
 from toolchain.api.inspecting import NO_SHAPES
+from toolchain.api.progress import Progress, silent
+from toolchain.api.quantizing import Precision, to_precision
 from toolchain.api.results import CompileResult
 from toolchain.bundle.codec import decode
 from toolchain.bundle.graph_files import CONSTANTS_NAME, TEXT_NAME, graph_files
@@ -34,6 +36,7 @@ from toolchain.ir.optable import macs
 from toolchain.ir.types import DType
 from toolchain.lowering.lower import InterfaceMode, Limits
 from toolchain.lowering.program import Program
+from toolchain.passes.canonical import canonicalize
 from toolchain.pipeline import Compiled, CompileOptions, compile_model
 
 DIGEST_CHUNK_BYTES = 1 << 20
@@ -46,20 +49,27 @@ def compile(
     *,
     name: str | None = None,
     formats: Sequence[str] = (),
+    precision: Precision = "auto",
+    calibrate: str | None = None,
+    calibration_method: str | None = None,
     io: InterfaceMode = "arena",
     max_ram_bytes: int | None = None,
     max_flash_bytes: int | None = None,
     input_shapes: Mapping[str, tuple[int, ...]] = NO_SHAPES,
+    progress: Progress = silent,
 ) -> CompileResult:
     """Compile a model for a target and write the bundle to the folder `output`.
 
     target: a name of `strop targets` or a .toml file. name: prefix of C names, from the file's name when None.
-    formats: empty takes the target's own. io: `arena` keeps inputs and outputs in the arena, `caller` takes pointers.
-    Raises ModelError (E1xx), TargetError (E3xx), RunError(505), UsageError(901). Nothing is written when it raises.
+    formats: empty takes the target's own. precision, calibrate (DATA), calibration_method: see `to_precision`.
+    io: `arena` keeps inputs and outputs in the arena, `caller` takes pointers. Nothing is written when it raises:
+    ModelError (E1xx), DataError (E2xx), TargetError (E3xx), RunError(505), UsageError(901).
     """
     path = Path(model)
     device = load_target(target)
-    graph = load_model(path, input_shapes)
+    progress("reading the model")
+    graph = to_precision(canonicalize(load_model(path, input_shapes)), precision, calibrate, calibration_method, progress)
+    progress("compiling")
     options = CompileOptions(name or default_name(path), tuple(formats), io, Limits(max_ram_bytes, max_flash_bytes))
     compiled = compile_model(graph, device, options)
     source = SourceModel(path.name, model_format(path), source_digest(path))

@@ -18,6 +18,7 @@ from toolchain.ir.optable import macs
 from toolchain.ir.text import print_graph
 from toolchain.ir.verifier import describe
 from toolchain.lowering.lower import lower
+from toolchain.passes.canonical import canonicalize
 
 NO_SHAPES: Mapping[str, tuple[int, ...]] = MappingProxyType({})
 
@@ -34,7 +35,7 @@ def inspect(
         graph, kind = read_bundle(path).graph(), "bundle"
     else:
         kind = model_format(path)
-        graph = load_model(path, input_shapes)
+        graph = canonicalize(load_model(path, input_shapes))
     layers = tuple(_layer(graph, node) for node in graph.nodes)
     return InspectResult(
         name=graph.name or path.stem,

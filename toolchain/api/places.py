@@ -89,6 +89,11 @@ def from_bytes(raw: Array, dtype: str, shape: Sequence[int]) -> Array:
     return np.ascontiguousarray(raw).view(kind).reshape(raw.shape[0], *shape)
 
 
+def stored_outputs(bundle: Bundle, raw: Sequence[Array]) -> list[Array]:
+    """Raw output bytes as arrays (samples, *shape) of the stored type."""
+    return [from_bytes(data, tensor.dtype, tensor.shape) for data, tensor in zip(raw, bundle.manifest.outputs, strict=True)]
+
+
 def _check_emulated(target: Target) -> None:
     if target.core.architecture == "host":
         raise UsageError(901, "--on", "a bundle of target host has no emulator", "Use --on host")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from calibration.metrics import Accuracy
 from runtimes.base import Measurement
 from toolchain.bundle.codec import encode
 from toolchain.bundle.manifest import Manifest
@@ -98,26 +98,12 @@ class InspectResult:
 
 
 @dataclass(frozen=True, slots=True)
-class FloatLoss:
-    """How the program's outputs differ from the float model's, over all samples.
-
-    agreement: share of samples with the same largest output. kl: mean Kullback-Leibler divergence of probabilities.
-    mse: mean squared error. sqnr_db: signal to quantization noise ratio in dB.
-    """
-
-    agreement: float
-    kl: float
-    mse: float
-    sqnr_db: float
-
-
-@dataclass(frozen=True, slots=True)
 class VerifyResult:
     """What holding a program to the reference evaluator gave.
 
     differing_samples: samples with any differing byte. largest_difference: in steps of the integer outputs, or relative to
     the largest float output. tolerance: what is allowed of it (0 for integers). measurement: of the same run.
-    correct: samples whose largest output is the label, None without labels. loss: None without a float model.
+    accuracy: `correct` with labels, the loss with a float model; None where not asked for.
     """
 
     bundle: Path
@@ -128,8 +114,7 @@ class VerifyResult:
     largest_difference: float
     tolerance: float
     measurement: Measurement
-    correct: int | None = None
-    loss: FloatLoss | None = None
+    accuracy: Accuracy
 
     @property
     def passed(self) -> bool:
@@ -138,7 +123,6 @@ class VerifyResult:
 
     def as_json(self) -> dict[str, object]:
         """Flat: `bit_exact`, `samples`, `correct`, `agreement`, `kl`, `mse`, `sqnr_db` (null where unknown) and the rest."""
-        loss: Mapping[str, object] = encode(self.loss) if self.loss else dict.fromkeys(("agreement", "kl", "mse", "sqnr_db"))
         return {
             "bundle": str(self.bundle),
             "place": self.place,
@@ -147,8 +131,11 @@ class VerifyResult:
             "passed": self.passed,
             "differing_samples": self.differing_samples,
             "largest_difference": self.largest_difference,
-            "correct": self.correct,
-            **loss,
+            "correct": self.accuracy.correct,
+            "agreement": self.accuracy.agreement,
+            "kl": self.accuracy.kl,
+            "mse": self.accuracy.mse,
+            "sqnr_db": self.accuracy.sqnr_db,
         }
 
 
@@ -169,6 +156,11 @@ class RunOutputs:
     place: str
     outputs: tuple[OutputData, ...]
     outputs_sha256: str
+
+    @property
+    def samples(self) -> int:
+        """How many samples were run."""
+        return len(self.outputs[0].stored)
 
     def as_json(self) -> dict[str, object]:
         """`outputs` by name as nested lists in real units, `outputs_sha256` of the stored bytes."""

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from calibration.data import load_samples
+from calibration.metrics import Accuracy, Comparison
+from calibration.rows import to_real
 from firmware.compilers import CompilerChoice
-from toolchain.api.places import as_bytes, from_bytes, run_samples, where
+from toolchain.api.inspecting import NO_SHAPES
+from toolchain.api.places import as_bytes, run_samples, stored_outputs, where
+from toolchain.api.progress import Progress, silent
 from toolchain.api.results import VerifyResult
-from toolchain.bundle.read import Bundle, read_bundle
+from toolchain.api.running import stacked
+from toolchain.bundle.read import read_bundle
+from toolchain.frontends.load import load_model
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array, DType, TensorType
+from toolchain.passes.canonical import canonicalize
 from toolchain.reference.evaluator import run as run_reference
 
 RANDOM_SAMPLES = 8
@@ -26,35 +34,65 @@ def verify(
     *,
     place: str | None = None,
     compiler: CompilerChoice = "auto",
+    data: str | None = None,
+    model: str | Path | None = None,
+    input_shapes: Mapping[str, tuple[int, ...]] = NO_SHAPES,
     samples: int = RANDOM_SAMPLES,
     seed: int = 0,
     count: bool = False,
+    progress: Progress = silent,
 ) -> VerifyResult:
     """Run a bundle on a place and compare every output byte with the reference evaluator.
 
-    place: `host`, `emulator`, `unicorn` or `qemu`; None takes the target's. samples: how many random inputs; the first are
-    extremes. count: also count instructions, or time runs, for the measurement. A difference raises nothing: the result
-    tells whether it passed.
-    Raises RunError (E5xx), EnvironmentFault (E4xx), UsageError(901).
+    place: `host`, `emulator`, `unicorn` or `qemu`; None takes the target's. data: DATA to run, with labels for `correct`;
+    None takes `samples` random inputs, extremes first. model: the float model, to measure the loss. count: also count
+    instructions, or time runs, for the measurement. A difference raises nothing: the result tells whether it passed.
+    Raises DataError (E2xx), RunError (E5xx), EnvironmentFault (E4xx), ModelError (E1xx), UsageError(901).
     """
     opened = read_bundle(Path(bundle))
     graph = opened.graph()
     chosen = where(opened, place, compiler)
-    inputs = random_inputs(graph, samples, np.random.default_rng(seed))
-    given = run_samples(opened, chosen, inputs, count=count)
-    outputs = stored_outputs(opened, given.outputs)
-    expected = reference_outputs(graph, inputs)
+    real = None if model is None else canonicalize(load_model(Path(model), input_shapes))
+    given = load_samples(data, graph.inputs) if data is not None else None
+    inputs = random_inputs(graph, samples, np.random.default_rng(seed)) if given is None else stacked(given)
+    progress(f"running {opened.manifest.name}")
+    result = run_samples(opened, chosen, inputs, count=count)
+    outputs = stored_outputs(opened, result.outputs)
+    expected = reference_outputs(graph, inputs, progress)
     difference = compare(expected, outputs)
+    labels = None if given is None else given.labels
     return VerifyResult(
         bundle=opened.path,
-        place=f"{given.measurement.runtime} ({given.measurement.device})",
-        samples=len(expected[0]),
+        place=f"{result.measurement.runtime} ({result.measurement.device})",
+        samples=len(inputs[0]),
         bit_exact=difference.samples == 0,
         differing_samples=difference.samples,
         largest_difference=difference.largest,
         tolerance=0.0 if all(array.dtype.kind != "f" for array in expected) else FLOAT_TOLERANCE,
-        measurement=given.measurement,
+        measurement=result.measurement,
+        accuracy=accuracy(graph, inputs, outputs, labels, real, progress),
     )
+
+
+def accuracy(
+    graph: Graph,
+    inputs: Sequence[Array],
+    outputs: Sequence[Array],
+    labels: Array | None = None,
+    real: Graph | None = None,
+    progress: Progress = silent,
+) -> Accuracy:
+    """How right the first output is: against labels, and against a float graph on the same inputs in real units.
+
+    graph: the bundle's; inputs, outputs: its stored arrays (samples, *shape). Raises DataError(201, 206).
+    """
+    found = to_real(tuple(outputs[:1]), graph.outputs[:1])[0]
+    wanted = None if real is None else reference_outputs(real, to_real(tuple(inputs), graph.inputs), progress)[0]
+    comparison = Comparison(graph.name)
+    for index, output in enumerate(found):
+        label = None if labels is None else int(labels[index])
+        comparison.add(output, None if wanted is None else wanted[index], label)
+    return comparison.result()
 
 
 def random_inputs(graph: Graph, samples: int, rng: np.random.Generator) -> tuple[Array, ...]:
@@ -91,15 +129,13 @@ def _span(type_: TensorType) -> tuple[int, int, int]:
     return max(low, -SMALL_INTEGER), min(high, SMALL_INTEGER), 0
 
 
-def reference_outputs(graph: Graph, inputs: Sequence[Array], run: Callable[..., Sequence[Array]] = run_reference) -> list[Array]:
+def reference_outputs(graph: Graph, inputs: Sequence[Array], progress: Progress = silent) -> list[Array]:
     """Outputs (samples, *shape) of the reference evaluator."""
-    rows = [run(graph, [array[index] for array in inputs]) for index in range(len(inputs[0]))]
+    rows: list[tuple[Array, ...]] = []
+    for index in range(len(inputs[0])):
+        progress("reference", index, len(inputs[0]))
+        rows.append(run_reference(graph, [array[index] for array in inputs]))
     return [np.stack(column) for column in zip(*rows, strict=True)]
-
-
-def stored_outputs(bundle: Bundle, raw: Sequence[Array]) -> list[Array]:
-    """Raw output bytes as arrays (samples, *shape) of the stored type."""
-    return [from_bytes(data, tensor.dtype, tensor.shape) for data, tensor in zip(raw, bundle.manifest.outputs, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,9 @@
 Nothing is built with a C compiler; sizes and instructions are predictions. `strop bench` measures them.
 
 examples:
-  strop compile kws.tflite --target nucleo_l4r5zi -o build/kws
-  strop compile kws.tflite --target rp2040_pico --format c --name kws --max-ram 64KiB -o build/kws
+  strop compile kws_int8.tflite --target nucleo_l4r5zi -o build/kws
+  strop compile kws.onnx --target esp32c3 --calibrate samples.npz -o build/kws
+  strop compile kws_int8.tflite --target rp2040_pico --format c --name kws --max-ram 64KiB -o build/kws
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 
 from toolchain.cli.answer import Answer, pairs
 from toolchain.cli.options import add_input_shape, byte_count, input_shapes
+from toolchain.cli.progress import shown_progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", required=True, metavar="BUNDLE", help=note)
     note = "c, tflite, tflm, onnx, …; may be repeated; by default all that the target takes"
     parser.add_argument("--format", action="append", metavar="F", help=note)
+    note = "samples that set the ranges: .npy, .npz, .csv, a folder of images, module:function; FILE[a:b] takes a part"
+    parser.add_argument("--calibrate", metavar="DATA", help=note)
+    note = "auto (default): int8 with --calibrate, else the types of the file"
+    parser.add_argument("--precision", choices=("auto", "int8", "float32"), default="auto", help=note)
+    note = "how ranges are chosen: minmax, mse, percentile:99.99, moving_average:0.9"
+    parser.add_argument("--calibration-method", metavar="M", help=note)
     parser.add_argument("--io", choices=("arena", "caller"), default="arena", help="where inputs and outputs live")
     parser.add_argument("--name", metavar="N", help="prefix of C names and files; by default from the model's file name")
     parser.add_argument("--max-ram", type=byte_count, metavar="N", help="most bytes of RAM, for example 64KiB")
@@ -34,17 +42,22 @@ def run(arguments: argparse.Namespace) -> Answer:
     """Compile and summarise the bundle."""
     from toolchain.api import compile
 
-    result = compile(
-        arguments.model,
-        arguments.target,
-        arguments.output,
-        name=arguments.name,
-        formats=tuple(arguments.format or ()),
-        io=arguments.io,
-        max_ram_bytes=arguments.max_ram,
-        max_flash_bytes=arguments.max_flash,
-        input_shapes=input_shapes(arguments.input_shape),
-    )
+    with shown_progress() as progress:
+        result = compile(
+            arguments.model,
+            arguments.target,
+            arguments.output,
+            name=arguments.name,
+            formats=tuple(arguments.format or ()),
+            precision=arguments.precision,
+            calibrate=arguments.calibrate,
+            calibration_method=arguments.calibration_method,
+            io=arguments.io,
+            max_ram_bytes=arguments.max_ram,
+            max_flash_bytes=arguments.max_flash,
+            input_shapes=input_shapes(arguments.input_shape),
+            progress=progress,
+        )
     found = result.manifest
     facts = (
         ("bundle", str(result.bundle)),

@@ -54,7 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     as_json = "--json" in arguments
     level = "warning"
     try:
-        parsed = _parser(arguments).parse_args(arguments)
+        parsed, unknown = _parser(arguments).parse_known_args(arguments)
+        if unknown:
+            place = f"strop {parsed.command}"
+            raise UsageError(901, place, f"unknown arguments: {' '.join(unknown)}", f"`{place} --help` shows what it takes")
         level = parsed.log_level
         logging.basicConfig(level=level.upper(), stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
         answer = importlib.import_module(COMMANDS[parsed.command].module).run(parsed)

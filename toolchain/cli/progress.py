@@ -5,19 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Protocol
 
-
-class Progress(Protocol):
-    """Tells how far a stage is: `report(stage, done, total)`; a total of 0 means that nobody knows."""
-
-    def __call__(self, stage: str, done: int = 0, total: int = 0) -> None:
-        """Show the stage; a new stage ends the one before."""
-        ...
-
-
-def silent(stage: str, done: int = 0, total: int = 0) -> None:
-    """Progress that is not shown."""
+from toolchain.api.progress import Progress, silent
 
 
 @contextmanager

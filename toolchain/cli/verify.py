@@ -5,6 +5,7 @@ differ by 1e-5 of the largest.
 
 examples:
   strop verify build/kws
+  strop verify build/kws --data 'samples.npz[100:]' --model kws.onnx
   strop verify build/kws --on qemu --compiler gcc --samples 20
 """
 
@@ -13,7 +14,8 @@ from __future__ import annotations
 import argparse
 
 from toolchain.cli.answer import Answer, pairs
-from toolchain.cli.options import add_place
+from toolchain.cli.options import add_input_shape, add_place, input_shapes
+from toolchain.cli.progress import shown_progress
 from toolchain.errors import VerificationError
 
 
@@ -21,6 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument("bundle", metavar="BUNDLE", help="a folder that `strop compile` wrote")
     add_place(parser)
+    note = "inputs to run, with labels to count right answers; by default random inputs"
+    parser.add_argument("--data", metavar="DATA", help=note)
+    parser.add_argument("--model", metavar="MODEL", help="the float model, to measure what was lost against it")
+    add_input_shape(parser)
     parser.add_argument("--samples", type=int, default=8, metavar="N", help="number of random inputs, extremes first (default 8)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random inputs (default 0)")
 
@@ -29,9 +35,19 @@ def run(arguments: argparse.Namespace) -> Answer:
     """Verify and say what differs."""
     from toolchain.api import verify
 
-    found = verify(
-        arguments.bundle, place=arguments.on, compiler=arguments.compiler, samples=arguments.samples, seed=arguments.seed
-    )
+    with shown_progress() as progress:
+        found = verify(
+            arguments.bundle,
+            place=arguments.on,
+            compiler=arguments.compiler,
+            data=arguments.data,
+            model=arguments.model,
+            input_shapes=input_shapes(arguments.input_shape),
+            samples=arguments.samples,
+            seed=arguments.seed,
+            progress=progress,
+        )
+    accuracy = found.accuracy
     facts = (
         ("bundle", str(found.bundle)),
         ("ran on", found.place),
@@ -39,7 +55,11 @@ def run(arguments: argparse.Namespace) -> Answer:
         ("bit exact", found.bit_exact),
         ("differing samples", found.differing_samples or None),
         ("largest difference", found.largest_difference or None),
-        ("correct", None if found.correct is None else f"{found.correct} of {found.samples}"),
+        ("correct", None if accuracy.correct is None else f"{accuracy.correct} of {found.samples}"),
+        ("agrees with float", None if accuracy.agreement is None else f"{accuracy.agreement:.2%}"),
+        ("KL to float", accuracy.kl),
+        ("MSE to float", accuracy.mse),
+        ("SQNR dB", accuracy.sqnr_db),
     )
     fault = None
     if not found.passed:

@@ -1,0 +1,60 @@
+"""From the precision a user asks for to a graph that computes in it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from calibration.calibrate import Executor, observed_values
+from calibration.data import load_samples
+from calibration.prepare import DEFAULT_METHOD, prepare
+from calibration.ranges import parse_method
+from toolchain.api.progress import Progress, silent
+from toolchain.errors import DataError, UsageError
+from toolchain.ir.graph import Graph
+from toolchain.ir.types import Array, DType
+from toolchain.passes.canonical import canonicalize
+from toolchain.passes.quantize import quantize
+from toolchain.reference.evaluator import evaluate
+
+Precision = Literal["auto", "int8", "float32"]
+
+
+def to_precision(
+    graph: Graph, precision: Precision, data: str | None, method: str | None = None, progress: Progress = silent
+) -> Graph:
+    """The graph in a precision.
+
+    precision: `auto` quantizes a float graph to int8 when there is data, and else keeps the file's types.
+    data: DATA to calibrate on. method: how ranges are chosen, for example `minmax` or `percentile:99.99`;
+    None takes the default of `calibration.prepare`.
+    Raises DataError (E2xx; E203 when int8 is asked for without data), UsageError(901) for a precision the file rules out.
+    """
+    real = is_float(graph)
+    if precision == "float32" and not real:
+        raise UsageError(901, "--precision", f"{graph.name} is quantized already, float32 is gone", "Give the float model")
+    if not real or precision == "float32" or (precision == "auto" and data is None):
+        return graph
+    if data is None:
+        raise DataError(203, graph.name, "int8 needs samples to calibrate on, none were given", "Give --calibrate DATA")
+    chosen = DEFAULT_METHOD if method is None else parse_method(method)
+    evened, table = prepare(graph, load_samples(data, graph.inputs), lambda g: _executor(g, progress), chosen)
+    return canonicalize(quantize(evened, table))
+
+
+def _executor(graph: Graph, progress: Progress) -> Executor:
+    """What runs a float graph for calibration: the reference evaluator."""
+    names, done = observed_values(graph), itertools.count()
+
+    def execute(sample: Sequence[Array]) -> Mapping[str, Array]:
+        progress("calibrating", next(done))
+        return evaluate(graph, sample, names)
+
+    return execute
+
+
+def is_float(graph: Graph) -> bool:
+    """True when no value is quantized and some are float32."""
+    types = [value.type for value in graph.values()]
+    return all(type_.quant is None for type_ in types) and any(type_.dtype is DType.F32 for type_ in types)
