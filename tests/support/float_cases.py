@@ -1,4 +1,4 @@
-"""Test support: single-node cases in portable C against the evaluator, float32 within 1e-5 of the largest output, the rest exact."""
+"""Test support: single-node cases in portable C against the evaluator; floats within 1e-5 of the largest, others exact."""
 
 from __future__ import annotations
 
@@ -8,11 +8,21 @@ from pathlib import Path
 import numpy as np
 
 from tests.support.kernel_cases import Case, build, describe, merged, operands, run_program, stream
-from toolchain.ir.types import Array
+from toolchain.ir.types import Array, DType, TensorType
 from toolchain.reference.evaluator import run_node
 
 FLAGS = ("-O1", "-DSTROP_KERNEL=static inline", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 TOLERANCE = 1e-5
+
+
+def whole_array(rng: np.random.Generator, type_: TensorType, most: int | None = None) -> Array:
+    """Stored values over the whole range of an integer type or bool, or within `most` of 0."""
+    if type_.dtype is DType.BOOL:
+        return np.asarray(rng.integers(0, 2, type_.shape), np.bool_)
+    low, high = type_.dtype.limits
+    if most is not None:
+        low, high = max(low, -most), min(high, most)
+    return np.asarray(rng.integers(low, high, type_.shape, dtype=type_.dtype.numpy, endpoint=True))
 
 
 def assert_close(found: Array, wanted: Array, message: str) -> None:

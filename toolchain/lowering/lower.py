@@ -32,7 +32,7 @@ def lower(graph: Graph, target: Target, io: InterfaceMode = "arena", limits: Lim
     Raises TargetError 305 (no kernel), 301 (RAM), 302 (weights exceed flash).
     """
     own = with_own_outputs(graph)
-    calls = tuple(choose(own, node, target) for node in own.nodes if not is_view(own, node))
+    calls = tuple(call for node in own.nodes if not is_view(own, node) for call in choose(own, node, target))
     outside = frozenset(value.name for value in (*own.inputs, *own.outputs)) if io == "caller" else frozenset[str]()
     program = Program(own, target, calls, plan_memory(own, calls, outside), roots(own))
     _check(program, limits or Limits())

@@ -15,6 +15,7 @@ from toolchain.lowering.kernels import (
     conv_s16,
     float_elementwise,
     float_layers,
+    index,
     integer_binary,
     lut,
     move,
@@ -40,6 +41,7 @@ VARIANTS: tuple[Variant, ...] = (
     *float_layers.VARIANTS,
     *float_elementwise.VARIANTS,
     *move.VARIANTS,
+    *index.VARIANTS,
 )
 
 
@@ -49,11 +51,11 @@ def candidates(graph: Graph, node: Node, target: Target) -> tuple[Variant, ...]:
     return tuple(v for v in VARIANTS if v.op == node.op and v.folder in folders and v.accepts(graph, node))
 
 
-def choose(graph: Graph, node: Node, target: Target) -> KernelCall:
-    """The cheapest call for a node by predicted instructions. Raises TargetError(305) when no variant takes it."""
-    calls = [variant.call(graph, node) for variant in candidates(graph, node, target)]
-    if not calls:
+def choose(graph: Graph, node: Node, target: Target) -> tuple[KernelCall, ...]:
+    """The cheapest calls for a node by predicted instructions. Raises TargetError(305) when no variant takes it."""
+    choices = [variant.calls(graph, node) for variant in candidates(graph, node, target)]
+    if not choices:
         kinds = ", ".join(f"{value.type.dtype}{'q' if value.type.quant else ''}" for value in (*node.inputs, *node.outputs))
         what = f"no kernel runs {node.op} on ({kinds})"
         raise TargetError(305, f"{target.name} {node.name}", what, "Use another precision, or rewrite the layer")
-    return min(calls, key=lambda call: call.instructions)
+    return min(choices, key=lambda calls: sum(call.instructions for call in calls))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -51,7 +52,8 @@ class Variant:
     """One row of the kernel table.
 
     name: `<folder>.<function without strop_>`; the folder is one of the target core's kernel folders.
-    accepts: may this variant run the node on a core of that kernel set. bind: its literals and operands.
+    accepts: may this variant run the node on a core of that kernel set. bind: its literals and operands, or those of
+    several calls that run one after the other (concat takes one per operand).
     """
 
     op: str
@@ -60,7 +62,7 @@ class Variant:
     function: str
     shape_type: str
     accepts: Callable[[Graph, Node], bool]
-    bind: Callable[[Graph, Node], Binding]
+    bind: Callable[[Graph, Node], Binding | tuple[Binding, ...]]
     cost: Cost
 
     @property
@@ -68,11 +70,15 @@ class Variant:
         """The variant's name in plans and explanations."""
         return f"{self.folder}.{self.function.removeprefix('strop_')}"
 
-    def call(self, graph: Graph, node: Node) -> KernelCall:
-        """The kernel call that runs the node."""
-        binding = self.bind(graph, node)
-        work = self.cost.instructions(macs(node), node.output.type.elements)
-        return KernelCall(node, self.name, self.header, self.function, self.shape_type, binding.shape, binding.operands, work)
+    def calls(self, graph: Graph, node: Node) -> tuple[KernelCall, ...]:
+        """The kernel calls that run the node, in order."""
+        made = self.bind(graph, node)
+        parts = made if isinstance(made, tuple) else (made,)
+        work = self.cost.instructions(macs(node), sum(output.type.elements for output in node.outputs)) // len(parts)
+        return tuple(
+            KernelCall(node, self.name, self.header, self.function, self.shape_type, part.shape, part.operands, work)
+            for part in parts
+        )
 
 
 def c_type(type_: TensorType, node_name: str) -> str:
@@ -166,6 +172,11 @@ def merge_dimensions(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> 
             for operand, step in zip(merged, steps, strict=True):
                 operand.append(step)
     return sizes, merged
+
+
+def row_strides(shape: Sequence[int]) -> list[int]:
+    """Elements from one index to the next along each dimension of a contiguous tensor."""
+    return [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
 
 
 def broadcast_strides(shape: Sequence[int], output: Sequence[int]) -> list[int]:
