@@ -52,7 +52,7 @@ def run_emulated(
 ) -> RunResult:
     """Build program for target and run every sample in an emulator.
 
-    inputs: raw bytes, uint8 (samples, input_bytes[i]). engine: `auto` takes unicorn where it has the core, else QEMU.
+    inputs: raw bytes, uint8 (samples, input_bytes[i]). engine: `auto` takes QEMU where it is installed and has the machine, else unicorn.
     QEMU also faults on unaligned accesses as the hardware does; unicorn lets them pass.
     count: also count the instructions of the first sample (kernels do not branch on data). timeout_s: for one sample.
     work_dir: keeps QEMU's files. Raises TargetError E301, E302, EnvironmentFault E4xx, RunError E501, E502, E503, E504.
@@ -84,14 +84,18 @@ def emulated_machine(target: Target, engine: Engine) -> Target:
 
 
 def choose_engine(target: Target, engine: EngineChoice) -> Engine:
-    """The emulator to use. Raises EnvironmentFault E403 when none fits the target or is installed."""
+    """The emulator to use: QEMU first, as it faults on unaligned accesses like hardware and unicorn does not.
+
+    Raises EnvironmentFault E403 when none fits the target or is installed.
+    """
     qemu = emulated_machine(target, "qemu").qemu
     has_unicorn = bool(target.core.unicorn_cpu) and importlib.util.find_spec("unicorn") is not None
     has_qemu = qemu is not None and shutil.which(f"qemu-system-{qemu.system}") is not None
-    if engine in ("auto", "unicorn") and has_unicorn:
-        return "unicorn"
-    if engine in ("auto", "qemu") and has_qemu:
+    own_machine = target.qemu is not None or not has_unicorn
+    if has_qemu and (engine == "qemu" or (engine == "auto" and own_machine)):
         return "qemu"
+    if has_unicorn and engine != "qemu":
+        return "unicorn"
     reasons = {
         "unicorn": "unicorn is not installed" if target.core.unicorn_cpu else "unicorn has no such core",
         "qemu": "QEMU has no such machine" if qemu is None else "QEMU is not installed",

@@ -290,7 +290,8 @@ def test_wrong_samples(tmp_path: Path, array: np.ndarray, number: int) -> None:
 
 def test_choice_of_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("unicorn")
-    assert choose_engine(load_target("mps2_an386"), "auto") == "unicorn"
+    assert choose_engine(load_target("mps2_an386"), "auto") == "qemu"
+    assert choose_engine(load_target("rp2040_pico"), "auto") == "unicorn"
     with pytest.raises(EnvironmentFault, match="E403 mps3_an547: unicorn has no such core"):
         choose_engine(load_target("mps3_an547"), "unicorn")
     with pytest.raises(EnvironmentFault, match="E403 host: unicorn has no such core and QEMU has no such machine"):

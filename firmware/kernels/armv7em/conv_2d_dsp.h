@@ -1,37 +1,42 @@
 /* 2-D convolution, int8, two pixels x four channels, any kernel, stride, dilation, padding and groups.
  * Weights: one stream per group, for each block of four channels:
- *   4 biases | pairs of int16 weights, 4 channels a pair, in the order of gather_dsp.h | 4 x (mantissa, addend, shift, 0).
+ *   4 biases | pairs of int16 weights, 4 channels a pair, in the order of gather_dsp.h | 4 x (mantissa, addend, shift, bounds).
  * Weights and biases are doubled, so that the high half of a product with the mantissa is the doubling multiply.
  * addend = (1 << (shift - 1)) + (output zero point << shift): rounding and zero point in one addition.
- * Registers: 8 accumulators, 2 activations, 2 weights, 2 pointers.
- * Cost: 0.69 instructions per MAC + 0.05 of loop, 6 to 8 per output, 1 per gathered element. Scratch: 4 bytes per element of a filter. */
+ * bounds: the activation's smallest value in the low half, its largest in the high half.
+ * Registers: 8 accumulators, 2 activations, 2 weights, 2 pointers: all there are. So a block is a function of its own, the
+ * same for every shape.
+ * Cost: 0.69 instructions per MAC + 0.05 of loop, 9 per output, 1 per gathered element. Scratch: 4 bytes per element of a filter. */
 #ifndef STROP_CONV_2D_DSP_H
 #define STROP_CONV_2D_DSP_H
 
 #include "gather_dsp.h"
 
-/* Requantize one doubled sum. floored: the activation's floor hides the difference in rounding of negative halves. */
-STROP_KERNEL int8_t strop_requantize_dsp(int32_t twice_acc, int32_t mantissa, int32_t addend, int32_t shift, bool floored,
-                                         const strop_conv_2d_shape *s) {
+/* How a sum becomes an output. floored: the activation's floor is the output's zero point or above it, which hides the
+ * difference in rounding of negative halves. clamped: the bounds are tighter than int8. */
+typedef struct {
+    bool floored, clamped;
+} strop_finish;
+
+/* Requantize one doubled sum. p: mantissa, addend, shift, bounds. */
+STROP_KERNEL int8_t strop_requantize_dsp(int32_t twice_acc, int32_t mantissa, int32_t addend, int32_t shift, int32_t bounds,
+                                         strop_finish finish) {
     int32_t y;
-    if (floored) {
+    if (finish.floored) {
         y = strop_smmlar(twice_acc, mantissa, addend) >> shift;
     } else {
         const int32_t high = strop_smmulr(twice_acc, mantissa);
         y = (high + (high >> 31) + addend) >> shift;
     }
-    if (s->act_min == INT8_MIN && s->act_max == INT8_MAX) {
-        return (int8_t)strop_saturate_s8(y);
-    }
-    return (int8_t)strop_clamp(y, s->act_min, s->act_max);
+    return (int8_t)(finish.clamped ? strop_clamp(y, (int16_t)bounds, bounds >> 16) : strop_saturate_s8(y));
 }
 
-/* One channel of two pixels. p: mantissa, addend, shift. */
+/* One channel of two pixels. */
 STROP_KERNEL void strop_requantize_pair_dsp(int32_t sum_0, int32_t sum_1, const int32_t *p, int8_t *out_0, int8_t *out_1,
-                                            bool floored, const strop_conv_2d_shape *s) {
-    const int32_t mantissa = p[0], addend = p[1], shift = p[2];
-    *out_0 = strop_requantize_dsp(sum_0, mantissa, addend, shift, floored, s);
-    *out_1 = strop_requantize_dsp(sum_1, mantissa, addend, shift, floored, s);
+                                            strop_finish finish) {
+    const int32_t mantissa = p[0], addend = p[1], shift = p[2], bounds = p[3];
+    *out_0 = strop_requantize_dsp(sum_0, mantissa, addend, shift, bounds, finish);
+    *out_1 = strop_requantize_dsp(sum_1, mantissa, addend, shift, bounds, finish);
 }
 
 /* Two taps of two pixels and four channels: 11 instructions for 16 multiply-accumulates. */
@@ -62,9 +67,9 @@ STROP_KERNEL void strop_requantize_pair_dsp(int32_t sum_0, int32_t sum_1, const 
                      :                                                                                                    \
                      : "cc", "memory")
 
-/* One block of four channels for two pixels; returns the stream behind the block. count: channels of the block in use. */
-STROP_KERNEL const int32_t *strop_conv_block_2x4(const int32_t *a, const int32_t *w, int32_t pairs, int8_t *out_0,
-                                                 int8_t *out_1, int32_t count, bool floored, const strop_conv_2d_shape *s) {
+/* One block of four channels for two pixels; returns the stream behind the block. pairs: a multiple of two. */
+STROP_KERNEL const int32_t *strop_conv_block(const int32_t *a, const int32_t *w, int32_t pairs, int8_t *out_0, int8_t *out_1,
+                                             strop_finish finish) {
     int32_t s00 = w[0], s01 = w[1], s02 = w[2], s03 = w[3];
     int32_t s10 = s00, s11 = s01, s12 = s02, s13 = s03;
     int32_t a0 = (int32_t)(intptr_t)(a + 2 * pairs), a1, w0, w1;
@@ -74,17 +79,48 @@ STROP_KERNEL const int32_t *strop_conv_block_2x4(const int32_t *a, const int32_t
     } else {
         STROP_LOOP_2X4(STROP_STEP_2X4 STROP_STEP_2X4);
     }
-    strop_requantize_pair_dsp(s00, s10, w, out_0, out_1, floored, s);
-    if (count > 1) {
-        strop_requantize_pair_dsp(s01, s11, w + 4, out_0 + 1, out_1 + 1, floored, s);
-    }
-    if (count > 2) {
-        strop_requantize_pair_dsp(s02, s12, w + 8, out_0 + 2, out_1 + 2, floored, s);
-    }
-    if (count > 3) {
-        strop_requantize_pair_dsp(s03, s13, w + 12, out_0 + 3, out_1 + 3, floored, s);
-    }
+    strop_requantize_pair_dsp(s00, s10, w, out_0, out_1, finish);
+    strop_requantize_pair_dsp(s01, s11, w + 4, out_0 + 1, out_1 + 1, finish);
+    strop_requantize_pair_dsp(s02, s12, w + 8, out_0 + 2, out_1 + 2, finish);
+    strop_requantize_pair_dsp(s03, s13, w + 12, out_0 + 3, out_1 + 3, finish);
     return w + 16;
+}
+
+STROP_SHARED const int32_t *strop_conv_block_floored(const int32_t *a, const int32_t *w, int32_t pairs, int8_t *out_0,
+                                                     int8_t *out_1) {
+    return strop_conv_block(a, w, pairs, out_0, out_1, (strop_finish){true, false});
+}
+
+STROP_SHARED const int32_t *strop_conv_block_floored_clamped(const int32_t *a, const int32_t *w, int32_t pairs, int8_t *out_0,
+                                                             int8_t *out_1) {
+    return strop_conv_block(a, w, pairs, out_0, out_1, (strop_finish){true, true});
+}
+
+STROP_SHARED const int32_t *strop_conv_block_signed(const int32_t *a, const int32_t *w, int32_t pairs, int8_t *out_0,
+                                                    int8_t *out_1) {
+    return strop_conv_block(a, w, pairs, out_0, out_1, (strop_finish){false, false});
+}
+
+STROP_SHARED const int32_t *strop_conv_block_signed_clamped(const int32_t *a, const int32_t *w, int32_t pairs, int8_t *out_0,
+                                                            int8_t *out_1) {
+    return strop_conv_block(a, w, pairs, out_0, out_1, (strop_finish){false, true});
+}
+
+/* Calls the block that finishes as asked. */
+STROP_KERNEL const int32_t *strop_conv_block_2x4(const int32_t *a, const int32_t *w, int32_t pairs, int8_t *out_0,
+                                                 int8_t *out_1, strop_finish finish) {
+    if (finish.floored) {
+        return finish.clamped ? strop_conv_block_floored_clamped(a, w, pairs, out_0, out_1)
+                              : strop_conv_block_floored(a, w, pairs, out_0, out_1);
+    }
+    return finish.clamped ? strop_conv_block_signed_clamped(a, w, pairs, out_0, out_1)
+                          : strop_conv_block_signed(a, w, pairs, out_0, out_1);
+}
+
+/* How a layer's outputs are finished. */
+STROP_KERNEL strop_finish strop_finish_of(const strop_conv_2d_shape *s) {
+    const strop_finish finish = {s->act_min >= s->out_offset, s->act_min > INT8_MIN || s->act_max < INT8_MAX};
+    return finish;
 }
 
 /* Pairs of int16 weights per channel: filled runs of a filter. */
@@ -96,24 +132,29 @@ STROP_KERNEL int32_t strop_conv_dsp_pairs(const strop_conv_2d_shape *s) {
     return runs * ((run + 3) / 4) * 2;
 }
 
-/* All channels of two pixels whose inputs are gathered in pair. */
+/* All channels of two pixels whose inputs are gathered in pair. A block cut by the last channel goes through a copy. */
 STROP_KERNEL const int32_t *strop_conv_dsp_channels(const int32_t *pair, const int32_t *w, int8_t *out_0, int8_t *out_1,
-                                                    bool floored, const strop_conv_2d_shape *s) {
+                                                    const strop_conv_2d_shape *s) {
     const int32_t channels = s->out_c / s->groups;
     const int32_t pairs = strop_conv_dsp_pairs(s);
     int32_t c = 0;
     for (; c + 4 <= channels; c += 4) {
-        w = strop_conv_block_2x4(pair, w, pairs, out_0 + c, out_1 + c, 4, floored, s);
+        w = strop_conv_block_2x4(pair, w, pairs, out_0 + c, out_1 + c, strop_finish_of(s));
     }
     if (channels % 4 != 0) {
-        w = strop_conv_block_2x4(pair, w, pairs, out_0 + c, out_1 + c, channels % 4, floored, s);
+        int8_t last[8];
+        w = strop_conv_block_2x4(pair, w, pairs, last, last + 4, strop_finish_of(s));
+        for (int32_t i = 0; i < channels % 4; ++i) {
+            out_0[c + i] = last[i];
+            out_1[c + i] = last[4 + i];
+        }
     }
     return w;
 }
 
 /* An odd last pixel is computed together with itself. */
 STROP_KERNEL void strop_conv_2d_dsp(const int8_t *restrict in, const int32_t *restrict weights, int32_t *restrict pair,
-                                    int8_t *restrict out, const strop_conv_2d_shape *s, bool floored) {
+                                    int8_t *restrict out, const strop_conv_2d_shape *s) {
     const int32_t depth = s->in_c / s->groups;
     const int32_t per_group = s->out_c / s->groups;
     const int32_t pixels = s->out_h * s->out_w;
@@ -132,7 +173,7 @@ STROP_KERNEL void strop_conv_2d_dsp(const int8_t *restrict in, const int32_t *re
             for (int32_t group = 0; group < s->groups; ++group) {
                 strop_gather_pixel(in + group * depth, s, y0, x0, pair);
                 strop_gather_pixel(in + group * depth, s, alone ? y0 : oy, alone ? x0 : ox, pair + 1);
-                w = strop_conv_dsp_channels(pair, w, out_0 + group * per_group, out_1 + group * per_group, floored, s);
+                w = strop_conv_dsp_channels(pair, w, out_0 + group * per_group, out_1 + group * per_group, s);
             }
             if (++ox >= s->out_w) {
                 ox = 0;
@@ -140,17 +181,6 @@ STROP_KERNEL void strop_conv_2d_dsp(const int8_t *restrict in, const int32_t *re
             }
         }
     }
-}
-
-/* The activation's floor is the output's zero point (a fused ReLU), or above it. */
-STROP_KERNEL void strop_conv_2d_floored_dsp(const int8_t *restrict in, const int32_t *restrict weights, int32_t *restrict pair,
-                                            int8_t *restrict out, const strop_conv_2d_shape *s) {
-    strop_conv_2d_dsp(in, weights, pair, out, s, true);
-}
-
-STROP_KERNEL void strop_conv_2d_signed_dsp(const int8_t *restrict in, const int32_t *restrict weights, int32_t *restrict pair,
-                                           int8_t *restrict out, const strop_conv_2d_shape *s) {
-    strop_conv_2d_dsp(in, weights, pair, out, s, false);
 }
 
 #endif

@@ -1,6 +1,7 @@
 /* Depthwise 3x3 convolution, int8, stride 1 or 2, any padding, multiplier 1. One channel at a time: its plane is copied to
  * int16 with a border of the zero point (folded into the bias), then two outputs are computed from every pair of words.
- * Weights: per channel bias | for each row (w0, w1) and (w1, w2) as int16 lanes | mantissa, addend, shift; all doubled.
+ * Weights: per channel bias | for each row (w0, w1) and (w1, w2) as int16 lanes | mantissa, addend, shift, bounds.
+ * Weights and biases are doubled as in conv_2d_dsp.h.
  * Registers: 6 weights, 2 accumulators, 2 activations, 2 pointers.
  * Cost at stride 1: 0.83 instructions per MAC + 8 per output, 2 per input element. Scratch: the padded plane in int16. */
 #ifndef STROP_DEPTHWISE_3X3_DSP_H
@@ -58,7 +59,7 @@ STROP_KERNEL void strop_copy_plane(const int8_t *restrict in, int16_t *restrict 
 }
 
 /* One row of outputs of one channel, two at a time. w: the channel's stream behind the bias. */
-STROP_KERNEL void strop_depthwise_row_dsp(const int16_t *plane, const int32_t *w, int32_t bias, int8_t *out, bool floored,
+STROP_KERNEL void strop_depthwise_row_dsp(const int16_t *plane, const int32_t *w, int32_t bias, int8_t *out,
                                           const strop_conv_2d_shape *s) {
     const int32_t width = strop_plane_width(s);
     const int32_t a01 = w[0], a12 = w[1], b01 = w[2], b12 = w[3], c01 = w[4], c12 = w[5];
@@ -80,40 +81,29 @@ STROP_KERNEL void strop_depthwise_row_dsp(const int16_t *plane, const int32_t *w
                 s1 = strop_smlabt(last, w12, s1);
             }
         }
-        out[x * s->out_c] = strop_requantize_dsp(s0, w[6], w[7], w[8], floored, s);
+        out[x * s->out_c] = strop_requantize_dsp(s0, w[6], w[7], w[8], w[9], strop_finish_of(s));
         if (x + 1 < s->out_w) {
-            out[(x + 1) * s->out_c] = strop_requantize_dsp(s1, w[6], w[7], w[8], floored, s);
+            out[(x + 1) * s->out_c] = strop_requantize_dsp(s1, w[6], w[7], w[8], w[9], strop_finish_of(s));
         }
     }
 }
 
 STROP_KERNEL void strop_depthwise_3x3_dsp(const int8_t *restrict in, const int32_t *restrict weights, int16_t *restrict plane,
-                                          int8_t *restrict out, const strop_conv_2d_shape *s, bool floored) {
+                                          int8_t *restrict out, const strop_conv_2d_shape *s) {
     const int32_t width = strop_plane_width(s);
     strop_fill_plane(plane, s);
     for (int32_t image = 0; image < s->batch; ++image) {
         for (int32_t c = 0; c < s->in_c; ++c) {
-            const int32_t *const w = weights + 10 * c;
+            const int32_t *const w = weights + 11 * c;
             strop_copy_plane(in + c, plane, s);
             for (int32_t oy = 0; oy < s->out_h; ++oy) {
                 strop_depthwise_row_dsp(plane + oy * s->stride_h * width, w + 1, w[0], out + oy * s->out_w * s->out_c + c,
-                                        floored, s);
+                                        s);
             }
         }
         in += s->in_h * s->in_w * s->in_c;
         out += s->out_h * s->out_w * s->out_c;
     }
-}
-
-/* The activation's floor is the output's zero point, or above it. */
-STROP_KERNEL void strop_depthwise_3x3_floored_dsp(const int8_t *restrict in, const int32_t *restrict weights,
-                                                  int16_t *restrict plane, int8_t *restrict out, const strop_conv_2d_shape *s) {
-    strop_depthwise_3x3_dsp(in, weights, plane, out, s, true);
-}
-
-STROP_KERNEL void strop_depthwise_3x3_signed_dsp(const int8_t *restrict in, const int32_t *restrict weights,
-                                                 int16_t *restrict plane, int8_t *restrict out, const strop_conv_2d_shape *s) {
-    strop_depthwise_3x3_dsp(in, weights, plane, out, s, false);
 }
 
 #endif

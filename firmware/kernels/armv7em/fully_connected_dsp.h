@@ -47,14 +47,14 @@ STROP_KERNEL void strop_widen_row(const int8_t *in, int32_t n, int32_t offset, i
                      :                                                                                               \
                      : "cc", "memory", "r8", "r9", "r10", "r11")
 
-STROP_KERNEL void strop_requantize_one_dsp(int32_t sum, const int32_t *p, int8_t *out, bool floored,
-                                           const strop_conv_2d_shape *s) {
-    *out = strop_requantize_dsp(sum, p[0], p[1], p[2], floored, s);
+/* One channel of the row. p: mantissa, addend, shift, bounds. */
+STROP_KERNEL int8_t strop_requantize_one_dsp(int32_t sum, const int32_t *p, strop_finish finish) {
+    return strop_requantize_dsp(sum, p[0], p[1], p[2], p[3], finish);
 }
 
 /* One block of four channels; returns the stream behind it. words: of the widened row. */
-STROP_KERNEL const int32_t *strop_dense_block_1x4(const int32_t *a, const int32_t *w, int32_t words, int8_t *out, int32_t count,
-                                                  bool floored, const strop_conv_2d_shape *s) {
+STROP_KERNEL const int32_t *strop_dense_block(const int32_t *a, const int32_t *w, int32_t words, int8_t *out,
+                                              strop_finish finish) {
     int32_t s0 = w[0], s1 = w[1], s2 = w[2], s3 = w[3];
     int32_t a0 = (int32_t)(intptr_t)(a + words), a1;
     w += 4;
@@ -63,41 +63,53 @@ STROP_KERNEL const int32_t *strop_dense_block_1x4(const int32_t *a, const int32_
     } else {
         STROP_LOOP_1X4(STROP_STEP_1X4);
     }
-    strop_requantize_one_dsp(s0, w, out, floored, s);
-    if (count > 1) {
-        strop_requantize_one_dsp(s1, w + 4, out + 1, floored, s);
-    }
-    if (count > 2) {
-        strop_requantize_one_dsp(s2, w + 8, out + 2, floored, s);
-    }
-    if (count > 3) {
-        strop_requantize_one_dsp(s3, w + 12, out + 3, floored, s);
-    }
+    out[0] = strop_requantize_one_dsp(s0, w, finish);
+    out[1] = strop_requantize_one_dsp(s1, w + 4, finish);
+    out[2] = strop_requantize_one_dsp(s2, w + 8, finish);
+    out[3] = strop_requantize_one_dsp(s3, w + 12, finish);
     return w + 16;
 }
 
+STROP_SHARED const int32_t *strop_dense_block_floored(const int32_t *a, const int32_t *w, int32_t words, int8_t *out) {
+    return strop_dense_block(a, w, words, out, (strop_finish){true, false});
+}
+
+STROP_SHARED const int32_t *strop_dense_block_floored_clamped(const int32_t *a, const int32_t *w, int32_t words, int8_t *out) {
+    return strop_dense_block(a, w, words, out, (strop_finish){true, true});
+}
+
+STROP_SHARED const int32_t *strop_dense_block_signed(const int32_t *a, const int32_t *w, int32_t words, int8_t *out) {
+    return strop_dense_block(a, w, words, out, (strop_finish){false, false});
+}
+
+STROP_SHARED const int32_t *strop_dense_block_signed_clamped(const int32_t *a, const int32_t *w, int32_t words, int8_t *out) {
+    return strop_dense_block(a, w, words, out, (strop_finish){false, true});
+}
+
+/* Calls the block that finishes as asked. */
+STROP_KERNEL const int32_t *strop_dense_block_1x4(const int32_t *a, const int32_t *w, int32_t words, int8_t *out,
+                                                  strop_finish finish) {
+    if (finish.floored) {
+        return finish.clamped ? strop_dense_block_floored_clamped(a, w, words, out) : strop_dense_block_floored(a, w, words, out);
+    }
+    return finish.clamped ? strop_dense_block_signed_clamped(a, w, words, out) : strop_dense_block_signed(a, w, words, out);
+}
+
 STROP_KERNEL void strop_fully_connected_dsp(const int8_t *restrict in, const int32_t *restrict weights, int32_t *restrict row,
-                                            int8_t *restrict out, const strop_conv_2d_shape *s, bool floored) {
+                                            int8_t *restrict out, const strop_conv_2d_shape *s) {
     const int32_t words = (s->in_c + 3) / 4 * 2;
     strop_widen_row(in, s->in_c, s->in_offset, row);
     int32_t c = 0;
     for (; c + 4 <= s->out_c; c += 4) {
-        weights = strop_dense_block_1x4(row, weights, words, out + c, 4, floored, s);
+        weights = strop_dense_block_1x4(row, weights, words, out + c, strop_finish_of(s));
     }
     if (s->out_c % 4 != 0) {
-        strop_dense_block_1x4(row, weights, words, out + c, s->out_c % 4, floored, s);
+        int8_t last[4];
+        strop_dense_block_1x4(row, weights, words, last, strop_finish_of(s));
+        for (int32_t i = 0; i < s->out_c % 4; ++i) {
+            out[c + i] = last[i];
+        }
     }
-}
-
-/* The activation's floor is the output's zero point, or above it. */
-STROP_KERNEL void strop_fully_connected_floored_dsp(const int8_t *restrict in, const int32_t *restrict weights,
-                                                    int32_t *restrict row, int8_t *restrict out, const strop_conv_2d_shape *s) {
-    strop_fully_connected_dsp(in, weights, row, out, s, true);
-}
-
-STROP_KERNEL void strop_fully_connected_signed_dsp(const int8_t *restrict in, const int32_t *restrict weights,
-                                                   int32_t *restrict row, int8_t *restrict out, const strop_conv_2d_shape *s) {
-    strop_fully_connected_dsp(in, weights, row, out, s, false);
 }
 
 #endif

@@ -38,11 +38,15 @@ def filled_runs(runs: Array) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class Requantize:
-    """Per channel: y = (acc * mantissa >> 31) + addend >> shift, with rounding and zero point in the addend."""
+    """Per channel: y = (acc * mantissa >> 31) + addend >> shift, with rounding and zero point in the addend.
+
+    bounds: the activation's smallest value in the low 16 bits, its largest in the high ones.
+    """
 
     mantissa: int
     addend: int
     shift: int
+    bounds: int
 
 
 def requantize_rows(node: Node, rows: Array, bias: Array) -> list[Requantize] | None:
@@ -52,13 +56,15 @@ def requantize_rows(node: Node, rows: Array, bias: Array) -> list[Requantize] | 
     """
     y = node.output.type
     zero_point, found = quant_of(y).scalar_zero_point, list[Requantize]()
+    low, high = activation_bounds(node.attrs.activation, y)
+    bounds = (low & 0xFFFF) | (high << 16)
     for row, b, m in zip(rows, bias, _factors(node), strict=True):
         worst = 255 * int(np.abs(row.astype(np.int64)).sum()) + abs(int(b))
         if not row.any():
             constant = int(multiply(np.array(b), m.mantissa, m.shift)) + zero_point
-            found.append(Requantize(0, int(np.clip(constant, *y.dtype.limits)) << 1, 1))
+            found.append(Requantize(0, int(np.clip(constant, *y.dtype.limits)) << 1, 1, bounds))
         elif worst < SUM_LIMIT and -30 <= m.shift <= -1:
-            found.append(Requantize(m.mantissa, (1 << (-m.shift - 1)) + (zero_point << -m.shift), -m.shift))
+            found.append(Requantize(m.mantissa, (1 << (-m.shift - 1)) + (zero_point << -m.shift), -m.shift, bounds))
             if worst + abs(found[-1].addend) >= ADDEND_LIMIT:
                 return None
         else:
@@ -70,7 +76,7 @@ def pack_stream(rows: Array, bias: Array, scales: list[Requantize], groups: int)
     """The int32 stream of conv_2d_dsp.h from lane-ordered rows (out, n)."""
     out, length = rows.shape
     per_group = out // groups
-    parameters = np.array([(s.mantissa, s.addend, s.shift, 0) for s in scales], np.int64)
+    parameters = np.array([(s.mantissa, s.addend, s.shift, s.bounds) for s in scales], np.int64)
     sums_of_constants = np.where(parameters[:, 0] == 0, 0, bias)
     words: list[Array] = []
     for group in range(groups):
@@ -83,12 +89,6 @@ def pack_stream(rows: Array, bias: Array, scales: list[Requantize], groups: int)
             pairs = np.ascontiguousarray(block.reshape(BLOCK, -1, 2)).view(np.int32)[:, :, 0]
             words += [sums, np.ascontiguousarray(pairs.T).reshape(-1), scale.reshape(-1)]
     return np.concatenate(words)
-
-
-def is_floored(node: Node) -> bool:
-    """True when the activation clamps everything below the output's zero point."""
-    low, _ = activation_bounds(node.attrs.activation, node.output.type)
-    return low >= quant_of(node.output.type).scalar_zero_point
 
 
 def _factors(node: Node) -> tuple[Multiplier, ...]:
@@ -177,41 +177,32 @@ def _bind_depthwise(graph: Graph, node: Node) -> Binding:
     folded = bias - quant_of(node.inputs[0].type).scalar_zero_point * rows.sum(axis=1)
     lanes = (2 * rows.reshape(-1, 3, 3)[:, :, [0, 1, 1, 2]]).astype(np.int16).reshape(-1, 12).view(np.int32)
     sums = np.array([0 if s.mantissa == 0 else 2 * b for s, b in zip(scales, folded, strict=True)]).reshape(-1, 1)
-    parameters = np.array([(s.mantissa, s.addend, s.shift) for s in scales])
+    parameters = np.array([(s.mantissa, s.addend, s.shift, s.bounds) for s in scales])
     stream = np.concatenate([sums, lanes, parameters], axis=1).astype(np.int32)
     shape = geometry(node, (3, 3), node.inputs[0].type.shape[3]) + _clamps(node)
     scratch = Operand("int16_t", scratch_bytes=2 * _plane_elements(node))
     return Binding(shape, (read(graph, node.inputs[0]), packed("int32_t", stream.reshape(-1)), scratch, write(node.output)))
 
 
-def _variants(
+def _variant(
     op: str, header: str, function: str, bind: Callable[[Graph, Node], Binding], suits: Callable[[Node], bool], cost: Cost
-) -> tuple[Variant, Variant]:
-    """The floored and the signed variant of a kernel."""
+) -> Variant:
+    def accepts(graph: Graph, node: Node) -> bool:
+        return suits(node) and _fits(graph, node)
 
-    def floored(graph: Graph, node: Node) -> bool:
-        return suits(node) and is_floored(node) and _fits(graph, node)
-
-    def signed(graph: Graph, node: Node) -> bool:
-        return suits(node) and not is_floored(node) and _fits(graph, node)
-
-    shape = "strop_conv_2d_shape"
-    return (
-        Variant(op, "armv7em", header, f"{function}_floored_dsp", shape, floored, bind, cost),
-        Variant(op, "armv7em", header, f"{function}_signed_dsp", shape, signed, bind, cost),
-    )
+    return Variant(op, "armv7em", header, function, "strop_conv_2d_shape", accepts, bind, cost)
 
 
 VARIANTS = (
-    *_variants("conv_2d", "conv_2d_dsp.h", "strop_conv_2d", _bind_conv, lambda node: True, Cost(0.82, 8)),
-    *_variants("fully_connected", "conv_2d_dsp.h", "strop_conv_2d", _bind_dense, lambda n: _rows_of(n) > 1, Cost(0.82, 8)),
-    *_variants(
+    _variant("conv_2d", "conv_2d_dsp.h", "strop_conv_2d_dsp", _bind_conv, lambda node: True, Cost(0.82, 10)),
+    _variant("fully_connected", "conv_2d_dsp.h", "strop_conv_2d_dsp", _bind_dense, lambda n: _rows_of(n) > 1, Cost(0.82, 10)),
+    _variant(
         "fully_connected",
         "fully_connected_dsp.h",
-        "strop_fully_connected",
+        "strop_fully_connected_dsp",
         _bind_dense,
         lambda node: _rows_of(node) == 1,
-        Cost(0.78, 9),
+        Cost(0.78, 11),
     ),
-    *_variants("depthwise_conv_2d", "depthwise_3x3_dsp.h", "strop_depthwise_3x3", _bind_depthwise, _is_3x3, Cost(1.1, 10)),
+    _variant("depthwise_conv_2d", "depthwise_3x3_dsp.h", "strop_depthwise_3x3_dsp", _bind_depthwise, _is_3x3, Cost(1.1, 10)),
 )
