@@ -519,6 +519,8 @@ def _move_attrs(d: Draw, op: str, shape: tuple[int, ...]) -> at.Attrs:
             return at.SplitAttrs(axis, sizes)
         case "pad":
             return _pad_attrs(d, shape)
+        case "copy":
+            return at.Attrs()
         case _:
             return _slice_attrs(d, shape)
 
@@ -706,7 +708,7 @@ MAKERS: dict[str, Maker] = {
     **dict.fromkeys(("argmax", "argmin"), _arg),
     "cumsum": _cumsum,
     "top_k": _top_k,
-    **dict.fromkeys(("reshape", "transpose", "tile", "reverse", "split", "pad", "slice"), _move),
+    **dict.fromkeys(("copy", "reshape", "transpose", "tile", "reverse", "split", "pad", "slice"), _move),
     **dict.fromkeys(("space_to_depth", "depth_to_space"), _block),
     "broadcast_to": _broadcast_to,
     "concat": _concat,
