@@ -13,6 +13,7 @@ from toolchain.ir.optable import macs
 from toolchain.ir.verifier import verify
 from toolchain.lowering.lower import InterfaceMode, Limits, lower
 from toolchain.lowering.program import Program
+from toolchain.lowering.variants import Objective
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,40}")
 
@@ -25,6 +26,7 @@ class CompileOptions:
     formats: tuple[str, ...] = ()
     io: InterfaceMode = "arena"
     limits: Limits = field(default_factory=Limits)
+    objective: Objective = "balanced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ def compile_model(graph: Graph, target: Target, options: CompileOptions) -> Comp
             what = f"format {name!r} is not taken; it takes {', '.join(target.formats)}"
             raise TargetError(306, target.name, what, "Choose another --format or target")
     verify(graph)
-    program = lower(graph, target, options.io, options.limits) if NEEDS_PROGRAM & set(formats) else None
+    program = lower(graph, target, options.io, options.limits, options.objective) if NEEDS_PROGRAM & set(formats) else None
     files: dict[str, bytes] = {}
     sections: dict[str, Mapping[str, object]] = {}
     for name in formats:

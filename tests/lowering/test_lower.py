@@ -69,3 +69,27 @@ def test_dimensions_that_run_together_are_merged() -> None:
     assert merge_dimensions((2, 3, 4), [[12, 4, 1], [12, 4, 1]]) == ([24], [[1], [1]])
     channel = broadcast_strides((4,), (2, 3, 4))
     assert merge_dimensions((2, 3, 4), [[12, 4, 1], channel]) == ([6, 4], [[4, 1], [0, 1]])
+
+
+def dense_layer() -> Graph:
+    """A fully connected layer of 64 inputs and 64 outputs."""
+    x = Value("x", i8((1, 64), 0.02, 0))
+    w = Value("w", i8((64, 64), 0.01, 0))
+    node = make_node("fully_connected", (x, w), ("y",), ActivationAttrs(), per_tensor(0.05, 0))
+    return Graph("dense", (x,), (node.output,), (node,), {"w": np.ones((64, 64), np.int8)})
+
+
+def test_the_objective_trades_flash_and_ram_for_speed() -> None:
+    target = load_target("mps2_an386")
+    fast, small = (lower(dense_layer(), target, objective=objective) for objective in ("speed", "size"))
+    assert fast.calls[0].variant == "armv7em.fully_connected_dsp"
+    assert small.calls[0].variant == "portable.conv_2d_s8"
+    assert fast.weight_bytes > 8000 > 6000 > small.weight_bytes
+
+
+def test_a_flash_limit_is_met_by_smaller_kernels_before_it_fails() -> None:
+    target = load_target("mps2_an386")
+    program = lower(dense_layer(), target, limits=Limits(flash_bytes=6000), objective="speed")
+    assert program.calls[0].variant == "portable.conv_2d_s8"
+    with pytest.raises(TargetError, match="E302 mps2_an386: weights need"):
+        lower(dense_layer(), target, limits=Limits(flash_bytes=4000))

@@ -11,7 +11,7 @@ from toolchain.ir.graph import Graph, Node, Value, names_of
 from toolchain.ir.optable import make_node
 from toolchain.lowering.plan import plan_memory
 from toolchain.lowering.program import Program
-from toolchain.lowering.variants import choose
+from toolchain.lowering.variants import Objective, choose
 from toolchain.lowering.views import is_view, roots
 
 InterfaceMode = Literal["arena", "caller"]
@@ -25,18 +25,30 @@ class Limits:
     flash_bytes: int | None = None
 
 
-def lower(graph: Graph, target: Target, io: InterfaceMode = "arena", limits: Limits | None = None) -> Program:
+def lower(
+    graph: Graph,
+    target: Target,
+    io: InterfaceMode = "arena",
+    limits: Limits | None = None,
+    objective: Objective = "balanced",
+) -> Program:
     """The program of a graph on a target.
 
-    io: `arena` keeps inputs and outputs in the arena, `caller` takes pointers to them.
+    io: `arena` keeps inputs and outputs in the arena, `caller` takes pointers to them. objective: what kernels are chosen
+    for; when the result does not fit the target, kernels that need less RAM, then less flash, are tried before giving up.
     Raises TargetError 305 (no kernel), 301 (RAM), 302 (weights exceed flash).
     """
     own = with_own_outputs(graph)
-    calls = tuple(call for node in own.nodes if not is_view(own, node) for call in choose(own, node, target))
     outside = frozenset(value.name for value in (*own.inputs, *own.outputs)) if io == "caller" else frozenset[str]()
-    program = Program(own, target, calls, plan_memory(own, calls, outside), roots(own))
-    _check(program, limits or Limits())
-    return program
+    faults: list[TargetError] = []
+    for attempt in dict.fromkeys((objective, "ram", "size")):
+        calls = tuple(call for node in own.nodes if not is_view(own, node) for call in choose(own, node, target, attempt))
+        program = Program(own, target, calls, plan_memory(own, calls, outside), roots(own))
+        fault = _misfit(program, limits or Limits())
+        if fault is None:
+            return program
+        faults.append(fault)
+    raise faults[0]
 
 
 def with_own_outputs(graph: Graph) -> Graph:
@@ -57,15 +69,17 @@ def with_own_outputs(graph: Graph) -> Graph:
     return replace(graph, nodes=tuple(nodes), outputs=tuple(outputs))
 
 
-def _check(program: Program, limits: Limits) -> None:
-    """Raise TargetError when the arena or the weights do not fit."""
+def _misfit(program: Program, limits: Limits) -> TargetError | None:
+    """Why the arena or the weights do not fit, or None when they do."""
     target, plan = program.target, program.plan
     ram = min(limits.ram_bytes or target.ram.bytes, target.ram.bytes)
     if plan.arena_bytes > ram:
         peak = max(plan.placements, key=lambda p: p.offset + p.bytes)
         what = f"activations need {plan.arena_bytes:,} B, {target.ram.name} has {ram:,} B; the peak is at {peak.name}"
-        raise TargetError(301, target.name, what, "Use a smaller input or model, or a target with more RAM")
-    flash = min(limits.flash_bytes or target.flash.bytes, target.flash.bytes)
+        return TargetError(301, target.name, what, "Use a smaller input or model, or a target with more RAM")
+    largest = max((memory for memory in target.memories if memory.role == "flash"), key=lambda memory: memory.bytes)
+    flash = min(limits.flash_bytes or largest.bytes, largest.bytes)
     if program.weight_bytes > flash:
-        what = f"weights need {program.weight_bytes:,} B, {target.flash.name} has {flash:,} B"
-        raise TargetError(302, target.name, what, "Use a smaller model, fewer bits, or a target with more flash")
+        what = f"weights need {program.weight_bytes:,} B, {largest.name} has {flash:,} B"
+        return TargetError(302, target.name, what, "Use a smaller model, fewer bits, or a target with more flash")
+    return None

@@ -5,6 +5,9 @@ To add a kernel, write it in `firmware/kernels/<folder>/`, bind it in `toolchain
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Literal
+
 from targets.model import Target
 from toolchain.errors import TargetError
 from toolchain.ir.graph import Graph, Node
@@ -26,6 +29,9 @@ from toolchain.lowering.kernels import (
 )
 from toolchain.lowering.kernels.common import Variant
 from toolchain.lowering.program import KernelCall
+
+Objective = Literal["speed", "ram", "size", "balanced"]
+BALANCED_SLACK = 1.05
 
 VARIANTS: tuple[Variant, ...] = (
     *conv.VARIANTS,
@@ -51,11 +57,34 @@ def candidates(graph: Graph, node: Node, target: Target) -> tuple[Variant, ...]:
     return tuple(v for v in VARIANTS if v.op == node.op and v.folder in folders and v.accepts(graph, node))
 
 
-def choose(graph: Graph, node: Node, target: Target) -> tuple[KernelCall, ...]:
-    """The cheapest calls for a node by predicted instructions. Raises TargetError(305) when no variant takes it."""
+def choose(graph: Graph, node: Node, target: Target, objective: Objective = "balanced") -> tuple[KernelCall, ...]:
+    """The best calls for a node by the objective. Raises TargetError(305) when no variant takes it."""
     choices = [variant.calls(graph, node) for variant in candidates(graph, node, target)]
     if not choices:
         kinds = ", ".join(f"{value.type.dtype}{'q' if value.type.quant else ''}" for value in (*node.inputs, *node.outputs))
         what = f"no kernel runs {node.op} on ({kinds})"
         raise TargetError(305, f"{target.name} {node.name}", what, "Use another precision, or rewrite the layer")
-    return min(choices, key=lambda calls: sum(call.instructions for call in calls))
+    if objective == "balanced":
+        least = min(map(_instructions, choices))
+        choices = [calls for calls in choices if _instructions(calls) <= BALANCED_SLACK * least]
+    return min(choices, key=_PREFERENCE[objective])
+
+
+def _instructions(calls: tuple[KernelCall, ...]) -> int:
+    return sum(call.instructions for call in calls)
+
+
+def _scratch_bytes(calls: tuple[KernelCall, ...]) -> int:
+    return max(sum(operand.scratch_bytes for operand in call.operands) for call in calls)
+
+
+def _constant_bytes(calls: tuple[KernelCall, ...]) -> int:
+    return sum(operand.constant.bytes for call in calls for operand in call.operands if operand.constant is not None)
+
+
+_PREFERENCE: dict[Objective, Callable[[tuple[KernelCall, ...]], tuple[int, int]]] = {
+    "speed": lambda calls: (_instructions(calls), _scratch_bytes(calls)),
+    "ram": lambda calls: (_scratch_bytes(calls), _instructions(calls)),
+    "size": lambda calls: (_constant_bytes(calls), _instructions(calls)),
+    "balanced": lambda calls: (_scratch_bytes(calls), _instructions(calls)),
+}
