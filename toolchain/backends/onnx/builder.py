@@ -1,0 +1,175 @@
+"""Collects ONNX nodes and initializers while a graph is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from toolchain.errors import ModelError
+from toolchain.ir.attrs import Activation
+from toolchain.ir.graph import Graph, Node, Value, names_of
+from toolchain.ir.types import Array, DType, Quant
+
+ELEMENT_TYPES: Mapping[DType, int] = {
+    DType.F32: TensorProto.FLOAT,
+    DType.F16: TensorProto.FLOAT16,
+    DType.F64: TensorProto.DOUBLE,
+    DType.I8: TensorProto.INT8,
+    DType.I16: TensorProto.INT16,
+    DType.I32: TensorProto.INT32,
+    DType.I64: TensorProto.INT64,
+    DType.U8: TensorProto.UINT8,
+    DType.U16: TensorProto.UINT16,
+    DType.U32: TensorProto.UINT32,
+    DType.U64: TensorProto.UINT64,
+    DType.BOOL: TensorProto.BOOL,
+}
+"""ONNX element types; four-bit weights are written dequantized."""
+
+TO_NCHW, TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
+
+
+class Builder:
+    """Nodes in order and initializers by name. Every operand is asked for by its value, so that it is made when needed."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: dict[str, onnx.TensorProto] = {}
+        self._graph = graph
+        self._names = names_of(graph)
+        self._real: dict[str, str] = {}
+
+    def add(self, op: str, inputs: Sequence[str], **attributes: Any) -> str:
+        """Append a node with one new output and return that output's name."""
+        return self.add_many(op, inputs, 1, **attributes)[0]
+
+    def add_many(self, op: str, inputs: Sequence[str], count: int, **attributes: Any) -> list[str]:
+        """Append a node with several new outputs."""
+        outputs = [self._names.fresh(f"{op}_onnx") for _ in range(count)]
+        self.add_to(op, inputs, outputs, **attributes)
+        return outputs
+
+    def add_to(self, op: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> None:
+        """Append a node that makes the named outputs; attributes that are None are left out."""
+        given = {key: value for key, value in attributes.items() if value is not None}
+        self.nodes.append(helper.make_node(op, list(inputs), list(outputs), name=outputs[0], **given))
+
+    def constant(self, array: Array | Sequence[float] | float, dtype: str | None = None, base: str = "constant_onnx") -> str:
+        """The name of a new initializer."""
+        name = self._names.fresh(base)
+        data = np.ascontiguousarray(np.asarray(array, dtype)).reshape(np.shape(array))
+        self.initializers[name] = numpy_helper.from_array(data, name)
+        return name
+
+    def integers(self, values: Sequence[int]) -> str:
+        """An int64 vector, which is how ONNX takes shapes and axes."""
+        return self.constant(np.array(values, np.int64))
+
+    def operand(self, value: Value) -> str:
+        """The ONNX name of a value; a quantized one is dequantized, once."""
+        if value.type.quant is None:
+            return self.stored(value)
+        if value.name not in self._real:
+            self._real[value.name] = self._dequantized(value)
+        return self._real[value.name]
+
+    def stored(self, value: Value) -> str:
+        """The ONNX name of a value as it is stored; constants become initializers under their own names."""
+        array = self._graph.constants.get(value.name)
+        if array is not None and value.name not in self.initializers:
+            self.initializers[value.name] = numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), value.name)
+        return value.name
+
+    def weights(self, value: Value, perm: Sequence[int]) -> str:
+        """A weight tensor with its dimensions permuted; constants are permuted here, not by a node."""
+        array = self._graph.constants.get(value.name)
+        if array is None:
+            return self.add("Transpose", [self.operand(value)], perm=list(perm))
+        moved = np.ascontiguousarray(array.transpose(perm))
+        quant = value.type.quant
+        if quant is None:
+            return self.constant(moved, base=f"{value.name}_onnx")
+        axis = None if quant.axis is None else list(perm).index(quant.axis)
+        return self._dequantize_constant(moved, Quant(quant.scale, quant.zero_point, axis), value)
+
+    def data(self, value: Value) -> Array | None:
+        """The numbers of an unquantized constant, or None."""
+        return None if value.type.quant is not None else self._graph.constants.get(value.name)
+
+    def quantize(self, real: str, value: Value) -> None:
+        """Append the node that makes a quantized value from its real form."""
+        if value.type.quant is not None:
+            scale, zero = self._parameters(value.type.quant, value.type.dtype)
+            self.add_to("QuantizeLinear", [real, scale, zero], [value.name], axis=value.type.quant.axis)
+
+    def fresh(self, base: str) -> str:
+        """A name that is not in use."""
+        return self._names.fresh(base)
+
+    def _dequantized(self, value: Value) -> str:
+        array, quant = self._graph.constants.get(value.name), value.type.quant
+        assert quant is not None, value
+        if array is not None:
+            return self._dequantize_constant(array, quant, value)
+        scale, zero = self._parameters(quant, value.type.dtype)
+        return self.add("DequantizeLinear", [value.name, scale, zero], axis=quant.axis)
+
+    def _dequantize_constant(self, array: Array, quant: Quant, value: Value) -> str:
+        """Real form of a stored constant; types that ONNX does not dequantize are written as floats."""
+        if value.type.dtype not in (DType.I8, DType.U8, DType.I32):
+            shape = [1] * array.ndim
+            if quant.axis is not None:
+                shape[quant.axis] = -1
+            centred = array.astype(np.float64) - np.array(quant.zero_point).reshape(shape)
+            return self.constant((centred * np.array(quant.scale).reshape(shape)).astype(np.float32), base=f"{value.name}_onnx")
+        stored = self.constant(array, base=f"{value.name}_onnx")
+        scale, zero = self._parameters(quant, value.type.dtype)
+        return self.add("DequantizeLinear", [stored, scale, zero], axis=quant.axis)
+
+    def _parameters(self, quant: Quant, dtype: DType) -> tuple[str, str]:
+        per_tensor = quant.axis is None
+        scale = np.array(quant.scale[0] if per_tensor else quant.scale, np.float32)
+        zero = np.array(quant.zero_point[0] if per_tensor else quant.zero_point, dtype.numpy)
+        return self.constant(scale), self.constant(zero)
+
+    def activation(self, name: str, activation: Activation, dtype: DType) -> str:
+        """Append a fused activation and return its output, or the input where there is none."""
+        if activation is Activation.NONE:
+            return name
+        if activation is Activation.RELU:
+            return self.add("Relu", [name])
+        return self.add("Clip", [name, *(self.constant(bound, str(dtype.numpy)) for bound in activation.bounds)])
+
+    def finish(self, name: str, node: Node) -> None:
+        """Append the node's fused activation and give the result the name of its output."""
+        activation = getattr(node.attrs, "activation", Activation.NONE) if node.output.type.dtype.is_float else Activation.NONE
+        self.rename(self.activation(name, activation, node.output.type.dtype), node.output.name)
+
+    def rename(self, name: str, output: str) -> None:
+        """Give the newest node's result another name; a result of an older node, or no result, is copied."""
+        if self.nodes and list(self.nodes[-1].output) == [name]:
+            self.nodes[-1].output[0] = output
+            self.nodes[-1].name = output
+        else:
+            self.add_to("Identity", [name], [output])
+
+    def to_nchw(self, value: Value) -> str:
+        """An NHWC operand as NCHW."""
+        return self.add("Transpose", [self.operand(value)], perm=TO_NCHW)
+
+    def finish_nchw(self, name: str, node: Node) -> None:
+        """The node's activation, then its output from NCHW back to NHWC."""
+        activation: Activation = getattr(node.attrs, "activation", Activation.NONE)
+        if not node.output.type.dtype.is_float:
+            activation = Activation.NONE
+        done = self.activation(name, activation, node.output.type.dtype)
+        self.add_to("Transpose", [done], [node.output.name], perm=TO_NHWC)
+
+
+def unsupported(node: Node, why: str) -> ModelError:
+    """The error for what ONNX cannot say."""
+    return ModelError(104, node.name, f"{node.op} cannot be written as ONNX: {why}", "Choose another format")
