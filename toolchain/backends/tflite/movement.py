@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from toolchain.ir.quantization import stored_value
 from toolchain.ir.types import DType, TensorType
 
 Export = Callable[[Exporter, Node], None]
+FEW_DIMENSIONS = 4
 
 
 def reshape(exporter: Exporter, node: Node) -> None:
@@ -24,10 +26,33 @@ def reshape(exporter: Exporter, node: Node) -> None:
 
 
 def transpose(exporter: Exporter, node: Node) -> None:
-    """transpose."""
-    perm = exporter.ints(node, node.attrs.perm)
-    version = version_of("TRANSPOSE", node.inputs[0].type.dtype)
-    exporter.write("TRANSPOSE", [node.inputs[0], perm], node.outputs, version, "TransposeOptions")
+    """transpose; with more than four dimensions, those that stay together are joined first, as TFLM takes five."""
+    x, perm = node.inputs[0], node.attrs.perm
+    version = version_of("TRANSPOSE", x.type.dtype)
+    shape, short = joined_transpose(x.type.shape, perm)
+    if len(perm) <= FEW_DIMENSIONS or len(short) >= len(perm):
+        exporter.write("TRANSPOSE", [x, exporter.ints(node, perm)], node.outputs, version, "TransposeOptions")
+        return
+    flat = exporter.like(node, "joined", x, shape)
+    moved = exporter.like(node, "moved", x, tuple(shape[axis] for axis in short))
+    exporter.write("RESHAPE", [x], [flat], 1, "ReshapeOptions", newShape=list(shape))
+    exporter.write("TRANSPOSE", [flat, exporter.ints(node, short)], [moved], version, "TransposeOptions")
+    exporter.write("RESHAPE", [moved], node.outputs, 1, "ReshapeOptions", newShape=list(node.output.type.shape))
+
+
+def joined_transpose(shape: tuple[int, ...], perm: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The same movement with the fewest dimensions: those of one dropped, those that stay neighbours joined."""
+    groups: list[list[int]] = []
+    for axis in perm:
+        if shape[axis] == 1:
+            continue
+        if groups and all(shape[between] == 1 for between in range(groups[-1][-1] + 1, axis)) and groups[-1][-1] < axis:
+            groups[-1].append(axis)
+        else:
+            groups.append([axis])
+    order = sorted(range(len(groups)), key=lambda index: groups[index][0])
+    sizes = tuple(math.prod(shape[axis] for axis in groups[index]) for index in order)
+    return sizes, tuple(order.index(index) for index in range(len(groups)))
 
 
 def concat(exporter: Exporter, node: Node) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from toolchain.backends.tflm.planner import ALIGNMENT, align, greedy_bytes, lifetimes, scratch
@@ -15,6 +18,7 @@ from toolchain.ir.graph import Graph
 
 BYTES_PER_NODE = 8192
 BYTES_FIXED = 1 << 16
+PROBE_SECONDS = 300.0
 # Bytes that one tensor record and one node record are smaller with 32-bit pointers (24 to 12, 64 to 32).
 TENSOR_SAVING, NODE_SAVING = 12, 32
 # What CMSIS-NN's kernels keep for a node beyond the reference kernels' own data, and a handle of its scratch buffer.
@@ -70,20 +74,38 @@ def open_interpreter(model: bytes, arena_bytes: int, log: list[str]) -> Any | No
 
 
 def smallest_arena(model: bytes, limit_bytes: int, place: str) -> int:
-    """The smallest arena, in steps of 16 B, that the host's interpreter takes. Raises TargetError(305) above the limit."""
-    log: list[str] = []
-    high, low = align(limit_bytes), 0
-    if open_interpreter(model, high, log) is None:
-        lines = [line for line in "".join(log).splitlines() if line.strip()]
-        what = f"TFLM does not take the model with an arena of {high:,} B ({lines[0] if lines else 'no message'})"
-        raise TargetError(305, place, what, "Choose another format, or change this layer")
-    while high - low > ALIGNMENT:
-        middle = align((high + low) // 2)
-        if open_interpreter(model, middle, log) is None:
-            low = middle
-        else:
-            high = middle
+    """The smallest arena, in steps of 16 B, that the host's interpreter takes; found in processes of its own.
+
+    Raises TargetError(305) when the limit is not enough, EnvironmentFault(404, 405).
+    """
+    runtime_module()
+    low, high, works = 0, align(limit_bytes), False
+    while not works or high - low > ALIGNMENT:
+        lines, log = _probe(model, low, high)
+        said = [(line.split()[0], int(line.split()[1])) for line in lines]
+        works = works or ("yes", high) in said
+        high = min([size for answer, size in said if answer == "yes"], default=high)
+        died = [size for answer, size in said[-1:] if answer == "try"]
+        low = max([low, *died, *(size for answer, size in said if answer == "no")])
+        if not works:
+            what = f"TFLM does not take the model with an arena of {align(limit_bytes):,} B ({_first_line(log)})"
+            raise TargetError(305, place, what, "Choose another format, or change this layer")
     return high
+
+
+def _probe(model: bytes, low: int, high: int) -> tuple[list[str], str]:
+    """What one process found out, and what TFLM said."""
+    command = [sys.executable, "-P", str(Path(__file__).with_name("probe.py")), str(low), str(high)]
+    try:
+        done = subprocess.run(command, input=model, capture_output=True, timeout=PROBE_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as fault:
+        what = f"the process that measures the arena failed ({fault})"
+        raise EnvironmentFault(405, "tflite-micro", what, "Run it again on a less busy machine") from fault
+    return done.stdout.decode(errors="replace").splitlines(), done.stderr.decode(errors="replace")
+
+
+def _first_line(log: str) -> str:
+    return next((line.strip()[:300] for line in log.splitlines() if line.strip()), "no message")
 
 
 def measure_arena(model: bytes, graph: Graph, tensors: int) -> ArenaBytes:
