@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from toolchain.backends.onnx.write import write_onnx
+from toolchain.backends.onnx.writer import write_onnx
 from toolchain.errors import DataError, EnvironmentFault, ModelError, RunError
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array, DType
