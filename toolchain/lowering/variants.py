@@ -12,6 +12,7 @@ from targets.model import Target
 from toolchain.errors import TargetError
 from toolchain.ir.graph import Graph, Node
 from toolchain.lowering.kernels import (
+    add_dsp,
     conv,
     conv_dsp,
     conv_plain,
@@ -20,10 +21,14 @@ from toolchain.lowering.kernels import (
     float_layers,
     index,
     integer_binary,
+    integer_reduce,
     lut,
+    matmul,
     move,
     pool,
+    quantize,
     rescale,
+    resize,
     softmax,
     transpose_conv,
 )
@@ -36,6 +41,7 @@ BALANCED_SLACK = 1.05
 VARIANTS: tuple[Variant, ...] = (
     *conv.VARIANTS,
     *conv_dsp.VARIANTS,
+    *add_dsp.VARIANTS,
     *conv_plain.VARIANTS,
     *conv_s16.VARIANTS,
     *transpose_conv.VARIANTS,
@@ -43,6 +49,10 @@ VARIANTS: tuple[Variant, ...] = (
     *integer_binary.VARIANTS,
     *lut.VARIANTS,
     *rescale.VARIANTS,
+    *integer_reduce.VARIANTS,
+    *matmul.VARIANTS,
+    *quantize.VARIANTS,
+    *resize.VARIANTS,
     *softmax.VARIANTS,
     *float_layers.VARIANTS,
     *float_elementwise.VARIANTS,

@@ -128,4 +128,53 @@ STROP_KERNEL strop_reciprocal strop_reciprocal_of(int32_t x, int32_t integer_bit
     return result;
 }
 
+/* A square root's reciprocal as the factor that strop_multiply takes; integers x >= 0, 0 counts as 1. Five Newton steps. */
+STROP_KERNEL strop_factor strop_inverse_sqrt(int32_t x) {
+    const strop_factor one = {INT32_MAX, 0};
+    if (x <= 1) {
+        return one;
+    }
+    int32_t shift = 11;
+    for (; x >= 1 << 29; x /= 4) {
+        ++shift;
+    }
+    const int32_t pairs = (strop_leading_zeros((uint32_t)x) - 1) / 2 - 1;
+    shift -= pairs;
+    const int32_t half = strop_rounding_shift_right(x << (2 * pairs) >> 1, 1);
+    int32_t root = 1 << 28;
+    for (int32_t step = 0; step < 5; ++step) {
+        const int32_t square = strop_doubling_high_mul(root, root);
+        const int32_t cube = strop_saturating_shift_left(strop_doubling_high_mul(square, root), 6);
+        const int32_t next = strop_doubling_high_mul((1 << 28) + (1 << 27), root) - strop_doubling_high_mul(half, cube);
+        root = strop_saturating_shift_left(next, 3);
+    }
+    const strop_factor result = {strop_doubling_high_mul(root, 1518500250) << strop_max(-shift, 0), -strop_max(shift, 0)};
+    return result;
+}
+
+/* (a + b) / 2, halves away from zero. */
+STROP_KERNEL int32_t strop_half_sum(int32_t a, int32_t b) {
+    const int64_t sum = (int64_t)a + b;
+    return (int32_t)((sum + (sum >= 0 ? 1 : -1)) / 2);
+}
+
+/* Natural logarithm of x >= 1 in Q12.19 as Q5.26: a rational approximation around the fourth root of a half. */
+STROP_KERNEL int32_t strop_log_q12(int32_t x) {
+    const int32_t root_half = 1518500250, fourth_root_half = 1805811301, quarter = 1 << 23;
+    const int32_t zeros = strop_leading_zeros((uint32_t)x);
+    const int32_t headroom = strop_leading_zeros((uint32_t)strop_doubling_high_mul(x, root_half)) - 1;
+    const int32_t scaled = strop_doubling_high_mul(strop_saturating_shift_left(x, zeros - 1), root_half);
+    const int32_t r = strop_min(strop_saturating_shift_left(scaled, 1), strop_saturating_shift_left(x, headroom));
+    const int32_t power = strop_max((12 - zeros) * (1 << 25) + quarter, (12 - headroom) * (1 << 25) - quarter);
+    const int32_t p = strop_half_sum(r, fourth_root_half);
+    const int32_t q = 2 * (r - fourth_root_half);
+    const int32_t square = strop_doubling_high_mul(q, q);
+    const int32_t cubic = strop_doubling_high_mul(strop_doubling_high_mul(q, square), 117049297);
+    const int32_t inner = 1057819769 + q + strop_doubling_high_mul(127690142, square);
+    const int32_t outer = strop_doubling_high_mul(p, inner) + strop_doubling_high_mul(638450708, q);
+    const int32_t numerator = strop_rounding_shift_right(strop_doubling_high_mul(q, r) + cubic, 6);
+    const int32_t fraction = strop_doubling_high_mul(numerator, strop_one_over_one_plus(outer));
+    return strop_saturating_shift_left(strop_doubling_high_mul(power, 1488522236) + fraction, 1);
+}
+
 #endif

@@ -74,7 +74,8 @@ class Variant:
         """The kernel calls that run the node, in order."""
         made = self.bind(graph, node)
         parts = made if isinstance(made, tuple) else (made,)
-        work = self.cost.instructions(macs(node), sum(output.type.elements for output in node.outputs)) // len(parts)
+        outputs, inputs = sum(output.type.elements for output in node.outputs), node.inputs[0].type.elements if node.inputs else 0
+        work = self.cost.instructions(macs(node), outputs, inputs) // len(parts)
         return tuple(
             KernelCall(node, self.name, self.header, self.function, self.shape_type, part.shape, part.operands, work)
             for part in parts
@@ -137,6 +138,12 @@ def is_i16(*values: Value) -> bool:
 def factor_field(name: str, factor: Multiplier) -> ShapeField:
     """A member of type `strop_factor`."""
     return ShapeField(name, fields(mantissa=factor.mantissa, shift=factor.shift))
+
+
+def wide_factor_field(name: str, factor: Multiplier) -> ShapeField:
+    """A member of type `strop_wide_factor`."""
+    mantissa, right = wide_factor(factor)
+    return ShapeField(name, fields(mantissa=mantissa, right=right))
 
 
 def factor_rows(factors: Sequence[Multiplier]) -> Operand:

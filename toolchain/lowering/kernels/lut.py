@@ -9,12 +9,12 @@ import numpy as np
 from toolchain.ir.functions import UNARY
 from toolchain.ir.graph import Graph, Node, Value
 from toolchain.ir.optable import OPS
-from toolchain.ir.quantization import lut_int16, sigmoid_table, wide_squash_parameters
+from toolchain.ir.quantization import lut_int16, quant_of, sigmoid_table, wide_squash_parameters
 from toolchain.ir.types import Array, DType
 from toolchain.lowering.kernels.common import Binding, Variant, as_untyped, fields, is_i16, packed, read, write
 from toolchain.lowering.program import Cost
 
-WITHOUT_SAMPLES = frozenset({"relu", "relu6", "relu_n1_1", "leaky_relu", "abs", "sigmoid", "tanh"})
+WITHOUT_SAMPLES = frozenset({"relu", "relu6", "relu_n1_1", "leaky_relu", "abs", "sqrt", "sigmoid", "tanh"})
 """Unary ops that int16 computes by arithmetic of their own."""
 
 BYTES = (DType.I8, DType.U8, DType.BOOL)
@@ -83,6 +83,12 @@ def _bind_squash(graph: Graph, node: Node) -> Binding:
     return Binding(shape, (read(graph, node.inputs[0]), table, write(node.output)))
 
 
+def _bind_sqrt(graph: Graph, node: Node) -> Binding:
+    x, out = quant_of(node.inputs[0].type), quant_of(node.output.type)
+    shape = fields(elements=node.output.type.elements, in_scale=x.scalar_scale, out_scale=out.scalar_scale)
+    return Binding(shape, (read(graph, node.inputs[0]), write(node.output)))
+
+
 def _bytes(op: str) -> Variant:
     return Variant(
         op, "portable", "lut_8.h", "strop_lut_8", "strop_lut_8_shape", _accepts_bytes, _bind_bytes, Cost(per_output=4)
@@ -105,4 +111,14 @@ VARIANTS = (
     *(_sampled(op) for op in UNARY if op not in WITHOUT_SAMPLES),
     _squash("sigmoid"),
     _squash("tanh"),
+    Variant(
+        "sqrt",
+        "portable",
+        "sqrt_s16.h",
+        "strop_sqrt_s16",
+        "strop_sqrt_s16_shape",
+        _accepts_sampled,
+        _bind_sqrt,
+        Cost(per_output=40),
+    ),
 )

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 from toolchain.ir.attrs import PoolAttrs
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.quantization import activation_bounds
-from toolchain.lowering.kernels.common import Binding, Variant, fields, is_i8, read, write
+from toolchain.lowering.kernels.common import Binding, Variant, fields, is_i8, is_i16, read, write
 from toolchain.lowering.program import Cost, ShapeField
+
+MOST_INT16 = 65535
 
 
 def pool_geometry(node: Node) -> tuple[ShapeField, ...]:
@@ -22,31 +27,25 @@ def _accepts(graph: Graph, node: Node) -> bool:
     return is_i8(node.inputs[0], node.output)
 
 
+def _accepts_int16(graph: Graph, node: Node) -> bool:
+    """Sums of 16-bit elements have to fit 32 bits."""
+    return is_i16(node.inputs[0], node.output) and math.prod(node.attrs.window) < MOST_INT16
+
+
 def _bind(graph: Graph, node: Node) -> Binding:
     low, high = activation_bounds(node.attrs.activation, node.output.type)
     shape = pool_geometry(node) + fields(act_min=low, act_max=high, count_padding=int(node.attrs.count_padding))
     return Binding(shape, (read(graph, node.inputs[0]), write(node.output)))
 
 
+def _variant(op: str, header: str, suffix: str, accepts: Callable[[Graph, Node], bool]) -> Variant:
+    function, cost = f"strop_{op}_{suffix}", Cost(per_output=30)
+    return Variant(op, "portable", header, function, "strop_pool_2d_shape", accepts, _bind, cost)
+
+
 VARIANTS = (
-    Variant(
-        "average_pool_2d",
-        "portable",
-        "pool_2d.h",
-        "strop_average_pool_2d_s8",
-        "strop_pool_2d_shape",
-        _accepts,
-        _bind,
-        Cost(per_output=30),
-    ),
-    Variant(
-        "max_pool_2d",
-        "portable",
-        "pool_2d.h",
-        "strop_max_pool_2d_s8",
-        "strop_pool_2d_shape",
-        _accepts,
-        _bind,
-        Cost(per_output=30),
-    ),
+    _variant("average_pool_2d", "pool_2d.h", "s8", _accepts),
+    _variant("max_pool_2d", "pool_2d.h", "s8", _accepts),
+    _variant("average_pool_2d", "pool_2d_s16.h", "s16", _accepts_int16),
+    _variant("max_pool_2d", "pool_2d_s16.h", "s16", _accepts_int16),
 )
