@@ -173,10 +173,23 @@ def stored_fill(case: Case) -> Case:
 @QUICK
 @given(seed=SEEDS)
 def test_bytes_equal_the_engine(op: str, cell: str, seed: int) -> None:
+    assert_bytes_equal(op, cell, seed)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("op", "cell"), sorted(ENGINE))
+def test_bytes_equal_the_engine_on_many_cases(op: str, cell: str) -> None:
+    for seed in range(0, 200 * 7919, 7919):
+        assert_bytes_equal(op, cell, seed)
+
+
+def assert_bytes_equal(op: str, cell: str, seed: int) -> None:
+    """Every output byte is the engine's; where a table hangs on the last bit of libm's erf or tanh, within one step."""
     case, expected = case_for(op, cell, seed, ENGINE[op, cell])
     for got, want, value in zip(run_node(case.node, case.inputs), expected, case.node.outputs, strict=True):
         assert got.dtype == want.dtype
-        np.testing.assert_array_equal(got, want.reshape(value.type.shape))
+        difference = np.abs(got.astype(np.int64) - want.reshape(value.type.shape).astype(np.int64))
+        assert difference.max(initial=0) <= (1 if (op, cell) == ("gelu", INT16) else 0)
 
 
 @pytest.mark.parametrize("op", sorted(TABLE))

@@ -20,9 +20,9 @@ def mean_multiplier(x: TensorType, output: TensorType, count: int) -> Multiplier
 
 
 def prod_multiplier(x: TensorType, output: TensorType, count: int) -> Multiplier:
-    """The factor after each of `count` steps of a product: the count-th root of the whole."""
+    """The factor after each of `count` steps of a product: the count-th root of the whole, without its tiny powers."""
     scale_in, scale_out = quant_of(x).scalar_scale, quant_of(output).scalar_scale
-    return quantize_multiplier((scale_in**count / scale_out) ** (1.0 / count))
+    return quantize_multiplier(scale_in / scale_out ** (1.0 / count))
 
 
 @dataclass(frozen=True, slots=True)

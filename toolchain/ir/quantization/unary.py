@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from toolchain.ir import fixed_point as fp
-from toolchain.ir.attrs import Activation, AlphaAttrs, Attrs
-from toolchain.ir.functions import DOMAIN, UNARY, sigmoid
+from toolchain.ir.attrs import Activation, AlphaAttrs, Attrs, GeluAttrs
+from toolchain.ir.functions import DOMAIN, UNARY, erf, sigmoid
 from toolchain.ir.quantization.binary import SlopeParameters
 from toolchain.ir.quantization.core import activation_bounds, quant_of, round_half_away
 from toolchain.ir.types import Array, DType, TensorType
@@ -91,10 +91,24 @@ def interpolate(table: Array, x: Array) -> Array:
 
 
 def _real(op: str, attrs: Attrs, x: Array) -> Array:
-    """The function in float32, arguments outside its domain taken to the edge."""
+    """The function in float32, arguments outside its domain taken to the edge; LiteRT's own steps where they round often."""
     low, high = DOMAIN.get(op, (-math.inf, math.inf))
     with np.errstate(all="ignore"):
+        if op == "rsqrt":
+            return np.float32(1.0) / np.sqrt(np.maximum(x.astype(np.float32), np.float32(0.0)))
+        if isinstance(attrs, GeluAttrs):
+            return _gelu(attrs, x.astype(np.float32))
         return UNARY[op](attrs, np.clip(x.astype(np.float64), low, high)).astype(np.float32)
+
+
+def _gelu(attrs: GeluAttrs, x: Array) -> Array:
+    """gelu in float32 steps."""
+    if attrs.tanh:
+        inner = np.float32(math.sqrt(2.0 / math.pi)) * (x + np.float32(0.044715) * x * x * x)
+        bend = np.tanh(inner.astype(np.float64)).astype(np.float32)
+    else:
+        bend = erf((x * np.float32(math.sqrt(0.5))).astype(np.float64)).astype(np.float32)
+    return np.float32(0.5) * x * (np.float32(1.0) + bend)
 
 
 def _by_table_rule(op: str, attrs: Attrs, x: Array, x_type: TensorType, out_type: TensorType) -> Array:
