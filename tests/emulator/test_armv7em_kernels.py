@@ -93,7 +93,18 @@ def dense_case(rng: np.random.Generator) -> Case:
     return finish(rng, "fully_connected", x, w, ActivationAttrs(act), out_quant, out)
 
 
-@pytest.mark.parametrize(("make", "seed"), [(m, s) for m in (conv_case, depthwise_case, dense_case) for s in range(2)])
+def add_case(rng: np.random.Generator) -> Case:
+    shape = (1, int(rng.integers(1, 9)), int(rng.integers(1, 9)), int(rng.integers(1, 9)))
+    act, out_quant = activation(rng)
+    a, b = (
+        Value(name, TensorType(shape, DType.I8, per_tensor(float(rng.uniform(0.01, 0.06)), int(rng.integers(-128, 128)))))
+        for name in "ab"
+    )
+    node = make_node(str(rng.choice(["add", "sub"])), (a, b), ("y",), ActivationAttrs(act), out_quant)
+    return Case(node, tuple(tuple(rng.integers(-128, 128, shape, dtype=np.int8) for _ in "ab") for _ in range(3)))
+
+
+@pytest.mark.parametrize(("make", "seed"), [(m, s) for m in (conv_case, depthwise_case, dense_case, add_case) for s in range(2)])
 def test_dsp_kernels_equal_the_evaluator(make: object, seed: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(seed)
     cases: list[Case] = [make(rng) for _ in range(30)]  # type: ignore[operator]
@@ -102,7 +113,7 @@ def test_dsp_kernels_equal_the_evaluator(make: object, seed: int, tmp_path: Path
     assert compiled.program is not None
     own = [call for call in compiled.program.calls if call.variant.startswith("armv7em.")]
     assert len(own) >= 0.9 * len(cases), "the kernels under test are hardly used"
-    samples = [tuple(case.samples[i][0] for case in cases) for i in range(3)]
+    samples = [tuple(array for case in cases for array in case.samples[i]) for i in range(3)]
     result = run_emulated(program, load_target(TARGET), raw_inputs(graph, samples))
     for case, found in zip(cases, typed_outputs(graph, result.outputs), strict=True):
         for sample, output in zip(case.samples, found, strict=True):

@@ -74,7 +74,10 @@ STROP_KERNEL const int32_t *strop_conv_block(const int32_t *a, const int32_t *w,
     int32_t s10 = s00, s11 = s01, s12 = s02, s13 = s03;
     int32_t a0 = (int32_t)(intptr_t)(a + 2 * pairs), a1, w0, w1;
     w += 4;
-    if (pairs % 4 == 0) {
+    if (pairs % 8 == 0) {
+        STROP_LOOP_2X4(STROP_STEP_2X4 STROP_STEP_2X4 STROP_STEP_2X4 STROP_STEP_2X4 STROP_STEP_2X4 STROP_STEP_2X4 STROP_STEP_2X4
+                           STROP_STEP_2X4);
+    } else if (pairs % 4 == 0) {
         STROP_LOOP_2X4(STROP_STEP_2X4 STROP_STEP_2X4 STROP_STEP_2X4 STROP_STEP_2X4);
     } else {
         STROP_LOOP_2X4(STROP_STEP_2X4 STROP_STEP_2X4);

@@ -14,23 +14,49 @@ STROP_KERNEL void strop_put_lane(int16_t *pixel, int32_t index, int32_t value) {
     pixel[4 * word + ((index >> 1) & 1)] = (int16_t)value;
 }
 
-/* One contiguous run of n elements; pixel: its first word in the buffer. */
+/* Four elements to two words. */
+STROP_KERNEL void strop_gather_four(const int8_t *in, int32_t lanes, int32_t *pixel) {
+    const int32_t bytes = strop_load_bytes(in);
+    pixel[0] = strop_widen_even(lanes, bytes);
+    pixel[2] = strop_widen_odd(lanes, bytes);
+}
+
+/* One contiguous run of n elements, sixteen at a time; pixel: its first word in the buffer. */
 STROP_KERNEL void strop_gather_run(const int8_t *in, int32_t n, int32_t offset, int32_t *pixel) {
     const int32_t lanes = (int32_t)((uint32_t)(uint16_t)offset * 0x10001U);
-    const int8_t *const end = in + n / 4 * 4;
-    for (; in != end; in += 4, pixel += 4) {
-        const int32_t bytes = strop_load_bytes(in);
-        pixel[0] = strop_widen_even(lanes, bytes);
-        pixel[2] = strop_widen_odd(lanes, bytes);
+    const int8_t *const last_16 = in + n / 16 * 16;
+    for (; in != last_16; in += 16, pixel += 16) {
+        strop_gather_four(in, lanes, pixel);
+        strop_gather_four(in + 4, lanes, pixel + 4);
+        strop_gather_four(in + 8, lanes, pixel + 8);
+        strop_gather_four(in + 12, lanes, pixel + 12);
+    }
+    for (int32_t four = 0; four < n % 16 / 4; ++four, in += 4, pixel += 4) {
+        strop_gather_four(in, lanes, pixel);
     }
     for (int32_t lane = 0; lane < n % 4; ++lane) {
         strop_put_lane((int16_t *)(void *)pixel, lane, in[lane] + offset);
     }
 }
 
+/* n elements of zero, a multiple of four. */
+STROP_KERNEL void strop_gather_zeros(int32_t n, int32_t *pixel) {
+    for (const int32_t *const end = pixel + n; pixel != end; pixel += 4) {
+        pixel[0] = 0;
+        pixel[2] = 0;
+    }
+}
+
 /* A run that the padding cuts: zeros where the input has no pixel. first, end: pixels inside; depth: elements a pixel. */
 STROP_KERNEL void strop_gather_cut_run(const int8_t *in, int32_t taps, int32_t first, int32_t end, int32_t depth,
                                        int32_t offset, int32_t *pixel) {
+    if (depth % 4 == 0) {
+        const int32_t inside = end > first ? end - first : 0;
+        strop_gather_zeros(first * depth, pixel);
+        strop_gather_run(in + first * depth, inside * depth, offset, pixel + first * depth);
+        strop_gather_zeros((taps - first - inside) * depth, pixel + (first + inside) * depth);
+        return;
+    }
     int16_t *const lanes = (int16_t *)(void *)pixel;
     for (int32_t i = 0; i < taps * depth; ++i) {
         const bool inside = i >= first * depth && i < end * depth;
