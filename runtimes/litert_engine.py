@@ -20,7 +20,10 @@ class LiteRtModel:
     def __init__(self, model: bytes, *, reference: bool = False, threads: int = 1) -> None:
         """Raises EnvironmentFault(404) without ai-edge-litert, (405) when LiteRT refuses the model."""
         try:
-            from ai_edge_litert.interpreter import Interpreter, OpResolverType
+            from ai_edge_litert.interpreter import (  # type: ignore[import-untyped, unused-ignore]
+                Interpreter,
+                OpResolverType,
+            )
         except ImportError as fault:
             hint = "Install it: pip install ai-edge-litert"
             raise EnvironmentFault(404, "ai-edge-litert", "the package that runs .tflite is missing", hint) from fault

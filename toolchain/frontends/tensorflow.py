@@ -195,7 +195,7 @@ def _read_saved_model(tf: Any, path: Path, shapes: Shapes) -> _Frozen:
 
 def _check_saved_model(tf: Any, folder: Path) -> Any:
     """The signature to compile. Raises ModelError 103 and, for operations that run code, 110."""
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel  # type: ignore[import-untyped, unused-ignore]
 
     stored: Any = SavedModel()
@@ -223,7 +223,7 @@ def _check_ops(graph_def: Any, place: str) -> None:
 
 
 def _read_frozen(tf: Any, path: Path, shapes: Shapes) -> _Frozen:
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 
     graph_def = tf.compat.v1.GraphDef()
     try:

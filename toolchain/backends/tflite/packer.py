@@ -76,7 +76,7 @@ class _Packer:
     """A FlatBuffers builder that remembers where it has put each vector, string and table."""
 
     def __init__(self) -> None:
-        from flatbuffers.builder import Builder
+        from flatbuffers.builder import Builder  # type: ignore[import-untyped, unused-ignore]
 
         self.builder: Any = Builder(1 << 16)
         self._schema = schema()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,8 @@ from toolchain.ir.graph import Graph
 BYTES_PER_NODE = 8192
 BYTES_FIXED = 1 << 16
 PROBE_SECONDS = 300.0
+# What the package raises: its own refusals, and those of its Python reader of the file.
+REFUSALS = (RuntimeError, ValueError, IndexError, TypeError, AttributeError, struct.error)
 # Bytes that one tensor record and one node record are smaller with 32-bit pointers (24 to 12, 64 to 32).
 TENSOR_SAVING, NODE_SAVING = 12, 32
 # What CMSIS-NN's kernels keep for a node beyond the reference kernels' own data, and a handle of its scratch buffer.
@@ -68,7 +71,7 @@ def quiet_stderr(log: list[str]) -> Generator[None]:
 def open_interpreter(model: bytes, arena_bytes: int, log: list[str]) -> Any | None:
     """An interpreter with its tensors allocated, or None when TFLM refuses; its messages go to `log`."""
     runtime = runtime_module()
-    with quiet_stderr(log), suppress(RuntimeError, ValueError):
+    with quiet_stderr(log), suppress(*REFUSALS):
         return runtime.Interpreter.from_bytes(model, arena_size=arena_bytes)
     return None
 
