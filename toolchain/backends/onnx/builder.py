@@ -30,6 +30,7 @@ ELEMENT_TYPES: Mapping[DType, int] = {
 }
 """ONNX element types; four-bit weights are written dequantized."""
 
+QUANTIZED_TYPES = (DType.I8, DType.U8, DType.I16, DType.U16)
 TO_NCHW, TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
 
 
@@ -103,6 +104,9 @@ class Builder:
     def quantize(self, real: str, value: Value) -> None:
         """Append the node that makes a quantized value from its real form."""
         if value.type.quant is not None:
+            if value.type.dtype not in QUANTIZED_TYPES:
+                what = f"QuantizeLinear makes no {value.type.dtype}"
+                raise ModelError(104, value.name, what, "Choose another format")
             scale, zero = self._parameters(value.type.quant, value.type.dtype)
             self.add_to("QuantizeLinear", [real, scale, zero], [value.name], axis=value.type.quant.axis)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from toolchain.backends.onnx.builder import ELEMENT_TYPES, Builder, unsupported
+from toolchain.backends.onnx.builder import ELEMENT_TYPES, Builder
 from toolchain.ir.attrs import (
     ArgAttrs,
     AxisAttrs,
@@ -195,17 +195,23 @@ def _indices(builder: Builder, value: Value, size: Array | int) -> str:
 
 
 def gather(builder: Builder, node: Node) -> None:
-    """Gather; with batch dimensions up to its axis GatherND."""
+    """Gather; with batch dimensions GatherND, the gathered axis moved behind them."""
     attrs: GatherAttrs = node.attrs
     x, indices = node.inputs
     found = _indices(builder, indices, x.type.shape[attrs.axis])
     if attrs.batch_dims == 0:
         builder.finish(builder.add("Gather", [builder.operand(x), found], axis=attrs.axis), node)
         return
-    if attrs.batch_dims != attrs.axis:
-        raise unsupported(node, f"{attrs.batch_dims} batch dimensions with axis {attrs.axis}")
+    batch, axis, rank = attrs.batch_dims, attrs.axis, x.type.rank
     deep = builder.add("Unsqueeze", [found, builder.integers((indices.type.rank,))])
-    builder.finish(builder.add("GatherND", [builder.operand(x), deep], batch_dims=attrs.batch_dims), node)
+    first = (*range(batch), axis, *(i for i in range(batch, rank) if i != axis))
+    moved = builder.add("Transpose", [builder.operand(x)], perm=first)
+    made = builder.add("GatherND", [moved, deep], batch_dims=batch)
+    # GatherND gives batch, indices, then what lay between batch and axis, then the rest.
+    picked = range(batch, indices.type.rank)
+    between = range(indices.type.rank, indices.type.rank + axis - batch)
+    back = (*range(batch), *between, *picked, *range(indices.type.rank + axis - batch, node.output.type.rank))
+    builder.finish(builder.add("Transpose", [made], perm=back), node)
 
 
 def gather_nd(builder: Builder, node: Node) -> None:
