@@ -46,7 +46,7 @@ class Formats:
 def has_integer_meaning(graph: Graph, node: Node, formats: Formats) -> bool:
     """True when the op computes on stored integers, has a float32 operand, and its weights and bias are constants."""
     entry = OPS[node.op]
-    if entry.integer is None or node.op in KEPT_FLOAT:
+    if not entry.has_integer(formats.activation) or node.op in KEPT_FLOAT:
         return False
     floats = [value for value in (*node.inputs, *node.outputs) if value.type.dtype.is_float]
     if not floats or any(value.type.dtype is not DType.F32 for value in floats):
