@@ -20,7 +20,8 @@ _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,40}")
 
 @dataclass(frozen=True, slots=True)
 class CompileOptions:
-    """What a user may ask of a compilation. name: prefix of C symbols and files. formats: empty takes the target's."""
+    """What a user may ask of a compilation. name: prefix of C symbols and files. formats: empty takes the target's
+    but for those in ON_REQUEST."""
 
     name: str
     formats: tuple[str, ...] = ()
@@ -96,6 +97,8 @@ def _emit_onnx(graph: Graph, program: Program | None, options: CompileOptions) -
 
 FORMATS: dict[str, Emitter] = {"c": _emit_c, "tflite": _emit_tflite, "tflm": _emit_tflm, "onnx": _emit_onnx}
 NEEDS_PROGRAM = frozenset({"c"})
+# TFLM measures its arena by running the tflite-micro package, which is optional and takes seconds.
+ON_REQUEST = frozenset({"tflm"})
 
 
 def compile_model(graph: Graph, target: Target, options: CompileOptions) -> Compiled:
@@ -107,7 +110,7 @@ def compile_model(graph: Graph, target: Target, options: CompileOptions) -> Comp
     if not _IDENTIFIER.fullmatch(options.name):
         hint = "Give --name with lower-case letters, digits and underscores, a letter first"
         raise UsageError(901, "--name", f"{options.name!r} cannot be the prefix of C names", hint)
-    formats = options.formats or target.formats
+    formats = options.formats or tuple(name for name in target.formats if name not in ON_REQUEST)
     for name in formats:
         if name not in FORMATS or name not in target.formats:
             what = f"format {name!r} is not taken; it takes {', '.join(target.formats)}"

@@ -112,9 +112,21 @@ class CFiles:
 
 @dataclass(frozen=True, slots=True)
 class FormatFile:
-    """The main file of another format, relative to the bundle."""
+    """The main file of another format, relative to the bundle.
+
+    The rest is given where the format is a C++ project (`tflm`): its header, sources and build file, the op registrations,
+    and TFLM's arena in bytes on the host (exact) and on 32-bit targets (an upper bound) by kernel library.
+    """
 
     file: str
+    header: str | None = None
+    sources: tuple[str, ...] | None = None
+    project: str | None = None
+    registrations: tuple[str, ...] | None = None
+    arena_bytes_host: int | None = None
+    arena_bytes_32bit: int | None = None
+    arena_bytes_32bit_cmsis_nn: int | None = None
+    arena_bytes_32bit_cmsis_nn_mve: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
