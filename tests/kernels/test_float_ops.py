@@ -21,4 +21,10 @@ def check(op: str, cell: str, count: int, folder: Path) -> None:
 
 @pytest.mark.parametrize(("op", "cell"), TABLE, ids=[f"{op}-{cell}" for op, cell in TABLE])
 def test_agrees_with_evaluator(op: str, cell: str, tmp_path: Path) -> None:
+    check(op, cell, 12, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("op", "cell"), TABLE, ids=[f"{op}-{cell}" for op, cell in TABLE])
+def test_agrees_on_many_cases(op: str, cell: str, tmp_path: Path) -> None:
     check(op, cell, 50, tmp_path)

@@ -12,32 +12,32 @@ typedef struct {
 } strop_batch_matmul_shape;
 
 /* The kernel strop_batch_matmul_<name>; sums are taken in the type `sum`. */
-#define STROP_BATCH_MATMUL(name, type, sum)                                                                        \
-    STROP_KERNEL void strop_matmul_##name(const type *restrict a, const type *restrict b, type *restrict out,      \
-                                          const strop_batch_matmul_shape *s) {                                     \
-        for (int32_t row = 0; row < s->rows; ++row) {                                                              \
-            for (int32_t column = 0; column < s->columns; ++column) {                                              \
-                sum total = 0;                                                                                     \
-                for (int32_t k = 0; k < s->depth; ++k) {                                                           \
-                    const type x = a[row * s->a_row + k * s->a_depth];                                             \
-                    const type y = b[k * s->b_depth + column * s->b_column];                                       \
-                    total += (sum)x * (sum)y;                                                                      \
-                }                                                                                                  \
-                *out++ = (type)total;                                                                              \
-            }                                                                                                      \
-        }                                                                                                          \
-    }                                                                                                              \
-    STROP_KERNEL void strop_batch_matmul_##name(const type *restrict a, const type *restrict b, type *restrict out, \
-                                                const strop_batch_matmul_shape *s) {                               \
-        const int32_t inner = STROP_LOOPS - 1;                                                                     \
-        for (int32_t row = 0; row < strop_broadcast_rows(&s->loops); ++row) {                                      \
-            const strop_offsets at = strop_broadcast_row(&s->loops, row);                                          \
-            for (int32_t i = 0; i < s->loops.size[inner]; ++i, out += s->rows * s->columns) {                      \
-                const type *const x = a + at.a + i * s->loops.a[inner];                                            \
-                const type *const y = b + at.b + i * s->loops.b[inner];                                            \
-                strop_matmul_##name(x, y, out, s);                                                                 \
-            }                                                                                                      \
-        }                                                                                                          \
+#define STROP_BATCH_MATMUL(name, type, sum)                                                                            \
+    STROP_KERNEL void strop_matmul_##name(const type *restrict a, const type *restrict b, type *restrict out,          \
+                                          const strop_batch_matmul_shape *s) {                                         \
+        for (int32_t row = 0; row < s->rows; ++row) {                                                                  \
+            for (int32_t column = 0; column < s->columns; ++column) {                                                  \
+                sum total = 0;                                                                                         \
+                for (int32_t k = 0; k < s->depth; ++k) {                                                               \
+                    const type x = a[row * s->a_row + k * s->a_depth];                                                 \
+                    const type y = b[k * s->b_depth + column * s->b_column];                                           \
+                    total += (sum)x * (sum)y;                                                                          \
+                }                                                                                                      \
+                *out++ = (type)total;                                                                                  \
+            }                                                                                                          \
+        }                                                                                                              \
+    }                                                                                                                  \
+    STROP_KERNEL void strop_batch_matmul_##name(const type *restrict a, const type *restrict b, type *restrict out,    \
+                                                const strop_batch_matmul_shape *s) {                                   \
+        const int32_t inner = STROP_LOOPS - 1;                                                                         \
+        for (int32_t row = 0; row < strop_broadcast_rows(&s->loops); ++row) {                                          \
+            const strop_offsets at = strop_broadcast_row(&s->loops, row);                                              \
+            for (int32_t i = 0; i < s->loops.size[inner]; ++i, out += s->rows * s->columns) {                          \
+                const type *const x = a + at.a + i * s->loops.a[inner];                                                \
+                const type *const y = b + at.b + i * s->loops.b[inner];                                                \
+                strop_matmul_##name(x, y, out, s);                                                                     \
+            }                                                                                                          \
+        }                                                                                                              \
     }
 
 STROP_BATCH_MATMUL(f32, float, float)

@@ -13,18 +13,18 @@ typedef struct {
 } strop_binary_f32_shape;
 
 /* The kernel strop_<name>_pair_f32: out[i] = value, an expression of x and y; the activation is that of the shape. */
-#define STROP_BINARY_F32(name, type, value)                                                                        \
-    STROP_KERNEL void strop_##name##_pair_f32(const float *a, const float *b, type *out,                           \
-                                              const strop_binary_f32_shape *s) {                                   \
-        const int32_t rows = strop_broadcast_rows(&s->loops);                                                      \
-        const int32_t inner = STROP_LOOPS - 1;                                                                     \
-        for (int32_t row = 0; row < rows; ++row) {                                                                 \
-            const strop_offsets at = strop_broadcast_row(&s->loops, row);                                          \
-            for (int32_t i = 0; i < s->loops.size[inner]; ++i) {                                                   \
-                const float x = a[at.a + i * s->loops.a[inner]], y = b[at.b + i * s->loops.b[inner]];              \
-                *out++ = value;                                                                                    \
-            }                                                                                                      \
-        }                                                                                                          \
+#define STROP_BINARY_F32(name, type, value)                                                                            \
+    STROP_KERNEL void strop_##name##_pair_f32(const float *a, const float *b, type *out,                               \
+                                              const strop_binary_f32_shape *s) {                                       \
+        const int32_t rows = strop_broadcast_rows(&s->loops);                                                          \
+        const int32_t inner = STROP_LOOPS - 1;                                                                         \
+        for (int32_t row = 0; row < rows; ++row) {                                                                     \
+            const strop_offsets at = strop_broadcast_row(&s->loops, row);                                              \
+            for (int32_t i = 0; i < s->loops.size[inner]; ++i) {                                                       \
+                const float x = a[at.a + i * s->loops.a[inner]], y = b[at.b + i * s->loops.b[inner]];                  \
+                *out++ = value;                                                                                        \
+            }                                                                                                          \
+        }                                                                                                              \
     }
 
 STROP_BINARY_F32(add, float, strop_activate_f32(x + y, &s->activation))

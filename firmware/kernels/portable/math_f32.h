@@ -73,7 +73,7 @@ static inline float strop_ceil_f32(float x) {
 }
 
 /* The nearest integer, halves to the even one: adding 2^23 rounds away the fraction. */
-static inline float strop_round_f32(float x) {
+static inline float strop_round_even_f32(float x) {
     const float size = strop_abs_f32(x);
     return size < 8388608.0F ? strop_copy_sign_f32(size + 8388608.0F - 8388608.0F, x) : x;
 }
@@ -277,7 +277,7 @@ static inline float strop_floor_div_f32(float x, float y) {
         return strop_floor_f32(quotient);
     }
     const float rest = strop_fmod_f32(x, y);
-    const float whole = strop_round_f32((x - rest) / y);
+    const float whole = strop_round_even_f32((x - rest) / y);
     return rest != 0.0F && (rest < 0.0F) != (y < 0.0F) ? whole - 1.0F : whole;
 }
 

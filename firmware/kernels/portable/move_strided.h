@@ -52,31 +52,31 @@ STROP_KERNEL bool strop_move_next(const strop_move_loops *loops, strop_move_row 
 }
 
 /* The kernels strop_move_<bytes> and strop_pad_<bytes>, the latter with the fill around what is moved. */
-#define STROP_MOVE(bytes)                                                                                          \
-    STROP_KERNEL void strop_move_##bytes(const void *restrict from, void *restrict to, const strop_move_shape *s) { \
-        const strop_element_##bytes *const in = from;                                                              \
-        strop_element_##bytes *const out = to;                                                                     \
-        const int32_t inner = STROP_MOVE_LOOPS - 1;                                                                \
-        const int32_t in_step = s->loops.in[inner], out_step = s->loops.out[inner], count = s->loops.size[inner];  \
-        strop_move_row row = {s->in_start, s->out_start, {0}};                                                     \
-        bool more = !s->empty;                                                                                     \
-        while (more) {                                                                                             \
-            if (in_step == 1 && out_step == 1) {                                                                   \
-                memcpy(out + row.out, in + row.in, (size_t)count * bytes);                                         \
-            } else {                                                                                               \
-                for (int32_t i = 0; i < count; ++i) {                                                              \
-                    out[row.out + i * out_step] = in[row.in + i * in_step];                                        \
-                }                                                                                                  \
-            }                                                                                                      \
-            more = strop_move_next(&s->loops, &row);                                                               \
-        }                                                                                                          \
-    }                                                                                                              \
-    STROP_KERNEL void strop_pad_##bytes(const void *restrict from, void *restrict to, const strop_move_shape *s) { \
-        strop_element_##bytes *const out = to;                                                                     \
-        for (int32_t i = 0; i < s->elements; ++i) {                                                                \
-            out[i] = (strop_element_##bytes)s->fill;                                                               \
-        }                                                                                                          \
-        strop_move_##bytes(from, to, s);                                                                           \
+#define STROP_MOVE(bytes)                                                                                              \
+    STROP_KERNEL void strop_move_##bytes(const void *restrict from, void *restrict to, const strop_move_shape *s) {    \
+        const strop_element_##bytes *const in = from;                                                                  \
+        strop_element_##bytes *const out = to;                                                                         \
+        const int32_t inner = STROP_MOVE_LOOPS - 1;                                                                    \
+        const int32_t in_step = s->loops.in[inner], out_step = s->loops.out[inner], count = s->loops.size[inner];      \
+        strop_move_row row = {s->in_start, s->out_start, {0}};                                                         \
+        bool more = !s->empty;                                                                                         \
+        while (more) {                                                                                                 \
+            if (in_step == 1 && out_step == 1) {                                                                       \
+                memcpy(out + row.out, in + row.in, (size_t)count * bytes);                                             \
+            } else {                                                                                                   \
+                for (int32_t i = 0; i < count; ++i) {                                                                  \
+                    out[row.out + i * out_step] = in[row.in + i * in_step];                                            \
+                }                                                                                                      \
+            }                                                                                                          \
+            more = strop_move_next(&s->loops, &row);                                                                   \
+        }                                                                                                              \
+    }                                                                                                                  \
+    STROP_KERNEL void strop_pad_##bytes(const void *restrict from, void *restrict to, const strop_move_shape *s) {     \
+        strop_element_##bytes *const out = to;                                                                         \
+        for (int32_t i = 0; i < s->elements; ++i) {                                                                    \
+            out[i] = (strop_element_##bytes)s->fill;                                                                   \
+        }                                                                                                              \
+        strop_move_##bytes(from, to, s);                                                                               \
     }
 
 STROP_MOVE(1)

@@ -68,24 +68,24 @@ STROP_KERNEL void strop_max_pool_2d_f32(const float *restrict in, float *restric
 }
 
 /* Maximum pooling of a plain integer type: strop_max_pool_2d_<name>, without activation. */
-#define STROP_MAX_POOL(name, type)                                                                                    \
-    STROP_KERNEL void strop_max_pool_2d_##name(const type *restrict in, type *restrict out,                           \
-                                               const strop_pool_2d_f32_shape *shape) {                                \
-        const strop_pool_2d_shape *const s = &shape->pool;                                                            \
-        for (int32_t at = 0; at < s->batch * s->out_h * s->out_w; ++at) {                                             \
-            const strop_pool_window w = strop_pool_window_at(s, at / s->out_w % s->out_h, at % s->out_w);             \
-            const type *const image = in + at / (s->out_w * s->out_h) * s->in_h * s->in_w * s->channels;              \
-            for (int32_t c = 0; c < s->channels; ++c) {                                                               \
-                type top = image[(w.first_y * s->in_w + w.first_x) * s->channels + c];                                \
-                for (int32_t y = w.first_y; y < w.end_y; ++y) {                                                       \
-                    for (int32_t x = w.first_x; x < w.end_x; ++x) {                                                   \
-                        const type value = image[(y * s->in_w + x) * s->channels + c];                                \
-                        top = value > top ? value : top;                                                              \
-                    }                                                                                                 \
-                }                                                                                                     \
-                *out++ = top;                                                                                         \
-            }                                                                                                         \
-        }                                                                                                             \
+#define STROP_MAX_POOL(name, type)                                                                                     \
+    STROP_KERNEL void strop_max_pool_2d_##name(const type *restrict in, type *restrict out,                            \
+                                               const strop_pool_2d_f32_shape *shape) {                                 \
+        const strop_pool_2d_shape *const s = &shape->pool;                                                             \
+        for (int32_t at = 0; at < s->batch * s->out_h * s->out_w; ++at) {                                              \
+            const strop_pool_window w = strop_pool_window_at(s, at / s->out_w % s->out_h, at % s->out_w);              \
+            const type *const image = in + at / (s->out_w * s->out_h) * s->in_h * s->in_w * s->channels;               \
+            for (int32_t c = 0; c < s->channels; ++c) {                                                                \
+                type top = image[(w.first_y * s->in_w + w.first_x) * s->channels + c];                                 \
+                for (int32_t y = w.first_y; y < w.end_y; ++y) {                                                        \
+                    for (int32_t x = w.first_x; x < w.end_x; ++x) {                                                    \
+                        const type value = image[(y * s->in_w + x) * s->channels + c];                                 \
+                        top = value > top ? value : top;                                                               \
+                    }                                                                                                  \
+                }                                                                                                      \
+                *out++ = top;                                                                                          \
+            }                                                                                                          \
+        }                                                                                                              \
     }
 
 STROP_MAX_POOL(i8, int8_t)

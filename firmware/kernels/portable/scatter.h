@@ -61,18 +61,18 @@ STROP_KERNEL float strop_join_f32(float x, float y, strop_reduction reduction) {
 }
 
 /* strop_join_<name> of an integer type; sums and products wrap, taken in the unsigned type `wide`. */
-#define STROP_JOIN(name, type, wide)                                                                               \
-    STROP_KERNEL type strop_join_##name(type x, type y, strop_reduction reduction) {                               \
-        switch (reduction) {                                                                                       \
-        case STROP_SCATTER_ADD:                                                                                    \
-            return (type)((wide)x + (wide)y);                                                                      \
-        case STROP_SCATTER_MUL:                                                                                    \
-            return (type)((wide)x * (wide)y);                                                                      \
-        case STROP_SCATTER_MIN:                                                                                    \
-            return x < y ? x : y;                                                                                  \
-        default:                                                                                                   \
-            return x > y ? x : y;                                                                                  \
-        }                                                                                                          \
+#define STROP_JOIN(name, type, wide)                                                                                   \
+    STROP_KERNEL type strop_join_##name(type x, type y, strop_reduction reduction) {                                   \
+        switch (reduction) {                                                                                           \
+        case STROP_SCATTER_ADD:                                                                                        \
+            return (type)((wide)x + (wide)y);                                                                          \
+        case STROP_SCATTER_MUL:                                                                                        \
+            return (type)((wide)x * (wide)y);                                                                          \
+        case STROP_SCATTER_MIN:                                                                                        \
+            return x < y ? x : y;                                                                                      \
+        default:                                                                                                       \
+            return x > y ? x : y;                                                                                      \
+        }                                                                                                              \
     }
 
 STROP_JOIN(i8, int8_t, uint32_t)
@@ -85,27 +85,27 @@ STROP_JOIN(i64, int64_t, uint64_t)
 STROP_JOIN(u64, uint64_t, uint64_t)
 
 /* The kernels strop_scatter_elements_<name> and strop_scatter_nd_<name> that join updates to the elements. */
-#define STROP_SCATTER(name, type)                                                                                  \
-    STROP_KERNEL void strop_scatter_elements_##name(const type *restrict data, const void *restrict indices,       \
-                                                    const type *restrict updates, type *restrict out,              \
-                                                    const strop_scatter_elements_shape *s) {                       \
-        memcpy(out, data, (size_t)s->data_elements * sizeof(type));                                                \
-        for (int32_t i = 0; i < s->at.elements; ++i) {                                                             \
-            type *const to = out + strop_element_address(indices, i, &s->at);                                      \
-            *to = strop_join_##name(*to, updates[i], s->reduction);                                                \
-        }                                                                                                          \
-    }                                                                                                              \
-    STROP_KERNEL void strop_scatter_nd_##name(const type *restrict data, const void *restrict indices,             \
-                                              const type *restrict updates, type *restrict out,                    \
-                                              const strop_scatter_nd_shape *s) {                                   \
-        memcpy(out, data, (size_t)s->data_elements * sizeof(type));                                                \
-        for (int32_t i = 0; i < s->at.picks; ++i) {                                                                \
-            const int32_t first = i * s->at.depth;                                                                 \
+#define STROP_SCATTER(name, type)                                                                                      \
+    STROP_KERNEL void strop_scatter_elements_##name(const type *restrict data, const void *restrict indices,           \
+                                                    const type *restrict updates, type *restrict out,                  \
+                                                    const strop_scatter_elements_shape *s) {                           \
+        memcpy(out, data, (size_t)s->data_elements * sizeof(type));                                                    \
+        for (int32_t i = 0; i < s->at.elements; ++i) {                                                                 \
+            type *const to = out + strop_element_address(indices, i, &s->at);                                          \
+            *to = strop_join_##name(*to, updates[i], s->reduction);                                                    \
+        }                                                                                                              \
+    }                                                                                                                  \
+    STROP_KERNEL void strop_scatter_nd_##name(const type *restrict data, const void *restrict indices,                 \
+                                              const type *restrict updates, type *restrict out,                        \
+                                              const strop_scatter_nd_shape *s) {                                       \
+        memcpy(out, data, (size_t)s->data_elements * sizeof(type));                                                    \
+        for (int32_t i = 0; i < s->at.picks; ++i) {                                                                    \
+            const int32_t first = i * s->at.depth;                                                                     \
             type *const to = out + s->run * strop_run_address(indices, first, s->at.depth, s->at.size, s->at.index_type); \
-            for (int32_t k = 0; k < s->run; ++k) {                                                                 \
-                to[k] = strop_join_##name(to[k], updates[i * s->run + k], s->reduction);                           \
-            }                                                                                                      \
-        }                                                                                                          \
+            for (int32_t k = 0; k < s->run; ++k) {                                                                     \
+                to[k] = strop_join_##name(to[k], updates[i * s->run + k], s->reduction);                               \
+            }                                                                                                          \
+        }                                                                                                              \
     }
 
 STROP_SCATTER(f32, float)

@@ -41,28 +41,28 @@ STROP_KERNEL int64_t strop_one_hot_mark(const void *indices, int32_t at, const s
     return s->wrap && stored < 0 ? stored + s->depth : stored;
 }
 
-#define STROP_SELECT(bytes)                                                                                        \
-    STROP_KERNEL void strop_where_##bytes(const uint8_t *condition, const void *x, const void *y, void *to,        \
-                                          const strop_where_shape *s) {                                            \
-        const strop_element_##bytes *const a = x, *const b = y;                                                    \
-        strop_element_##bytes *const out = to;                                                                     \
-        for (int32_t i = 0; i < s->elements; ++i) {                                                                \
-            const bool holds = condition[strop_select_offset(s->loops.size, s->loops.condition, i)] != 0;          \
-            out[i] = holds ? a[strop_select_offset(s->loops.size, s->loops.a, i)]                                  \
-                           : b[strop_select_offset(s->loops.size, s->loops.b, i)];                                 \
-        }                                                                                                          \
-    }                                                                                                              \
-    STROP_KERNEL void strop_one_hot_##bytes(const void *indices, const void *on, const void *off, void *to,        \
-                                            const strop_one_hot_shape *s) {                                        \
-        const strop_element_##bytes *const hit = on, *const miss = off;                                            \
-        strop_element_##bytes *out = to;                                                                           \
-        for (int32_t row = 0; row < s->outer; ++row) {                                                             \
-            for (int32_t d = 0; d < s->depth; ++d) {                                                               \
-                for (int32_t i = 0; i < s->inner; ++i) {                                                           \
-                    *out++ = strop_one_hot_mark(indices, row * s->inner + i, s) == d ? *hit : *miss;               \
-                }                                                                                                  \
-            }                                                                                                      \
-        }                                                                                                          \
+#define STROP_SELECT(bytes)                                                                                            \
+    STROP_KERNEL void strop_where_##bytes(const uint8_t *condition, const void *x, const void *y, void *to,            \
+                                          const strop_where_shape *s) {                                                \
+        const strop_element_##bytes *const a = x, *const b = y;                                                        \
+        strop_element_##bytes *const out = to;                                                                         \
+        for (int32_t i = 0; i < s->elements; ++i) {                                                                    \
+            const bool holds = condition[strop_select_offset(s->loops.size, s->loops.condition, i)] != 0;              \
+            out[i] = holds ? a[strop_select_offset(s->loops.size, s->loops.a, i)]                                      \
+                           : b[strop_select_offset(s->loops.size, s->loops.b, i)];                                     \
+        }                                                                                                              \
+    }                                                                                                                  \
+    STROP_KERNEL void strop_one_hot_##bytes(const void *indices, const void *on, const void *off, void *to,            \
+                                            const strop_one_hot_shape *s) {                                            \
+        const strop_element_##bytes *const hit = on, *const miss = off;                                                \
+        strop_element_##bytes *out = to;                                                                               \
+        for (int32_t row = 0; row < s->outer; ++row) {                                                                 \
+            for (int32_t d = 0; d < s->depth; ++d) {                                                                   \
+                for (int32_t i = 0; i < s->inner; ++i) {                                                               \
+                    *out++ = strop_one_hot_mark(indices, row * s->inner + i, s) == d ? *hit : *miss;                   \
+                }                                                                                                      \
+            }                                                                                                          \
+        }                                                                                                              \
     }
 
 STROP_SELECT(1)

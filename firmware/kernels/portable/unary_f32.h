@@ -13,12 +13,12 @@ typedef struct {
 } strop_unary_f32_shape;
 
 /* The kernel strop_<name>_map_f32: out[i] = value, an expression of x = in[i] and the shape s. */
-#define STROP_UNARY_F32(name, type, value)                                                                         \
-    STROP_KERNEL void strop_##name##_map_f32(const float *in, type *out, const strop_unary_f32_shape *s) {         \
-        for (int32_t i = 0; i < s->count; ++i) {                                                                   \
-            const float x = in[i];                                                                                 \
-            out[i] = value;                                                                                        \
-        }                                                                                                          \
+#define STROP_UNARY_F32(name, type, value)                                                                             \
+    STROP_KERNEL void strop_##name##_map_f32(const float *in, type *out, const strop_unary_f32_shape *s) {             \
+        for (int32_t i = 0; i < s->count; ++i) {                                                                       \
+            const float x = in[i];                                                                                     \
+            out[i] = value;                                                                                            \
+        }                                                                                                              \
     }
 
 static inline float strop_leaky_f32(float x, float slope) { return x >= 0.0F ? x : x * slope; }
@@ -58,7 +58,7 @@ STROP_UNARY_F32(neg, float, -x)
 STROP_UNARY_F32(square, float, x * x)
 STROP_UNARY_F32(floor, float, strop_floor_f32(x))
 STROP_UNARY_F32(ceil, float, strop_ceil_f32(x))
-STROP_UNARY_F32(round, float, strop_round_f32(x))
+STROP_UNARY_F32(round, float, strop_round_even_f32(x))
 STROP_UNARY_F32(sign, float, strop_sign_f32(x))
 STROP_UNARY_F32(erf, float, strop_erf_f32(x))
 STROP_UNARY_F32(isnan, uint8_t, strop_is_nan_f32(x))

@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from toolchain.ir.attrs import Activation, ConvAttrs, MatmulAttrs, PoolAttrs, TransposeConvAttrs
+import numpy as np
+
+from toolchain.ir.attrs import Activation, ConvAttrs, MatmulAttrs, PoolAttrs, ResizeAttrs, TransposeConvAttrs
 from toolchain.ir.graph import Graph, Node
+from toolchain.ir.quantization import resize_coordinates
 from toolchain.ir.types import DType
 from toolchain.lowering.kernels.common import (
     Binding,
@@ -14,6 +17,7 @@ from toolchain.lowering.kernels.common import (
     broadcast_strides,
     fields,
     merged_loops,
+    packed,
     read,
     write,
 )
@@ -112,6 +116,19 @@ def _bind_rows(graph: Graph, node: Node) -> Binding:
     return Binding(fields(rows=math.prod(x[:-1]), depth=x[-1], beta=beta), (read(graph, node.inputs[0]), write(node.output)))
 
 
+def _bind_resize_bilinear(graph: Graph, node: Node) -> Binding:
+    attrs: ResizeAttrs = node.attrs
+    x, y = node.inputs[0].type.shape, node.output.type.shape
+    tables: list[Operand] = []
+    for axis in range(2):
+        size = x[1 + axis]
+        at = np.clip(resize_coordinates(size, attrs.size[axis], attrs.mode, attrs.scale[axis]), 0, size - 1)
+        low = np.floor(at)
+        tables += [packed("int32_t", low.astype(np.int32)), packed("float", (at - low).astype(np.float32))]
+    shape = fields(batch=x[0], in_h=x[1], in_w=x[2], out_h=y[1], out_w=y[2], channels=x[3])
+    return Binding(shape, (read(graph, node.inputs[0]), *tables, write(node.output)))
+
+
 def _conv(op: str, header: str, bind: Callable[[Graph, Node], Binding], cost: Cost) -> Variant:
     function = f"strop_{header.removesuffix('.h')}"
     return Variant(op, "portable", header, function, "strop_conv_2d_f32_shape", accepts_float32, bind, cost)
@@ -142,6 +159,16 @@ VARIANTS = (
     *(_matmul(dtype) for dtype in MATMUL_TYPES),
     _pool("average_pool_2d", DType.F32),
     *(_pool("max_pool_2d", dtype) for dtype in (DType.F32, *POOL_TYPES)),
+    Variant(
+        "resize_bilinear",
+        "portable",
+        "resize_bilinear_f32.h",
+        "strop_resize_bilinear_f32",
+        "strop_resize_bilinear_f32_shape",
+        accepts_float32,
+        _bind_resize_bilinear,
+        Cost(per_output=25),
+    ),
     _rows("softmax", Cost(per_output=120)),
     _rows("log_softmax", Cost(per_output=110)),
     _rows("l2_norm", Cost(per_output=25)),

@@ -64,7 +64,8 @@ def _always(graph: Graph, node: Node) -> bool:
     return True
 
 
-def _bind_copy(graph: Graph, node: Node) -> Binding:
+def bind_copy(graph: Graph, node: Node) -> Binding:
+    """The whole tensor, byte for byte."""
     return Binding(fields(bytes=node.output.type.bytes), (read_bytes(graph, node.inputs[0]), write_bytes(node.output)))
 
 
@@ -250,7 +251,7 @@ def _by_size(count: int) -> tuple[Variant, ...]:
 
 VARIANTS = (
     *(
-        Variant(op, "portable", "move.h", "strop_copy", "strop_copy_shape", _always, _bind_copy, Cost(per_output=1))
+        Variant(op, "portable", "move.h", "strop_copy", "strop_copy_shape", _always, bind_copy, Cost(per_output=1))
         for op in ("copy", "reshape")
     ),
     *(variant for count in ELEMENT_BYTES for variant in _by_size(count)),
