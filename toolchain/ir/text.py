@@ -339,13 +339,12 @@ def _read_quant(line: _Line) -> Quant:
 
 
 @cache
-def _field_types(attrs: type[Attrs]) -> Mapping[str, Any]:
-    return get_type_hints(attrs)
+def _field_types(op: str) -> Mapping[str, Any]:
+    return get_type_hints(OPS[op].attrs)
 
 
 def _read_attrs(line: _Line, op: str) -> Attrs:
-    kind = OPS[op].attrs
-    types = _field_types(kind)
+    types = _field_types(op)
     given: dict[str, Any] = {}
     while not line.done:
         name = line.read("word")
@@ -356,7 +355,7 @@ def _read_attrs(line: _Line, op: str) -> Attrs:
         line.expect("=")
         given[name] = _read_scalar(line, types[name], name)
     try:
-        return kind(**given)
+        return OPS[op].attrs(**given)
     except TypeError:
         raise _TextError(f"{op} needs the attributes {', '.join(types)}") from None
 
