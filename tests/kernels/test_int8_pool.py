@@ -28,10 +28,10 @@ def pool_case(rng: np.random.Generator, op: str, dtype: DType) -> Case:
     )
     channels = pick(rng, (1, 2, 3, 4, 5, 8, 15, 16, 17, 33, 257))
     given = quant(rng, dtype)
-    return make_case(rng, op, [value("x", (rng.integers(1, 3), *sizes, channels), dtype, given)], attrs, given)
+    return make_case(rng, op, [value("x", (int(rng.integers(1, 3)), *sizes, channels), dtype, given)], attrs, given)
 
 
-@pytest.mark.parametrize("dtype", [DType.I8])
+@pytest.mark.parametrize("dtype", [DType.I8, DType.I16])
 @pytest.mark.parametrize("op", ["average_pool_2d", "max_pool_2d"])
 def test_equals_evaluator(op: str, dtype: DType, tmp_path: Path) -> None:
     rng = np.random.default_rng(3)

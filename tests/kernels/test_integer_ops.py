@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.property.cases import CELLS, INT8, INT16
+from tests.property.cases import CELLS
+from tests.property.draw import INT8, INT16
 from tests.support.kernel_cases import check_cases, drawn_case
 
 CASES = 50

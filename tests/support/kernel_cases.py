@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -74,7 +74,11 @@ def make_case(
 ) -> Case:
     """A case with random samples for every operand that is no constant."""
     fixed = constants or {}
-    entry = make_node(op, inputs, ("y", "y2"), attrs, quantization) if op == "top_k" else make_node(op, inputs, ("y",), attrs, quantization)
+    entry = (
+        make_node(op, inputs, ("y", "y2"), attrs, quantization)
+        if op == "top_k"
+        else make_node(op, inputs, ("y",), attrs, quantization)
+    )
     free = [operand for operand in inputs if operand.name not in fixed]
     return Case(entry, tuple(tuple(random_array(rng, v.type) for v in free) for _ in range(samples)), fixed)
 
@@ -98,7 +102,8 @@ def check_cases(cases: Sequence[Case], folder: Path, flags: Sequence[str] = ("-O
 
 def describe(case: Case) -> str:
     """The case in words, for a failed comparison."""
-    kinds = ", ".join(f"{v.name} {v.type.dtype}{list(v.type.shape)} {v.type.quant}" for v in (*case.node.inputs, *case.node.outputs))
+    values = (*case.node.inputs, *case.node.outputs)
+    kinds = ", ".join(f"{v.name} {v.type.dtype}{list(v.type.shape)} {v.type.quant}" for v in values)
     return f"{case.node.op} {case.node.attrs} {kinds}"
 
 
@@ -108,9 +113,9 @@ def merged(cases: Sequence[Case]) -> Graph:
     inputs: list[Value] = []
     constants: dict[str, Array] = {}
     for index, case in enumerate(cases):
-        rename: Callable[[Value], Value] = lambda v, i=index: Value(f"n{i}_{v.name}", v.type)  # type: ignore[misc]  # noqa: E731
-        nodes.append(Node(case.node.op, tuple(map(rename, case.node.inputs)), tuple(map(rename, case.node.outputs)), case.node.attrs))
-        inputs += [rename(v) for v in case.node.inputs if v.name not in case.constants]
+        read, made = (tuple(Value(f"n{index}_{v.name}", v.type) for v in side) for side in (case.node.inputs, case.node.outputs))
+        nodes.append(Node(case.node.op, read, made, case.node.attrs))
+        inputs += [v for v, given in zip(read, case.node.inputs, strict=True) if given.name not in case.constants]
         constants |= {f"n{index}_{name}": array for name, array in case.constants.items()}
     outputs = tuple(output for node in nodes for output in node.outputs)
     return Graph("cases", tuple(inputs), outputs, tuple(nodes), constants)

@@ -1,4 +1,4 @@
-/* Comparisons of quantized tensors that broadcast, int8 and int16: both sides become real numbers in fixed point.
+/* Comparisons of quantized tensors that broadcast, int8: both sides become real numbers in fixed point.
  * Cost: about 32 instructions per element. No scratch. */
 #ifndef STROP_INTEGER_COMPARE_H
 #define STROP_INTEGER_COMPARE_H

@@ -21,18 +21,17 @@ def _accepts(graph: Graph, node: Node) -> bool:
     """Int8 weights of one zero point (only a fully connected layer may have another than 0), biases int32."""
     weights = node.inputs[1].type.quant
     zeros = set(weights.zero_point) if weights is not None else set[int]()
-    biased = len(node.inputs) < 3 or node.inputs[2].type.dtype is DType.I32
     one_zero = zeros == {0} if node.op != "fully_connected" else len(zeros) == 1
-    return biased and one_zero and is_i8(*node.inputs[:2], node.output)
+    return one_zero and is_i8(*node.inputs[:2], node.output) and all(v.type.dtype is DType.I32 for v in node.inputs[2:])
 
 
 def _finish(graph: Graph, node: Node, base: tuple[ShapeField, ...], factors: Sequence[Multiplier]) -> Binding:
-    x, w = quant_of(node.inputs[0].type), quant_of(node.inputs[1].type)
-    base += quantized_fields(node, -x.scalar_zero_point)
-    channels = node.output.type.shape[-1]
-    bias = read(graph, node.inputs[2]) if len(node.inputs) > 2 else packed("int32_t", np.zeros(channels, np.int32))
-    operands = (read(graph, node.inputs[0]), read(graph, node.inputs[1]), bias, factor_rows(factors), write(node.output))
-    return Binding((ShapeField("base", base), *fields(w_offset=-w.scalar_zero_point)), operands)
+    x, w = (quant_of(value.type).scalar_zero_point for value in node.inputs[:2])
+    operands = [read(graph, value) for value in node.inputs]
+    if len(operands) == 2:
+        operands.append(packed("int32_t", np.zeros(node.output.type.shape[-1], np.int32)))
+    shape = (ShapeField("base", base + quantized_fields(node, -x)), *fields(w_offset=-w))
+    return Binding(shape, (*operands, factor_rows(factors), write(node.output)))
 
 
 def _bind_conv(graph: Graph, node: Node) -> Binding:

@@ -82,7 +82,8 @@ def _of_pick(node: Node) -> BinaryFactors:
 def _bounds(node: Node) -> tuple[int, int]:
     if node.output.type.quant is None:
         return 0, 1
-    return activation_bounds(node.attrs.activation if isinstance(node.attrs, ActivationAttrs) else Activation.NONE, node.output.type)
+    activation = node.attrs.activation if isinstance(node.attrs, ActivationAttrs) else Activation.NONE
+    return activation_bounds(activation, node.output.type)
 
 
 def _bind(factors_of: Callable[[Node], BinaryFactors], swap: bool) -> Callable[[Graph, Node], Binding]:
@@ -93,8 +94,8 @@ def _bind(factors_of: Callable[[Node], BinaryFactors], swap: bool) -> Callable[[
         factors, values = factors_of(node), [node.inputs[i] for i in order]
         sides = [(factors.a, factors.b)[i] for i in order]
         low, high = _bounds(node)
-        shape = (loops_field(node.name, node.output.type.shape, [v.type.shape for v in values], ("a", "b")),)
-        shape += fields(
+        loops = loops_field(node.name, node.output.type.shape, [v.type.shape for v in values], ("a", "b"))
+        scalars = fields(
             type=ELEMENT_TYPES[values[0].type.dtype],
             a_offset=-quant_of(values[0].type).scalar_zero_point,
             b_offset=-quant_of(values[1].type).scalar_zero_point,
@@ -103,7 +104,7 @@ def _bind(factors_of: Callable[[Node], BinaryFactors], swap: bool) -> Callable[[
             act_min=low,
             act_max=high,
         )
-        shape += (factor_field("a", sides[0]), factor_field("b", sides[1]), factor_field("out", factors.out))
+        shape = (loops, *scalars, factor_field("a", sides[0]), factor_field("b", sides[1]), factor_field("out", factors.out))
         result = write(node.output)
         operands = [as_untyped(read(graph, value)) for value in values]
         return Binding(shape, (*operands, result if node.output.type.quant is None else as_untyped(result)))
@@ -120,7 +121,7 @@ def _accepts_pick(graph: Graph, node: Node) -> bool:
 
 
 def _accepts_comparison(graph: Graph, node: Node) -> bool:
-    return is_i8(*node.inputs) or is_i16(*node.inputs)
+    return is_i8(*node.inputs)
 
 
 def _arithmetic(op: str, factors_of: Callable[[Node], BinaryFactors], per_output: float) -> Variant:

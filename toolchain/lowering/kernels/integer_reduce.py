@@ -1,4 +1,4 @@
-"""Bindings of quantized reductions, argmax, argmin and running sums."""
+"""Bindings of quantized reductions, argmax, argmin and running sums, the k largest."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from toolchain.ir import fixed_point as fp
-from toolchain.ir.attrs import Activation, ArgAttrs, CumsumAttrs, ReduceAttrs
+from toolchain.ir.attrs import Activation, ArgAttrs, CumsumAttrs, ReduceAttrs, TopKAttrs
 from toolchain.ir.fixed_point import Multiplier
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.quantization import (
@@ -65,6 +65,12 @@ def _sum_factor(node: Node) -> Multiplier:
     return rescale_multiplier(x, out) if node.op == "reduce_sum" else mean_multiplier(x, out, reduced_elements(node))
 
 
+def _has_stored_elements(node: Node) -> bool:
+    """True for quantized tensors whose stored values order as the real ones do."""
+    x = node.inputs[0].type
+    return x.dtype in ELEMENT_TYPES and x.quant is not None
+
+
 def _accepts_sum(graph: Graph, node: Node) -> bool:
     values = (node.inputs[0], node.output)
     low, high = node.inputs[0].type.dtype.limits if node.inputs[0].type.dtype.is_integer else (0, 0)
@@ -78,7 +84,7 @@ def _accepts_prod(graph: Graph, node: Node) -> bool:
 
 
 def _accepts_pick(graph: Graph, node: Node) -> bool:
-    return reduced_elements(node) > 0 and node.inputs[0].type.dtype in ELEMENT_TYPES
+    return reduced_elements(node) > 0 and _has_stored_elements(node)
 
 
 def _reduce_shape(node: Node, x: TensorType, out: TensorType) -> tuple[ShapeField, ...]:
@@ -100,7 +106,7 @@ def _bind(graph: Graph, node: Node) -> Binding:
 
 def _accepts_arg(graph: Graph, node: Node) -> bool:
     attrs: ArgAttrs = node.attrs
-    return node.inputs[0].type.dtype in ELEMENT_TYPES and attrs.dtype in (DType.I32, DType.I64)
+    return _has_stored_elements(node) and attrs.dtype in (DType.I32, DType.I64)
 
 
 def axis_fields(shape: Sequence[int], axis: int) -> tuple[ShapeField, ...]:
@@ -133,6 +139,20 @@ def _bind_cumsum(graph: Graph, node: Node) -> Binding:
     return Binding(shape, (read(graph, node.inputs[0]), write(node.output)))
 
 
+def _accepts_top_k(graph: Graph, node: Node) -> bool:
+    attrs: TopKAttrs = node.attrs
+    return _has_stored_elements(node) and attrs.dtype in (DType.I32, DType.I64)
+
+
+def _bind_top_k(graph: Graph, node: Node) -> Binding:
+    attrs: TopKAttrs = node.attrs
+    x = node.inputs[0].type
+    shape = axis_fields(x.shape, attrs.axis) + fields(k=attrs.k, largest=int(attrs.largest))
+    shape += fields(wide=int(attrs.dtype is DType.I64), type=ELEMENT_TYPES[x.dtype])
+    results = [as_untyped(write(output)) for output in node.outputs]
+    return Binding(shape, (as_untyped(read(graph, node.inputs[0])), *results))
+
+
 def _reduction(op: str, function: str, accepts: Callable[[Graph, Node], bool]) -> Variant:
     return Variant(op, "portable", HEADER, function, "strop_reduce_shape", accepts, _bind, Cost(per_input=6, per_output=40))
 
@@ -159,5 +179,15 @@ VARIANTS = (
         _accepts_cumsum,
         _bind_cumsum,
         Cost(per_output=40),
+    ),
+    Variant(
+        "top_k",
+        "portable",
+        "top_k_integer.h",
+        "strop_top_k_integer",
+        "strop_top_k_shape",
+        _accepts_top_k,
+        _bind_top_k,
+        Cost(per_input=9, per_output=40),
     ),
 )

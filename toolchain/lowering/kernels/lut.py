@@ -36,8 +36,9 @@ def _accepts_bytes(graph: Graph, node: Node) -> bool:
     index = _varying(graph, node)
     if index is None or node.output.type.shape != node.inputs[index].type.shape:
         return False
-    types = (node.inputs[index].type, node.output.type)
-    return types[0].quant is not None and types[0].quant.axis is None and all(t.dtype in BYTES for t in types)
+    source, result = node.inputs[index].type, node.output.type
+    single = source.quant is not None and source.quant.axis is None
+    return single and source.dtype in BYTES and result.dtype in BYTES and OPS[node.op].has_integer(source.dtype)
 
 
 def byte_table(graph: Graph, node: Node) -> Array:
@@ -90,9 +91,7 @@ def _bind_sqrt(graph: Graph, node: Node) -> Binding:
 
 
 def _bytes(op: str) -> Variant:
-    return Variant(
-        op, "portable", "lut_8.h", "strop_lut_8", "strop_lut_8_shape", _accepts_bytes, _bind_bytes, Cost(per_output=4)
-    )
+    return Variant(op, "portable", "lut_8.h", "strop_lut_8", "strop_lut_8_shape", _accepts_bytes, _bind_bytes, Cost(per_output=4))
 
 
 def _sampled(op: str) -> Variant:

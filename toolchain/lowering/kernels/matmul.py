@@ -33,9 +33,7 @@ def matmul_geometry(node: Node) -> tuple[ShapeField, ...]:
     """The fields of `strop_matmul_shape` that do not depend on quantization."""
     attrs: MatmulAttrs = node.attrs
     a, b, y = node.inputs[0].type.shape, node.inputs[1].type.shape, node.output.type.shape
-    strides = [
-        [step * shape[-1] * shape[-2] for step in broadcast_strides(shape[:-2], y[:-2])] for shape in (a, b)
-    ]
+    strides = [[step * shape[-1] * shape[-2] for step in broadcast_strides(shape[:-2], y[:-2])] for shape in (a, b)]
     batches = ShapeField("batches", merged_loops(node.name, y[:-2], strides, ("a", "b")).value)
     depth = a[-2] if attrs.transpose_a else a[-1]
     a_row, a_step = (1, a[-1]) if attrs.transpose_a else (a[-1], 1)
