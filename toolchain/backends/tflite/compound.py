@@ -56,6 +56,16 @@ def hard_sigmoid(exporter: Exporter, node: Node) -> None:
     exporter.write("RELU", [capped], node.outputs)
 
 
+def relu_n1_1(exporter: Exporter, node: Node) -> None:
+    """relu_n1_1: RELU_N1_TO_1, which TFLM has not: there max(min(x, 1), -1)."""
+    x = _float(exporter, node)
+    if not exporter.is_compact:
+        exporter.write("RELU_N1_TO_1", [x], node.outputs)
+        return
+    capped = _step(exporter, node, "MINIMUM", [x, exporter.number(node, 1.0, x)], "MaximumMinimumOptions")
+    exporter.write("MAXIMUM", [capped, exporter.number(node, -1.0, x)], node.outputs, 1, "MaximumMinimumOptions")
+
+
 def softplus(exporter: Exporter, node: Node) -> None:
     """softplus: max(x, 0) + log(1 + exp(-|x|)), which does not overflow."""
     x = _float(exporter, node)
@@ -115,6 +125,7 @@ def _gates(exporter: Exporter, node: Node, position: int) -> list[Value]:
 COMPOUND: dict[str, Export] = {
     "swish": swish,
     "reciprocal": reciprocal,
+    "relu_n1_1": relu_n1_1,
     "hard_sigmoid": hard_sigmoid,
     "softplus": softplus,
     "softsign": softsign,

@@ -41,7 +41,7 @@ class Exporter:
     def index(self, value: Value) -> int:
         """The file's index of a value; the tensor is written on first use."""
         if value.name not in self._indices:
-            data = self._extra.get(value.name, self._graph.constants.get(value.name))
+            data = self.data_of(value)
             buffer = 0 if data is None else self._buffer(_bytes(data, value.type.dtype))
             self._indices[value.name] = len(self._tensors)
             name = value.name if not self._compact or value.name in self._kept else ""
@@ -61,6 +61,11 @@ class Exporter:
         if self._compact and constant and len(set(zeros)) == 1:
             zeros = zeros[:1]
         return FileQuant(quant.scale, zeros, quant.axis or 0)
+
+    @property
+    def is_compact(self) -> bool:
+        """True for a file that only TensorFlow Lite Micro reads."""
+        return self._compact
 
     def refuse(self, node: Node, why: str, hint: str = "Choose another format, or change this layer") -> TargetError:
         """The E305 for a node that TFLite cannot say."""
@@ -105,7 +110,7 @@ class Exporter:
 
     def data_of(self, value: Value) -> Array | None:
         """The data of a constant."""
-        return self._graph.constants.get(value.name)
+        return self._extra.get(value.name, self._graph.constants.get(value.name))
 
     def activation(self, activation: Activation) -> int:
         """The schema's number of a fused activation."""

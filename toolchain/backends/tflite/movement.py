@@ -12,7 +12,7 @@ from toolchain.backends.tflite.exporter import Exporter
 from toolchain.backends.tflite.versions import version_of
 from toolchain.frontends.tflite.schema import codes
 from toolchain.ir.attrs import NearestMode, PadMode, Reduction, ResizeMode, SliceAttrs
-from toolchain.ir.graph import Node
+from toolchain.ir.graph import Node, Value
 from toolchain.ir.quantization import stored_value
 from toolchain.ir.types import DType, TensorType
 
@@ -38,6 +38,11 @@ def transpose(exporter: Exporter, node: Node) -> None:
     exporter.write("RESHAPE", [x], [flat], 1, "ReshapeOptions", newShape=list(shape))
     exporter.write("TRANSPOSE", [flat, exporter.ints(node, short)], [moved], version, "TransposeOptions")
     exporter.write("RESHAPE", [moved], node.outputs, 1, "ReshapeOptions", newShape=list(node.output.type.shape))
+
+
+def copy(exporter: Exporter, node: Node) -> None:
+    """copy, as a reshape to the same shape."""
+    exporter.write("RESHAPE", node.inputs, node.outputs, 1, "ReshapeOptions", newShape=list(node.output.type.shape))
 
 
 def joined_transpose(shape: tuple[int, ...], perm: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -142,7 +147,18 @@ def gather(exporter: Exporter, node: Node) -> None:
     """gather."""
     version = 5 if node.attrs.batch_dims else version_of("GATHER", node.inputs[0].type.dtype)
     fields = {"axis": node.attrs.axis, "batchDims": node.attrs.batch_dims}
-    exporter.write("GATHER", node.inputs, node.outputs, version, "GatherOptions", **fields)
+    operands = [node.inputs[0], _short_indices(exporter, node)]
+    exporter.write("GATHER", operands, node.outputs, version, "GatherOptions", **fields)
+
+
+def _short_indices(exporter: Exporter, node: Node) -> Value:
+    """The second operand, as int32 when it is a constant of int64, which TFLM does not take."""
+    indices = node.inputs[1]
+    data = exporter.data_of(indices)
+    if data is None or indices.type.dtype is not DType.I64:
+        return indices
+    short = np.clip(data, *DType.I32.limits).astype(np.int32)
+    return exporter.constant(node, "indices", short, TensorType(short.shape, DType.I32))
 
 
 def gather_nd(exporter: Exporter, node: Node) -> None:
@@ -162,8 +178,20 @@ def _block(builtin: str, options: str) -> Export:
 
 
 def tile(exporter: Exporter, node: Node) -> None:
-    """tile."""
-    exporter.write("TILE", [node.inputs[0], exporter.ints(node, node.attrs.repeats)], node.outputs, 1, "TileOptions")
+    """tile; TFLM, which has no TILE, concatenates axis by axis."""
+    x, repeats = node.inputs[0], node.attrs.repeats
+    if not exporter.is_compact or 0 in repeats:
+        exporter.write("TILE", [x, exporter.ints(node, repeats)], node.outputs, 1, "TileOptions")
+        return
+    version = version_of("CONCATENATION", x.type.dtype)
+    value, axes = x, [axis for axis, count in enumerate(repeats) if count > 1] or [0] * min(x.type.rank, 1)
+    for position, axis in enumerate(axes):
+        shape = tuple(size * (repeats[axis] if axis == at else 1) for at, size in enumerate(value.type.shape))
+        result = node.output if position == len(axes) - 1 else exporter.like(node, "tile", value, shape)
+        exporter.write("CONCATENATION", [value] * repeats[axis], [result], version, "ConcatenationOptions", axis=axis)
+        value = result
+    if not axes:
+        copy(exporter, node)
 
 
 def broadcast_to(exporter: Exporter, node: Node) -> None:
@@ -223,6 +251,7 @@ def one_hot(exporter: Exporter, node: Node) -> None:
 
 MOVEMENT: dict[str, Export] = {
     "reshape": reshape,
+    "copy": copy,
     "transpose": transpose,
     "concat": concat,
     "split": split,

@@ -21,7 +21,9 @@ from toolchain.frontends.tflite.compute import window_padding
 from toolchain.frontends.tflite.schema import codes
 from toolchain.ir.attrs import Padding, Pair, PoolAttrs
 from toolchain.ir.graph import Node, Value
-from toolchain.ir.types import DType, TensorType
+from toolchain.ir.ops.conv import accumulator_type
+from toolchain.ir.quantization import quant_of
+from toolchain.ir.types import DType, Quant, TensorType
 
 Export = Callable[[Exporter, Node], None]
 SAME, VALID = "SAME", "VALID"
@@ -74,7 +76,21 @@ def conv(exporter: Exporter, node: Node) -> None:
     """conv_2d."""
     x, padding = _windowed(exporter, node)
     fields = _conv_fields(exporter, node, padding)
-    exporter.write("CONV_2D", [x, *node.inputs[1:]], node.outputs, conv_version(node), "Conv2DOptions", **fields)
+    operands = _with_bias(exporter, node, x)
+    exporter.write("CONV_2D", operands, node.outputs, conv_version(node), "Conv2DOptions", **fields)
+
+
+def _with_bias(exporter: Exporter, node: Node, data: Value) -> list[Value]:
+    """The operands; integer ones get a bias of zeros where they have none, as LiteRT refuses or crashes without."""
+    operands = [data, *node.inputs[1:]]
+    if len(operands) == 3 or data.type.quant is None:
+        return operands
+    x, weights = node.inputs[0].type, node.inputs[1].type
+    scale = quant_of(x).scalar_scale
+    scales = tuple(float(np.float32(scale * each)) for each in quant_of(weights).scale)
+    dtype, count = accumulator_type(x), weights.shape[0]
+    quant = Quant(scales, (0,) * len(scales), 0 if len(scales) > 1 else None)
+    return [*operands, exporter.constant(node, "bias", np.zeros(count, dtype.numpy), TensorType((count,), dtype, quant))]
 
 
 def depthwise(exporter: Exporter, node: Node) -> None:
@@ -82,7 +98,7 @@ def depthwise(exporter: Exporter, node: Node) -> None:
     x, padding = _windowed(exporter, node)
     fields = _conv_fields(exporter, node, padding)
     fields["depthMultiplier"] = node.inputs[1].type.shape[3] // x.type.shape[3]
-    operands = [x, *node.inputs[1:]]
+    operands = _with_bias(exporter, node, x)
     exporter.write("DEPTHWISE_CONV_2D", operands, node.outputs, depthwise_version(node), "DepthwiseConv2DOptions", **fields)
 
 
@@ -271,7 +287,6 @@ EXPORTS: dict[str, Export] = {
     "where": _plain("SELECT_V2", "SelectV2Options"),
     "relu": _plain("RELU"),
     "relu6": _plain("RELU6"),
-    "relu_n1_1": _plain("RELU_N1_TO_1"),
     "leaky_relu": leaky_relu,
     "prelu": _plain("PRELU"),
     "elu": elu,

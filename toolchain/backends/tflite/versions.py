@@ -41,6 +41,7 @@ _BY_BUILTIN = MappingProxyType(
         "CAST": _ALWAYS_ONE,
         "FLOOR_DIV": {DType.F32: 2},
         "DIV": _ALWAYS_ONE,
+        "ELU": _ALWAYS_ONE,
         "GELU": {DType.I8: 2, DType.I16: 2},
         "EXP": {DType.I8: 2, DType.I16: 2},
         "LOG": {DType.I8: 2, DType.I16: 2},

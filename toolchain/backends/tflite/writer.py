@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from toolchain.backends.tflite.detour import needs_detour, through_float
 from toolchain.backends.tflite.exporter import Exporter
 from toolchain.backends.tflite.operators import EXPORTS
 from toolchain.backends.tflite.packer import FileModel, pack
@@ -32,7 +33,10 @@ def export_graph(graph: Graph, *, compact: bool, signature: bool, plan: Mapping[
         export = EXPORTS.get(node.op)
         if export is None:
             raise exporter.refuse(node, "operator")
-        export(exporter, node)
+        if needs_detour(node, compact):
+            through_float(exporter, node, export)
+        else:
+            export(exporter, node)
     for value in graph.outputs:
         exporter.index(value)
     notes = [] if plan is None else [(OFFLINE_PLAN, _offline_plan(exporter, plan))]

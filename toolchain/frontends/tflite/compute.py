@@ -28,6 +28,7 @@ from toolchain.ir.attrs import (
     TransposeConvAttrs,
 )
 from toolchain.ir.graph import Value
+from toolchain.ir.types import DType
 
 Import = Callable[[Importer, OperatorRecord], None]
 
@@ -189,7 +190,8 @@ def softmax(importer: Importer, op: OperatorRecord) -> None:
     beta = float(importer.options(op, "SoftmaxOptions").beta)
     if not math.isfinite(beta):
         raise importer.damaged(op, f"has beta {beta}")
-    importer.emit(op, "softmax", [importer.value(op, 0)], SoftmaxAttrs(beta))
+    x, made = importer.value(op, 0), dtype_of_record(importer.tensor(op.outputs[0]))
+    importer.emit(op, "softmax", [x], SoftmaxAttrs(beta, wide=x.type.dtype is DType.I8 and made is DType.I16))
 
 
 def quantize(importer: Importer, op: OperatorRecord) -> None:
