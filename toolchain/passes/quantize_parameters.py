@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,9 +100,12 @@ def _saturate(ratio: Array, dtype: DType) -> Array:
     return np.clip(wide, float(low), float(high)).astype(dtype.numpy)
 
 
+def finite_range(array: Array) -> tuple[float, float]:
+    """Smallest and largest finite element of a constant, and 0; infinities saturate when they are quantized."""
+    finite = array[np.isfinite(array)]
+    return float(finite.min(initial=0.0)), float(finite.max(initial=0.0))
+
+
 def constant_quant(array: Array, dtype: DType) -> Quant:
     """Parameters of a constant operand by its own range."""
-    if array.size == 0:
-        return range_quant(0.0, 0.0, dtype)
-    low, high = float(array.min()), float(array.max())
-    return range_quant(low, high, dtype) if math.isfinite(low) and math.isfinite(high) else range_quant(0.0, 0.0, dtype)
+    return range_quant(*finite_range(array), dtype)

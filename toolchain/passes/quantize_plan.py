@@ -9,7 +9,7 @@ from toolchain.errors import ModelError
 from toolchain.ir.calibration_table import CalibrationTable
 from toolchain.ir.graph import Graph, Node, Value
 from toolchain.ir.types import DType, Quant
-from toolchain.passes.quantize_parameters import range_quant
+from toolchain.passes.quantize_parameters import finite_range, range_quant
 from toolchain.passes.quantize_rules import Formats, fixed_quants, follows_first, has_integer_meaning, shared_operands
 
 CLOSE_WIDTH = 0.9
@@ -103,15 +103,21 @@ class _Groups:
     def share_operands(self, node: Node) -> None:
         """Join the operands that must match the output where that costs no precision elsewhere."""
         operands = [node.inputs[index] for index in shared_operands(node)]
+        if not operands:
+            return
         for value in operands:
             constant = self._graph.constants.get(value.name)
-            if constant is not None and constant.size:
-                self._widen(node.output.name, float(constant.min()), float(constant.max()))
+            if constant is not None:
+                self._widen(node.output.name, *finite_range(constant))
         computed = [value for value in operands if value.name in self._parent]
+        # Fixed parameters cannot be widened: they are shared only where every operand has the same.
+        alike = len(computed) == len(operands) and len({self._fixed.get(self._find(value.name)) for value in computed}) == 1
         ranges = [self._range[self._find(name)] for name in (node.output.name, *(value.name for value in computed))]
         whole = max(high for _, high in ranges) - min(low for low, _ in ranges)
         for value in computed:
             low, high = self._range[self._find(value.name)]
+            if self._find(value.name) in self._fixed and not alike:
+                continue
             if self._used_once(value) or high - low >= CLOSE_WIDTH * whole:
                 self._join(value.name, node.output.name)
 

@@ -17,8 +17,14 @@ WEIGHT_AXIS = {"conv_2d": 0, "depthwise_conv_2d": 3, "transpose_conv_2d": 0, "fu
 KEPT_FLOAT = frozenset({"quantize", "dequantize", "requantize", "cast"})
 """Ops that convert between representations: they stay as they are."""
 
-_SHARED_OPERANDS = {"minimum": (0, 1), "maximum": (0, 1), "where": (1, 2), "scatter_elements": (0, 2), "scatter_nd": (0, 2)}
-_SHARED_OPERANDS["one_hot"] = (1, 2)
+_SHARED_OPERANDS = {
+    "minimum": (0, 1),
+    "maximum": (0, 1),
+    "where": (1, 2),
+    "one_hot": (1, 2),
+    "scatter_elements": (0, 2),
+    "scatter_nd": (0, 2),
+}
 
 
 def shared_operands(node: Node) -> tuple[int, ...]:
@@ -28,7 +34,7 @@ def shared_operands(node: Node) -> tuple[int, ...]:
 
 def follows_first(node: Node) -> bool:
     """True when the outputs carry the parameters of the first operand, and of it alone."""
-    return OPS[node.op].same_quant and not shared_operands(node)
+    return (OPS[node.op].same_quant or node.op == "top_k") and not shared_operands(node)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,5 +89,5 @@ def _stand_in(node: Node, index: int, formats: Formats) -> TensorType:
 
 def fixed_quants(node: Node, formats: Formats) -> tuple[Quant | None, ...]:
     """Per output the parameters that the specification fixes (softmax, sigmoid, …), None where they are free."""
-    shared = OPS[node.op].same_quant or bool(shared_operands(node))
+    shared = follows_first(node) or bool(shared_operands(node))
     return tuple(None if shared else type_.quant for type_ in probe(node, formats))
