@@ -118,7 +118,69 @@ def as_fully_connected(editor: Editor, match: Match) -> Replacement:
     return [editor.final("fully_connected", (root.inputs[0], weights), ActivationAttrs(), root)]
 
 
-RULES: tuple[Rule, ...] = (as_fully_connected, fold_padding, fold_affine, fuse_activation)
+@rule(pat("conv_2d|depthwise_conv_2d|fully_connected"))
+def fold_input_affine(editor: Editor, match: Match) -> Replacement:
+    """A factor, or where nothing is padded an offset, per input channel before a float layer goes into its weights."""
+    root = match["root"]
+    before = editor.producer(root.inputs[0])
+    weights = editor.data(root.inputs[1])
+    bias = editor.data(root.inputs[2]) if len(root.inputs) == 3 else np.zeros(root.output.type.shape[-1])
+    if before is None or before.op not in ("mul", "add", "sub") or weights is None or bias is None or not is_float(root):
+        return None
+    if not editor.private(before) or before.attrs.activation is not Activation.NONE or not is_float(before):
+        return None
+    for index in (0, 1) if before.op != "sub" else (0,):
+        source, other = before.inputs[index], editor.data(before.inputs[1 - index])
+        channel = _per_channel(other, source.type.shape) if other is not None and source.type == before.output.type else None
+        if channel is not None and np.isfinite(channel).all():
+            return _input_folded(editor, root, before, source, channel, weights, bias)
+    return None
+
+
+def _input_folded(
+    editor: Editor, root: Node, before: Node, source: Value, channel: Array, weights: Array, bias: Array
+) -> Replacement:
+    attrs: Any = root.attrs
+    wide = weights.astype(np.float64)
+    if root.op == "depthwise_conv_2d":
+        factor = np.repeat(channel, weights.shape[3] // len(channel))
+    elif weights.shape[-1] != len(channel):
+        return None
+    else:
+        factor = channel
+    if before.op == "mul":
+        scaled = editor.constant((wide * factor).astype(weights.dtype), root.inputs[1].name)
+        return [editor.final(root.op, (source, scaled, *root.inputs[2:]), attrs, root)]
+    if root.op != "fully_connected" and any(attrs.padding):
+        return None
+    signed = wide * (factor if before.op == "add" else -factor)
+    axes = tuple(axis for axis in range(weights.ndim) if axis != OUTPUT_AXIS[root.op])
+    shifted = editor.constant((bias + signed.sum(axis=axes)).astype(weights.dtype), f"{root.name}_bias")
+    return [editor.final(root.op, (source, root.inputs[1], shifted), attrs, root)]
+
+
+@rule(pat("mul|add", pat("mul|add", name="inner", private=True)))
+def join_constants(editor: Editor, match: Match) -> Replacement:
+    """(x * a) * b is x * ab, (x + a) + b is x + (a + b), (x + a) * b is x * b + ab, where the constants stay as small."""
+    root, inner = match["root"], match["inner"]
+    a, b = editor.data(inner.inputs[1]), editor.data(root.inputs[1])
+    source = inner.inputs[0]
+    plain = all(node.attrs.activation is Activation.NONE and is_float(node) for node in (root, inner))
+    if a is None or b is None or not plain or not source.type == inner.output.type == root.output.type:
+        return None
+    if not source.type.dtype.is_float or (root.op, inner.op) == ("add", "mul"):
+        return None
+    joined = a.astype(np.float64) + b if root.op == "add" else a.astype(np.float64) * b
+    if joined.size > max(a.size, b.size) or not np.isfinite(joined.astype(a.dtype)).all():
+        return None
+    constant = editor.constant(joined.astype(a.dtype), inner.inputs[1].name)
+    if (root.op, inner.op) == ("mul", "add"):
+        scaled = editor.make("mul", (source, root.inputs[1]), root.attrs, base=inner.name)
+        return [scaled, editor.final("add", (scaled.output, constant), inner.attrs, root)]
+    return [editor.final(root.op, (source, constant), root.attrs, root)]
+
+
+RULES: tuple[Rule, ...] = (as_fully_connected, fold_padding, fold_affine, fold_input_affine, join_constants, fuse_activation)
 
 
 def fuse(graph: Graph) -> Graph:

@@ -71,12 +71,19 @@ def drop_double_cast(editor: Editor, match: Match) -> Replacement:
     return source if source.type.dtype is end and _holds(middle, end) else None
 
 
+@rule(pat("quantize", pat("dequantize", name="inner")))
+def drop_requantizing(editor: Editor, match: Match) -> Replacement:
+    """Quantizing dequantized values with the same parameters gives the stored values back."""
+    source = match["inner"].inputs[0]
+    return source if source.type == match["root"].output.type else None
+
+
 def _holds(wide: DType, narrow: DType) -> bool:
     """True when every value of `narrow` is exact in `wide`."""
     return bool(np.can_cast(narrow.numpy, wide.numpy, "safe")) and not (narrow is DType.I64 and wide.is_float)
 
 
-RULES: tuple[Rule, ...] = (drop_moves, drop_neutral, drop_repeated, drop_double_negation, drop_double_cast)
+RULES: tuple[Rule, ...] = (drop_moves, drop_neutral, drop_repeated, drop_double_negation, drop_double_cast, drop_requantizing)
 
 
 def remove_identities(graph: Graph) -> Graph:

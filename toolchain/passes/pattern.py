@@ -72,7 +72,14 @@ class Editor:
             self.count(node, 1)
         for value in graph.outputs:
             self.uses[value.name] = self.uses.get(value.name, 0) + 1
+        self.transposes: dict[tuple[str, tuple[int, ...]], Value] = {}
         self._names = names_of(graph)
+
+    def enter(self, node: Node) -> None:
+        """Note a node of the new graph."""
+        self.producers.update({output.name: node for output in node.outputs})
+        if node.op == "transpose":
+            self.transposes.setdefault((node.inputs[0].name, node.attrs.perm), node.output)
 
     def count(self, node: Node, sign: int) -> None:
         """Add or take away the readings of one node."""
@@ -152,7 +159,7 @@ def _sweep(graph: Graph, by_op: Mapping[str, Sequence[Rule]]) -> Graph | None:
             for new in result:
                 editor.count(new, 1)
         for new in result:
-            editor.producers.update({output.name: new for output in new.outputs})
+            editor.enter(new)
         kept.extend(result)
     if not changed:
         return None

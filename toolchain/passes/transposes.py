@@ -74,9 +74,11 @@ def _unmoved(editor: Editor, value: Value, perm: tuple[int, ...], nodes: list[No
         return node.inputs[0]
     if value.type.elements == 1 and value.type.rank <= len(perm):
         return value
+    back = inverse(perm)
+    if (value.name, back) in editor.transposes:
+        return editor.transposes[value.name, back]
     quant = value.type.quant
     shape = (1,) * (len(perm) - value.type.rank) + value.type.shape
-    back = inverse(perm)
     data = editor.data(value)
     if data is not None and (quant is None or quant.axis is None):
         return editor.stored(value, data.reshape(shape).transpose(back), quant)

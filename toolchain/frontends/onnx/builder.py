@@ -84,7 +84,7 @@ class Builder:
         value = node.operand(index)
         data = self.data(value)
         if data is None:
-            message = f"{node.op}: {what} is {value.name!r}, which is only known at run time"
+            message = f"{node.op}: {what} is {self._renames.get(value.name, value.name)!r}, which is only known at run time"
             raise ModelError(105, node.place, message, "Make it a constant of the model")
         return data
 

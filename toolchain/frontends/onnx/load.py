@@ -14,6 +14,7 @@ from toolchain.frontends.onnx.builder import Builder
 from toolchain.frontends.onnx.node import Scope, Surroundings
 from toolchain.frontends.onnx.nodes import import_nodes, ordered
 from toolchain.frontends.onnx.quantized import input_quantization, raw_tensors
+from toolchain.frontends.onnx.signed import as_signed
 from toolchain.frontends.onnx.table import IMPORTERS
 from toolchain.frontends.onnx.tensors import densify, element_type, read_tensor
 from toolchain.ir.graph import Graph, Value
@@ -26,14 +27,33 @@ OLDEST_OPSET = 7
 FOREIGN = (b"\x80", b"PK\x03\x04", b"\x89HDF", b"{", b"<")
 
 
-def load_onnx(path: Path, input_shapes: Shapes | None = None) -> Graph:
+def load_onnx(path: Path, input_shapes: Shapes | None = None, simplify: bool = True) -> Graph:
     """The graph of an .onnx file, verified, named after the file.
 
     input_shapes: shape by input name, for dimensions that the file leaves open; an open first dimension becomes 1.
+    simplify: try onnxsim where it is installed; its result is used when it computes the same and has fewer operations.
     Raises ModelError: 101 to 103 for the file, 104 for operators, 105 for open shapes, 106 for weights that are not
     finite, 107 for tensors of 2 GiB, 108 for malformed graphs, 109 for data outside the file's folder.
     """
-    return import_onnx(read_model(path), path.stem, path.parent, input_shapes)
+    model = read_model(path)
+    graph = import_onnx(model, path.stem, path.parent, input_shapes)
+    return _simpler(model, graph, path) if simplify else graph
+
+
+def _simpler(model: onnx.ModelProto, graph: Graph, path: Path) -> Graph:
+    """The graph of the simplified model where that has fewer operations, else the given one."""
+    from toolchain.frontends.onnx.simplify import simplify
+
+    shapes = {value.name: value.type.shape for value in graph.inputs}
+    result = simplify(model, shapes)
+    if result.reason:
+        return graph
+    try:
+        simpler = import_onnx(result.model, path.stem, path.parent, shapes)
+    except ModelError:
+        return graph
+    same = (simpler.inputs, simpler.outputs) == (graph.inputs, graph.outputs)
+    return simpler if same and len(simpler.nodes) < len(graph.nodes) else graph
 
 
 def read_model(path: Path) -> onnx.ModelProto:
@@ -81,7 +101,7 @@ def import_onnx(model: onnx.ModelProto, name: str, base_dir: Path, input_shapes:
     scope.update({value.name: value for value in inputs})
     import_nodes(builder, ordered(proto.node, scope), Surroundings(scope, {"": OLDEST_OPSET} | opsets, IMPORTERS), top=True)
     outputs = _graph_outputs(builder, proto, scope)
-    return verify(builder.finish(name, inputs, outputs))
+    return verify(as_signed(verify(builder.finish(name, inputs, outputs))))
 
 
 def _inline_functions(model: onnx.ModelProto, name: str) -> onnx.ModelProto:

@@ -132,12 +132,12 @@ def _bound(data: Array | None, value: Value | None) -> float | None:
 
 def softmax(b: Builder, node: OnnxNode) -> Value:
     """Softmax over one axis, or before opset 13 over all from it on."""
-    return over_axis(b, node, lambda x: b.unary("softmax", x))
+    return over_axis(b, node, node.operand(0), lambda x: b.unary("softmax", x))
 
 
 def log_softmax(b: Builder, node: OnnxNode) -> Value:
     """LogSoftmax over one axis, or before opset 13 over all from it on."""
-    return over_axis(b, node, lambda x: b.unary("log_softmax", x))
+    return over_axis(b, node, node.operand(0), lambda x: b.unary("log_softmax", x))
 
 
 def hardmax(b: Builder, node: OnnxNode) -> Value:
@@ -148,14 +148,13 @@ def hardmax(b: Builder, node: OnnxNode) -> Value:
         index = b.emit("argmax", (x,), ArgAttrs(rank - 1))
         return b.emit("one_hot", (index, b.like(1, x), b.like(0, x)), OneHotAttrs(rank - 1, x.type.shape[-1]))
 
-    return over_axis(b, node, last_axis)
+    return over_axis(b, node, node.operand(0), last_axis)
 
 
-def over_axis(b: Builder, node: OnnxNode, function: LastAxis) -> Value:
-    """Apply a function of the last axis along the axis that the node names."""
-    x = node.operand(0)
+def over_axis(b: Builder, node: OnnxNode, x: Value, function: LastAxis) -> Value:
+    """Apply a function of the last axis along the axis that the node names; com.microsoft's softmax names its opset."""
     shape, rank = x.type.shape, x.type.rank
-    if node.opset >= 13:
+    if node.integer("opset", node.opset) >= 13:
         axis = normal_axis(node.integer("axis", -1), max(rank, 1), node.place)
         if rank == 0:
             return b.reshape(function(b.reshape(x, (1,))), ())

@@ -33,7 +33,11 @@ def multiply(b: Builder, node: OnnxNode, x: Value, y: Value) -> Value:
 
 def gemm(b: Builder, node: OnnxNode) -> Value:
     """Gemm: alpha * A' B' + beta * C."""
-    x, y, bias = node.operand(0), node.operand(1), node.optional(2)
+    return general_product(b, node, node.operand(0), node.operand(1), node.optional(2))
+
+
+def general_product(b: Builder, node: OnnxNode, x: Value, y: Value, bias: Value | None) -> Value:
+    """alpha * x' y' + beta * bias by the attributes of the node; constant weights make a fully connected layer."""
     if x.type.rank != 2 or y.type.rank != 2:
         raise node.malformed(f"operands {x.type.shape} and {y.type.shape} must be matrices")
     alpha, beta = node.real("alpha", 1.0), node.real("beta", 1.0)

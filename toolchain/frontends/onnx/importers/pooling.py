@@ -52,7 +52,11 @@ def max_pool(b: Builder, node: OnnxNode) -> Value:
 
 def average_pool(b: Builder, node: OnnxNode) -> Value:
     """AveragePool; padding counts when count_include_pad says so, what ceil_mode adds never does."""
-    x = node.operand(0)
+    return average(b, node, node.operand(0))
+
+
+def average(b: Builder, node: OnnxNode, x: Value) -> Value:
+    """The average of x (n, c, …) over the windows of the node."""
     windows, extra = pool_windows(node, x)
     counts_padding = bool(node.integer("count_include_pad", 0))
     image = channels_last(b, x)

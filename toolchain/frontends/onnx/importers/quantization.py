@@ -8,8 +8,10 @@ import numpy as np
 
 from toolchain.errors import ModelError
 from toolchain.frontends.onnx.builder import Builder
+from toolchain.frontends.onnx.importers.activations import over_axis
 from toolchain.frontends.onnx.importers.convolution import convolve
-from toolchain.frontends.onnx.importers.matmul import multiply
+from toolchain.frontends.onnx.importers.matmul import general_product, multiply
+from toolchain.frontends.onnx.importers.pooling import average
 from toolchain.frontends.onnx.node import Importer, OnnxNode
 from toolchain.frontends.onnx.quantized import quant_of_arrays
 from toolchain.frontends.onnx.tensors import element_type
@@ -129,14 +131,8 @@ def _result(b: Builder, node: OnnxNode, y: Value, index: int) -> Value:
 
 def qlinear_conv(b: Builder, node: OnnxNode) -> Value:
     """QLinearConv as dequantize, convolution, quantize."""
-    bias = node.optional(8)
-    real_bias = None
-    if bias is not None:
-        scale = b.need(node, 1, "the input's scale").reshape(-1)[0] * b.need(node, 4, "the weights' scale").reshape(-1)
-        quant = quant_of_arrays(scale, None, 0)
-        stored = b.need(node, 8, "the bias")
-        real_bias = b.dequantize(b.quantized_constant(stored, DType.I32, quant, bias.name))
-    y = convolve(b, node, dequantize(b, node, 0, 1), dequantize(b, node, 3, 0), real_bias)
+    bias = _real_bias(b, node, node.optional(8), 8)
+    y = convolve(b, node, dequantize(b, node, 0, 1), dequantize(b, node, 3, 0), bias)
     return _result(b, node, y, 6)
 
 
@@ -166,8 +162,30 @@ def _mean(b: Builder, node: OnnxNode, x: Value) -> Value:
     return b.emit("reduce_mean", (x,), ReduceAttrs(tuple(spatial), True))
 
 
+def _average(b: Builder, node: OnnxNode, x: Value) -> Value:
+    if node.integer("channels_last", 0):
+        raise node.unsupported("channels_last", "Quantize the model in its own layout")
+    return average(b, node, x)
+
+
 def _leaky(b: Builder, node: OnnxNode, x: Value) -> Value:
     return b.emit("leaky_relu", (x,), AlphaAttrs(node.real("alpha", 0.01)))
+
+
+def qgemm(b: Builder, node: OnnxNode) -> Value:
+    """com.microsoft's QGemm as dequantize, product, quantize; without a result scale the result stays real."""
+    bias = _real_bias(b, node, node.optional(6), 6)
+    y = general_product(b, node, dequantize(b, node, 0, 0), dequantize(b, node, 3, 0 if node.integer("transB", 0) else 1), bias)
+    return y if node.optional(7) is None else _result(b, node, y, 7)
+
+
+def _real_bias(b: Builder, node: OnnxNode, bias: Value | None, index: int) -> Value | None:
+    """An int32 bias as real values; its scale is that of the input times those of the weights."""
+    if bias is None:
+        return None
+    scale = b.need(node, 1, "the input's scale").reshape(-1)[0] * b.need(node, 4, "the weights' scale").reshape(-1)
+    stored = b.need(node, index, "the bias")
+    return b.dequantize(b.quantized_constant(stored, DType.I32, quant_of_arrays(scale, None, stored.ndim - 1), bias.name))
 
 
 def qlinear_concat(b: Builder, node: OnnxNode) -> Value:
@@ -189,6 +207,9 @@ MICROSOFT: dict[str, Importer] = {
     "QLinearAdd": qlinear_binary("add"),
     "QLinearMul": qlinear_binary("mul"),
     "QLinearGlobalAveragePool": qlinear_unary(_mean),
+    "QLinearAveragePool": qlinear_unary(_average),
+    "QLinearSoftmax": qlinear_unary(lambda b, node, x: over_axis(b, node, x, lambda y: b.unary("softmax", y))),
+    "QGemm": qgemm,
     "QLinearSigmoid": qlinear_unary(lambda b, node, x: b.unary("sigmoid", x)),
     "QLinearLeakyRelu": qlinear_unary(_leaky),
     "QLinearConcat": qlinear_concat,
