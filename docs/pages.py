@@ -69,7 +69,7 @@ images, or `module:function`; `FILE[a:b]` takes a part. Floats are real units, i
         text, _, examples = (module.__doc__ or "").partition("examples:\n")
         parser = argparse.ArgumentParser(prog=f"strop {name}", add_help=False)
         module.add_arguments(parser)
-        rows = [(_spelling(action), action.help) for action in parser._actions]
+        rows = [(_spelling(action), (action.help or "").replace("%%", "%")) for action in parser._actions]
         options = f"{table(('argument', 'meaning'), rows)}\n\n" if rows else ""
         shown = "\n".join(line.strip() for line in examples.strip().splitlines())
         parts.append(f"## strop {name}\n\n{text.strip()}\n\n{options}```\n{shown}\n```\n")

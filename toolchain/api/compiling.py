@@ -11,7 +11,7 @@ from pathlib import Path
 from targets.load import load_target
 from toolchain.api.inspecting import NO_SHAPES
 from toolchain.api.progress import Progress, silent
-from toolchain.api.quantizing import Precision, to_precision
+from toolchain.api.quantizing import AfterPass, Precision, to_precision
 from toolchain.api.results import CompileResult
 from toolchain.bundle.codec import decode
 from toolchain.bundle.graph_files import CONSTANTS_NAME, TEXT_NAME, graph_files
@@ -36,6 +36,7 @@ from toolchain.ir.optable import macs
 from toolchain.ir.types import DType
 from toolchain.lowering.lower import InterfaceMode, Limits
 from toolchain.lowering.program import Program
+from toolchain.lowering.variants import Objective
 from toolchain.passes.canonical import canonicalize
 from toolchain.pipeline import Compiled, CompileOptions, compile_model
 
@@ -52,25 +53,30 @@ def compile(
     precision: Precision = "auto",
     calibrate: str | None = None,
     calibration_method: str | None = None,
+    optimize: Objective = "balanced",
     io: InterfaceMode = "arena",
     max_ram_bytes: int | None = None,
     max_flash_bytes: int | None = None,
     input_shapes: Mapping[str, tuple[int, ...]] = NO_SHAPES,
     progress: Progress = silent,
+    after: AfterPass | None = None,
 ) -> CompileResult:
     """Compile a model for a target and write the bundle to the folder `output`.
 
     target: a name of `strop targets` or a .toml file. name: prefix of C names, from the file's name when None.
     formats: empty takes the target's own. precision, calibrate (DATA), calibration_method: see `to_precision`.
-    io: `arena` keeps inputs and outputs in the arena, `caller` takes pointers. Nothing is written when it raises:
+    optimize: `speed`, `ram`, `size` or `balanced`, what kernels are chosen for. io: `arena` keeps inputs and outputs in the
+    arena, `caller` takes pointers. after: called with the name and result of every pass. Nothing is written when it raises:
     ModelError (E1xx), DataError (E2xx), TargetError (E3xx), RunError(505), UsageError(901).
     """
     path = Path(model)
     device = load_target(target)
     progress("reading the model")
-    graph = to_precision(canonicalize(load_model(path, input_shapes)), precision, calibrate, calibration_method, progress)
+    canonical = canonicalize(load_model(path, input_shapes), after=after)
+    graph = to_precision(canonical, precision, calibrate, calibration_method, progress, after)
     progress("compiling")
-    options = CompileOptions(name or default_name(path), tuple(formats), io, Limits(max_ram_bytes, max_flash_bytes))
+    limits = Limits(max_ram_bytes, max_flash_bytes)
+    options = CompileOptions(name or default_name(path), tuple(formats), io, limits, optimize)
     compiled = compile_model(graph, device, options)
     source = SourceModel(path.name, model_format(path), source_digest(path))
     files = {**graph_files(compiled.graph), **compiled.files}
@@ -148,16 +154,18 @@ def _buffers(program: Program) -> tuple[Buffer, ...]:
 
 
 def _layers(program: Program) -> tuple[Layer, ...]:
+    """One entry per call; a node that needs several calls has its MACs at the first."""
+    firsts = {call.node.name: index for index, call in reversed(list(enumerate(program.calls)))}
     return tuple(
         Layer(
             name=call.node.name,
             op=call.node.op,
             kernel=call.function,
-            macs=macs(call.node),
+            macs=macs(call.node) if firsts[call.node.name] == index else 0,
             instructions=call.instructions,
             weight_bytes=sum(operand.constant.bytes for operand in call.operands if operand.constant is not None),
         )
-        for call in program.calls
+        for index, call in enumerate(program.calls)
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from calibration.calibrate import Executor, observed_values
@@ -20,15 +20,22 @@ from toolchain.reference.evaluator import evaluate
 
 Precision = Literal["auto", "int8", "float32"]
 
+AfterPass = Callable[[str, Graph], None]
+
 
 def to_precision(
-    graph: Graph, precision: Precision, data: str | None, method: str | None = None, progress: Progress = silent
+    graph: Graph,
+    precision: Precision,
+    data: str | None,
+    method: str | None = None,
+    progress: Progress = silent,
+    after: AfterPass | None = None,
 ) -> Graph:
     """The graph in a precision.
 
     precision: `auto` quantizes a float graph to int8 when there is data, and else keeps the file's types.
     data: DATA to calibrate on. method: how ranges are chosen, for example `minmax` or `percentile:99.99`;
-    None takes the default of `calibration.prepare`.
+    None takes the default of `calibration.prepare`. after: called with the name and result of every pass.
     Raises DataError (E2xx; E203 when int8 is asked for without data), UsageError(901) for a precision the file rules out.
     """
     real = is_float(graph)
@@ -40,7 +47,10 @@ def to_precision(
         raise DataError(203, graph.name, "int8 needs samples to calibrate on, none were given", "Give --calibrate DATA")
     chosen = DEFAULT_METHOD if method is None else parse_method(method)
     evened, table = prepare(graph, load_samples(data, graph.inputs), lambda g: _executor(g, progress), chosen)
-    return canonicalize(quantize(evened, table))
+    quantized = quantize(evened, table)
+    if after is not None:
+        after("quantize", quantized)
+    return canonicalize(quantized, after=after)
 
 
 def _executor(graph: Graph, progress: Progress) -> Executor:

@@ -57,7 +57,10 @@ def read_bundle(path: Path) -> Bundle:
 def _named_files(manifest: Manifest) -> Iterator[str]:
     """Every path of the manifest that something will open."""
     yield from (manifest.graph.text, manifest.graph.constants)
-    yield from (entry.file for entry in manifest.formats.values())
+    for entry in manifest.formats.values():
+        yield entry.file
+        yield from filter(None, (entry.header, entry.project))
+        yield from entry.sources or ()
     if manifest.c is not None:
         yield manifest.c.header
         yield from manifest.c.sources

@@ -11,10 +11,17 @@ examples:
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-from toolchain.cli.answer import Answer, pairs
+from toolchain.cli.answer import Answer, pairs, table
 from toolchain.cli.options import add_input_shape, byte_count, input_shapes
 from toolchain.cli.progress import shown_progress
+
+if TYPE_CHECKING:
+    from toolchain.ir.graph import Graph
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,11 +38,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=("auto", "int8", "float32"), default="auto", help=note)
     note = "how ranges are chosen: minmax, mse, percentile:99.99, moving_average:0.9"
     parser.add_argument("--calibration-method", metavar="M", help=note)
+    note = "what kernels are chosen for; balanced (default): least RAM at no more than 5 %% more work"
+    parser.add_argument("--optimize", choices=("balanced", "speed", "ram", "size"), default="balanced", help=note)
     parser.add_argument("--io", choices=("arena", "caller"), default="arena", help="where inputs and outputs live")
     parser.add_argument("--name", metavar="N", help="prefix of C names and files; by default from the model's file name")
     parser.add_argument("--max-ram", type=byte_count, metavar="N", help="most bytes of RAM, for example 64KiB")
     parser.add_argument("--max-flash", type=byte_count, metavar="N", help="most bytes of flash, for example 1MiB")
     add_input_shape(parser)
+    parser.add_argument("--explain", action="store_true", help="list every layer with its kernel and predicted cost")
+    note = "print the graph after a pass to standard error; `quantize` or a name in toolchain/passes/canonical.py"
+    parser.add_argument("--print-after", metavar="PASS", help=note)
 
 
 def run(arguments: argparse.Namespace) -> Answer:
@@ -52,11 +64,13 @@ def run(arguments: argparse.Namespace) -> Answer:
             precision=arguments.precision,
             calibrate=arguments.calibrate,
             calibration_method=arguments.calibration_method,
+            optimize=arguments.optimize,
             io=arguments.io,
             max_ram_bytes=arguments.max_ram,
             max_flash_bytes=arguments.max_flash,
             input_shapes=input_shapes(arguments.input_shape),
             progress=progress,
+            after=_printer(arguments.print_after) if arguments.print_after else None,
         )
     found = result.manifest
     facts = (
@@ -69,4 +83,20 @@ def run(arguments: argparse.Namespace) -> Answer:
         ("weight bytes", found.flash.weight_bytes if found.flash else None),
         ("predicted instructions", found.predicted.instructions if found.predicted else None),
     )
-    return Answer(result.as_json(), pairs(facts))
+    text = pairs(facts)
+    if arguments.explain:
+        rows = [(i, x.op, x.kernel, x.macs, x.instructions, x.weight_bytes, x.name) for i, x in enumerate(found.layers, 1)]
+        heads = ("", "operation", "kernel", "MACs", "instructions", "weight B", "layer")
+        return Answer(result.as_json() | {"layers": [asdict(layer) for layer in found.layers]}, f"{text}\n\n{table(heads, rows)}")
+    return Answer(result.as_json(), text)
+
+
+def _printer(wanted: str) -> Callable[[str, Graph], None]:
+    """Prints the graph after the passes of a name."""
+    from toolchain.ir.text import print_graph
+
+    def after(name: str, graph: Graph) -> None:
+        if name == wanted:
+            print(f"# after {name}\n{print_graph(graph)}", file=sys.stderr)
+
+    return after
