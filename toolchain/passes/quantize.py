@@ -1,7 +1,7 @@
-"""Float graph and calibration table to an integer graph by TFLite's int8 specification.
+"""Float graph and calibration table to an integer graph by TFLite's int8 or int16x8 specification.
 
-Weights are int8, symmetric and per channel; biases int32; activations int8 with a zero point. What the op table gives no
-integer meaning stays in float between dequantize and quantize.
+Weights are int8, symmetric and per channel. Activations are int8 with a zero point and biases int32, or activations int16
+without one and biases int64. What the op table gives no integer meaning stays in float between dequantize and quantize.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ from toolchain.passes.quantize_parameters import Layer, constant_quant, quantize
 from toolchain.passes.quantize_plan import Plan, make_plan
 from toolchain.passes.quantize_rules import BIAS, WEIGHT_AXIS, WEIGHTS, Formats, shared_operands
 
-Io = Literal["int8", "float32"]
+Io = Literal["integer", "float32"]
 
 
-def quantize(graph: Graph, table: CalibrationTable, *, io: Io = "int8") -> Graph:
-    """The int8 graph of a verified float graph.
+def quantize(graph: Graph, table: CalibrationTable, *, io: Io = "integer", activations: DType = DType.I8) -> Graph:
+    """The integer graph of a verified float graph.
 
-    table: a range for every float32 value. io: type of the float32 graph inputs and outputs in the result.
-    Values keep their names; a second representation of one is named `<name>_int8` or `<name>_real`.
-    Raises ModelError E111 when the table lacks a value. Source: TFLite 8-bit quantization specification.
+    table: a range for every float32 value. io: whether float32 graph inputs and outputs become integers, too.
+    activations: i8, or i16 for int16x8. Values keep their names; a second form of one is named after it and its type
+    (`x_i8`, `x_real`). Raises ModelError E111 when the table lacks a value.
+    Source: TFLite 8-bit quantization specification, and its 16x8 extension.
     """
-    formats = Formats()
-    plan = make_plan(graph, table, formats, every_end=io == "int8")
+    formats = Formats(activations)
+    plan = make_plan(graph, table, formats, every_end=io == "integer")
     return verify(_Rewriter(graph, plan, table, formats, io).run())
 
 
@@ -82,7 +83,7 @@ class _Rewriter:
     def _float_output(self, value: Value) -> Value:
         if value.type.dtype is not DType.F32:
             return value
-        stored_end = self._io == "int8" and value.name in self._ends
+        stored_end = self._io == "integer" and value.name in self._ends
         made = Value(self._names.fresh(f"{value.name}_real"), value.type) if stored_end else value
         self._real[value.name] = made
         return made
@@ -123,7 +124,7 @@ class _Rewriter:
         value = self._stored.get((base, quant))
         if value is not None and np.array_equal(self._constants[value.name], array):
             return value
-        value = Value(self._names.fresh(f"{base}_int8"), TensorType(array.shape, dtype, quant))
+        value = Value(self._names.fresh(f"{base}_{dtype}"), TensorType(array.shape, dtype, quant))
         self._constants[value.name] = array
         self._stored[base, quant] = value
         return value
@@ -136,7 +137,7 @@ class _Rewriter:
         """The integer value that a graph input or an integer node defines."""
         quant = self._plan.quants[value.name]
         real_end = self._io == "float32" and value.name in self._ends
-        name = self._names.fresh(f"{value.name}_int8") if real_end else value.name
+        name = self._names.fresh(f"{value.name}_{self._formats.activation}") if real_end else value.name
         made = Value(name, TensorType(value.type.shape, self._formats.activation, quant))
         self._stored[value.name, quant] = made
         return made
@@ -152,8 +153,8 @@ class _Rewriter:
             return self._add_constant(value.name, quantize_array(constant, dtype, quant), dtype, quant)
         own = self._stored.get((value.name, self._plan.quants[value.name]))
         op, source = ("quantize", self._real[value.name]) if own is None else ("requantize", own)
-        stored_end = self._io == "int8" and own is None and value.name in self._ends and quant == self._plan.quants[value.name]
-        name = value.name if stored_end else self._names.fresh(f"{value.name}_int8")
+        stored_end = self._io == "integer" and own is None and value.name in self._ends and quant == self._plan.quants[value.name]
+        name = value.name if stored_end else self._names.fresh(f"{value.name}_{self._formats.activation}")
         made = Value(name, TensorType(value.type.shape, self._formats.activation, quant))
         self._nodes.append(Node(op, (source,), (made,), CastAttrs(self._formats.activation)))
         self._stored[value.name, quant] = made
