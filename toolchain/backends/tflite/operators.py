@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from toolchain.backends.tflite.compound import COMPOUND
+from toolchain.backends.tflite.detour import through_float
 from toolchain.backends.tflite.exporter import TYPE_NAMES, Exporter
 from toolchain.backends.tflite.movement import MOVEMENT
 from toolchain.backends.tflite.versions import (
@@ -19,11 +21,11 @@ from toolchain.backends.tflite.versions import (
 )
 from toolchain.frontends.tflite.compute import window_padding
 from toolchain.frontends.tflite.schema import codes
-from toolchain.ir.attrs import Padding, Pair, PoolAttrs
+from toolchain.ir.attrs import Activation, Padding, Pair, PoolAttrs
 from toolchain.ir.graph import Node, Value
 from toolchain.ir.ops.conv import accumulator_type
 from toolchain.ir.quantization import quant_of
-from toolchain.ir.types import DType, Quant, TensorType
+from toolchain.ir.types import Array, DType, Quant, TensorType
 
 Export = Callable[[Exporter, Node], None]
 SAME, VALID = "SAME", "VALID"
@@ -81,15 +83,16 @@ def conv(exporter: Exporter, node: Node) -> None:
 
 
 def _with_bias(exporter: Exporter, node: Node, data: Value) -> list[Value]:
-    """The operands; integer ones get a bias of zeros where they have none, as LiteRT refuses or crashes without."""
+    """The operands, with a bias of zeros where there is none: without, LiteRT refuses some and crashes on others."""
     operands = [data, *node.inputs[1:]]
-    if len(operands) == 3 or data.type.quant is None:
+    if len(operands) == 3:
         return operands
-    x, weights = node.inputs[0].type, node.inputs[1].type
-    scale = quant_of(x).scalar_scale
-    scales = tuple(float(np.float32(scale * each)) for each in quant_of(weights).scale)
-    dtype, count = accumulator_type(x), weights.shape[0]
-    quant = Quant(scales, (0,) * len(scales), 0 if len(scales) > 1 else None)
+    weights, count = node.inputs[1].type, node.output.type.shape[3]
+    dtype, quant = accumulator_type(data.type), None
+    if data.type.quant is not None:
+        scale = quant_of(data.type).scalar_scale
+        scales = tuple(float(np.float32(scale * each)) for each in quant_of(weights).scale)
+        quant = Quant(scales, (0,) * len(scales), 0 if len(scales) > 1 else None)
     return [*operands, exporter.constant(node, "bias", np.zeros(count, dtype.numpy), TensorType((count,), dtype, quant))]
 
 
@@ -130,27 +133,63 @@ def fully_connected(exporter: Exporter, node: Node) -> None:
     exporter.write("FULLY_CONNECTED", operands, node.outputs, version, "FullyConnectedOptions", **fields)
 
 
-def _pool(builtin: str) -> Export:
-    def run(exporter: Exporter, node: Node) -> None:
-        attrs: PoolAttrs = node.attrs
-        x = node.inputs[0]
-        average = builtin == "AVERAGE_POOL_2D"
-        padding = _padding(x, attrs.window, attrs.stride, (1, 1), attrs.padding)
-        if attrs.padding != (0, 0, 0, 0) and (padding is None or attrs.count_padding):
-            if average and not attrs.count_padding:
-                raise exporter.refuse(node, f"with padding {attrs.padding} that it does not count")
-            x, padding = _padded(exporter, node, None if average else _lowest(x.type.dtype)), VALID
-        fields = {
-            "padding": codes("Padding")[padding or VALID],
-            "strideH": attrs.stride[0],
-            "strideW": attrs.stride[1],
-            "filterHeight": attrs.window[0],
-            "filterWidth": attrs.window[1],
-            "fusedActivationFunction": exporter.activation(attrs.activation),
-        }
-        exporter.write(builtin, [x], node.outputs, version_of(builtin, x.type.dtype), "Pool2DOptions", **fields)
+def max_pool(exporter: Exporter, node: Node) -> None:
+    """max_pool_2d; padding that TFLite has no word for is filled with the smallest value."""
+    x, padding = node.inputs[0], _pool_padding(node)
+    if padding is None:
+        x, padding = _padded(exporter, node, _lowest(x.type.dtype)), VALID
+    _write_pool(exporter, node, "MAX_POOL_2D", x, padding, node.output)
 
-    return run
+
+def average_pool(exporter: Exporter, node: Node) -> None:
+    """average_pool_2d; padding that TFLite has no word for is zero, and what it adds to the count is multiplied away."""
+    attrs: PoolAttrs = node.attrs
+    x, padding = node.inputs[0], _pool_padding(node)
+    counts_all = attrs.count_padding and attrs.padding != (0, 0, 0, 0)
+    if padding is not None and not counts_all:
+        _write_pool(exporter, node, "AVERAGE_POOL_2D", x, padding, node.output)
+        return
+    if counts_all:
+        _write_pool(exporter, node, "AVERAGE_POOL_2D", _padded(exporter, node), VALID, node.output)
+        return
+    if x.type.quant is not None:
+        through_float(exporter, node, average_pool)
+        return
+    mean = exporter.like(node, "mean", x, node.output.type.shape)
+    bare = replace(node, attrs=replace(attrs, activation=Activation.NONE))
+    _write_pool(exporter, bare, "AVERAGE_POOL_2D", _padded(exporter, node), VALID, mean)
+    factors = (attrs.window[0] * attrs.window[1] / window_counts(attrs, x.type.shape)).astype(x.type.dtype.numpy)
+    factor = exporter.constant(node, "factor", factors, TensorType(factors.shape, x.type.dtype))
+    activation = exporter.activation(attrs.activation)
+    exporter.write("MUL", [mean, factor], node.outputs, 1, "MulOptions", fusedActivationFunction=activation)
+
+
+def window_counts(attrs: PoolAttrs, shape: tuple[int, ...]) -> Array:
+    """Elements of the input under each window, (1, height, width, 1)."""
+    sides: list[Array] = []
+    for axis in (0, 1):
+        before, after = attrs.padding[2 * axis : 2 * axis + 2]
+        size, window = shape[1 + axis], attrs.window[axis]
+        starts = np.arange(-before, size + after - window + 1, attrs.stride[axis])
+        sides.append(np.minimum(starts + window, size) - np.maximum(starts, 0))
+    return np.outer(sides[0], sides[1])[None, :, :, None]
+
+
+def _pool_padding(node: Node) -> str | None:
+    return _padding(node.inputs[0], node.attrs.window, node.attrs.stride, (1, 1), node.attrs.padding)
+
+
+def _write_pool(exporter: Exporter, node: Node, builtin: str, x: Value, padding: str, output: Value) -> None:
+    attrs: PoolAttrs = node.attrs
+    fields = {
+        "padding": codes("Padding")[padding],
+        "strideH": attrs.stride[0],
+        "strideW": attrs.stride[1],
+        "filterHeight": attrs.window[0],
+        "filterWidth": attrs.window[1],
+        "fusedActivationFunction": exporter.activation(attrs.activation),
+    }
+    exporter.write(builtin, [x], [output], version_of(builtin, x.type.dtype), "Pool2DOptions", **fields)
 
 
 def _lowest(dtype: DType) -> int | float:
@@ -263,8 +302,8 @@ EXPORTS: dict[str, Export] = {
     "transpose_conv_2d": transpose_conv,
     "fully_connected": fully_connected,
     "batch_matmul": batch_matmul,
-    "max_pool_2d": _pool("MAX_POOL_2D"),
-    "average_pool_2d": _pool("AVERAGE_POOL_2D"),
+    "max_pool_2d": max_pool,
+    "average_pool_2d": average_pool,
     "add": _fused("ADD", "AddOptions"),
     "sub": _fused("SUB", "SubOptions"),
     "mul": _fused("MUL", "MulOptions"),
