@@ -13,8 +13,10 @@ from toolchain.errors import TargetError
 from toolchain.ir.graph import Graph, Node
 from toolchain.lowering.kernels import (
     add_dsp,
+    add_mve,
     conv,
     conv_dsp,
+    conv_mve,
     conv_plain,
     conv_s16,
     float_elementwise,
@@ -45,6 +47,8 @@ VARIANTS: tuple[Variant, ...] = (
     *conv.VARIANTS,
     *conv_dsp.VARIANTS,
     *add_dsp.VARIANTS,
+    *add_mve.VARIANTS,
+    *conv_mve.VARIANTS,
     *conv_plain.VARIANTS,
     *conv_s16.VARIANTS,
     *transpose_conv.VARIANTS,

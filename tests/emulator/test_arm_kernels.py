@@ -1,4 +1,4 @@
-"""The Armv7E-M kernels against the evaluator, on QEMU, which faults on the unaligned accesses that hardware faults on."""
+"""The Armv7E-M and Helium kernels against the evaluator, on QEMU, which faults on the unaligned accesses that hardware faults on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from toolchain.ir.types import Array, DType, Quant, TensorType, per_tensor
 from toolchain.reference.evaluator import run_node
 
 pytestmark = [needs_qemu, needs_arm_gcc]
-TARGET = "mps2_an386"
+FOLDERS = {"mps2_an386": "armv7em.", "mps3_an547": "mve."}
 
 
 def weights(
@@ -104,17 +104,18 @@ def add_case(rng: np.random.Generator) -> Case:
     return Case(node, tuple(tuple(rng.integers(-128, 128, shape, dtype=np.int8) for _ in "ab") for _ in range(3)))
 
 
+@pytest.mark.parametrize("target", FOLDERS)
 @pytest.mark.parametrize(("make", "seed"), [(m, s) for m in (conv_case, depthwise_case, dense_case, add_case) for s in range(2)])
-def test_dsp_kernels_equal_the_evaluator(make: object, seed: int, tmp_path: Path) -> None:
+def test_kernels_equal_the_evaluator(make: object, seed: int, target: str, tmp_path: Path) -> None:
     rng = np.random.default_rng(seed)
     cases: list[Case] = [make(rng) for _ in range(30)]  # type: ignore[operator]
     graph = merged(cases)
-    compiled, program = compile_c(graph, TARGET, tmp_path)
+    compiled, program = compile_c(graph, target, tmp_path)
     assert compiled.program is not None
-    own = [call for call in compiled.program.calls if call.variant.startswith("armv7em.")]
+    own = [call for call in compiled.program.calls if call.variant.startswith(FOLDERS[target])]
     assert len(own) >= 0.9 * len(cases), "the kernels under test are hardly used"
     samples = [tuple(array for case in cases for array in case.samples[i]) for i in range(3)]
-    result = run_emulated(program, load_target(TARGET), raw_inputs(graph, samples))
+    result = run_emulated(program, load_target(target), raw_inputs(graph, samples))
     for case, found in zip(cases, typed_outputs(graph, result.outputs), strict=True):
         for sample, output in zip(case.samples, found, strict=True):
             np.testing.assert_array_equal(output, run_node(case.node, operands(case, sample))[0], err_msg=str(case.node))
