@@ -12,7 +12,17 @@ import pytest
 from tests.property.cases import FLOAT32
 from tests.support.float_cases import whole_array
 from tests.support.kernel_cases import Case, check_cases, drawn_case
-from toolchain.ir.attrs import AxesAttrs, AxisAttrs, PadAttrs, PermAttrs, ReshapeAttrs, SliceAttrs, SplitAttrs, TileAttrs
+from toolchain.ir.attrs import (
+    AxesAttrs,
+    AxisAttrs,
+    PadAttrs,
+    PermAttrs,
+    ReduceAttrs,
+    ReshapeAttrs,
+    SliceAttrs,
+    SplitAttrs,
+    TileAttrs,
+)
 from toolchain.ir.graph import Node, Value
 from toolchain.ir.optable import make_node
 from toolchain.ir.types import Array, DType, Quant, TensorType, per_tensor
@@ -90,3 +100,24 @@ def test_many_operands(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     node = make_node("concat", operands, ("y",), AxisAttrs(1))
     check_cases([Case(node, (tuple(whole_array(rng, v.type) for v in operands),))], tmp_path)
+
+
+def test_empty_tensors(tmp_path: Path) -> None:
+    """Tensors without elements have no bytes, and nothing is read or written for them."""
+    x, none = Value("x", TensorType((3, 2), DType.I16)), Value("n", TensorType((0, 2), DType.I16))
+    other = Value("m", none.type)
+    picks = Value("i", TensorType((0,), DType.I32))
+    nodes = [
+        make_node("split", (x,), ("y0", "y1"), SplitAttrs(0, (0, 3))),
+        make_node("concat", (none, x), ("y",), AxisAttrs(0)),
+        make_node("gather", (x, picks), ("y",)),
+        make_node("add", (none, other), ("y",)),
+        make_node("reduce_sum", (none,), ("y",), ReduceAttrs((0,))),
+        make_node("tile", (x,), ("y",), TileAttrs((0, 1))),
+        make_node("pad", (none,), ("y",), PadAttrs((1, 0), (1, 0), value=7.0)),
+        make_node("transpose", (none,), ("y",), PermAttrs((1, 0))),
+        make_node("cast", (none,), ("y",)),
+        make_node("where", (Value("c", TensorType((0, 1), DType.BOOL)), none, other), ("y",)),
+    ]
+    rng = np.random.default_rng(2)
+    check_cases([Case(node, (tuple(whole_array(rng, v.type) for v in node.inputs),)) for node in nodes], tmp_path)

@@ -1,5 +1,5 @@
-/* Batched matrix product of float32 or plain integers (which wrap), operands read with strides: transposed or not.
- * Cost: about 6 instructions per MAC. No scratch. */
+/* Batched matrix product of float32 or plain integers (which wrap), operands read with strides: transposed or not,
+ * four columns at a time. Cost: about 4.5 instructions per MAC. No scratch. */
 #ifndef STROP_BATCH_MATMUL_RAW_H
 #define STROP_BATCH_MATMUL_RAW_H
 
@@ -13,17 +13,41 @@ typedef struct {
 
 /* The kernel strop_batch_matmul_<name>; sums are taken in the type `sum`. */
 #define STROP_BATCH_MATMUL(name, type, sum)                                                                            \
+    STROP_KERNEL void strop_matmul_4_##name(const type *restrict a, const type *restrict b, type *restrict out,        \
+                                            const strop_batch_matmul_shape *s) {                                       \
+        const int32_t step = s->b_column;                                                                              \
+        sum t0 = 0, t1 = 0, t2 = 0, t3 = 0;                                                                            \
+        for (int32_t k = 0; k < s->depth; ++k, a += s->a_depth, b += s->b_depth) {                                     \
+            const sum x = (sum)*a;                                                                                     \
+            const sum y0 = (sum)b[0], y1 = (sum)b[step], y2 = (sum)b[2 * step], y3 = (sum)b[3 * step];                 \
+            t0 += x * y0;                                                                                              \
+            t1 += x * y1;                                                                                              \
+            t2 += x * y2;                                                                                              \
+            t3 += x * y3;                                                                                              \
+        }                                                                                                              \
+        out[0] = (type)t0;                                                                                             \
+        out[1] = (type)t1;                                                                                             \
+        out[2] = (type)t2;                                                                                             \
+        out[3] = (type)t3;                                                                                             \
+    }                                                                                                                  \
+    STROP_KERNEL type strop_matmul_1_##name(const type *restrict a, const type *restrict b,                            \
+                                            const strop_batch_matmul_shape *s) {                                       \
+        sum total = 0;                                                                                                 \
+        for (int32_t k = 0; k < s->depth; ++k, a += s->a_depth, b += s->b_depth) {                                     \
+            const sum x = (sum)*a, y = (sum)*b;                                                                        \
+            total += x * y;                                                                                            \
+        }                                                                                                              \
+        return (type)total;                                                                                            \
+    }                                                                                                                  \
     STROP_KERNEL void strop_matmul_##name(const type *restrict a, const type *restrict b, type *restrict out,          \
                                           const strop_batch_matmul_shape *s) {                                         \
-        for (int32_t row = 0; row < s->rows; ++row) {                                                                  \
-            for (int32_t column = 0; column < s->columns; ++column) {                                                  \
-                sum total = 0;                                                                                         \
-                for (int32_t k = 0; k < s->depth; ++k) {                                                               \
-                    const type x = a[row * s->a_row + k * s->a_depth];                                                 \
-                    const type y = b[k * s->b_depth + column * s->b_column];                                           \
-                    total += (sum)x * (sum)y;                                                                          \
-                }                                                                                                      \
-                *out++ = (type)total;                                                                                  \
+        for (int32_t row = 0; row < s->rows; ++row, a += s->a_row, out += s->columns) {                                \
+            int32_t column = 0;                                                                                        \
+            for (; column + 4 <= s->columns; column += 4) {                                                            \
+                strop_matmul_4_##name(a, b + column * s->b_column, out + column, s);                                   \
+            }                                                                                                          \
+            for (; column < s->columns; ++column) {                                                                    \
+                out[column] = strop_matmul_1_##name(a, b + column * s->b_column, s);                                   \
             }                                                                                                          \
         }                                                                                                              \
     }                                                                                                                  \

@@ -136,7 +136,7 @@ def _conv(op: str, header: str, bind: Callable[[Graph, Node], Binding], cost: Co
 
 def _matmul(dtype: DType) -> Variant:
     function = f"strop_batch_matmul_{dtype}"
-    cost = Cost(per_mac=7, per_output=12)
+    cost = Cost(per_mac=4.5, per_output=15)
     shape = "strop_batch_matmul_shape"
     return Variant("batch_matmul", "portable", "batch_matmul_raw.h", function, shape, is_plain(dtype), _bind_batch_matmul, cost)
 
