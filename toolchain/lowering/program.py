@@ -51,19 +51,22 @@ class Operand:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Predicted work of one call: instructions = per_mac * macs + per_output * outputs + per_input * inputs + fixed.
+    """Predicted work of one call, in instructions: the sum of every `per_` times its count, and `fixed`.
 
-    per_input: per element of the first operand, for kernels whose work its size decides (reductions).
+    per_input: per element of the first operand, for kernels whose work its size decides (reductions). per_tap: per element
+    of every pooling window.
     """
 
     per_mac: float = 0.0
     per_output: float = 0.0
     fixed: float = 60.0
     per_input: float = 0.0
+    per_tap: float = 0.0
 
-    def instructions(self, macs: int, outputs: int, inputs: int = 0) -> int:
+    def instructions(self, macs: int, outputs: int, inputs: int = 0, taps: int = 0) -> int:
         """Predicted instructions of one run."""
-        return round(self.per_mac * macs + self.per_output * outputs + self.per_input * inputs + self.fixed)
+        elements = self.per_output * outputs + self.per_input * inputs + self.per_tap * taps
+        return round(self.per_mac * macs + elements + self.fixed)
 
 
 @dataclass(frozen=True, slots=True)

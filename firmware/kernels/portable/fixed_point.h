@@ -22,11 +22,13 @@ STROP_KERNEL int32_t strop_doubling_high_mul(int32_t a, int32_t b) {
     return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
 }
 
-/* x / 2^bits, halves away from zero; 0 <= bits <= 31. */
+/* x / 2^bits, halves away from zero; x > INT32_MIN, 0 <= bits <= 31. */
 STROP_KERNEL int32_t strop_rounding_shift_right(int32_t x, int32_t bits) {
-    const int32_t mask = (int32_t)((1U << bits) - 1U);
-    const int32_t threshold = (mask >> 1) + (x < 0 ? 1 : 0);
-    return (x >> bits) + ((x & mask) > threshold ? 1 : 0);
+    if (bits == 0) {
+        return x;
+    }
+    const int32_t twice = (x - (x < 0 ? 1 : 0)) >> (bits - 1);
+    return (twice >> 1) + (twice & 1);
 }
 
 /* x * 2^bits modulo 2^32. */

@@ -10,6 +10,7 @@ import numpy as np
 
 from targets.model import Target
 from toolchain.errors import TargetError
+from toolchain.ir.attrs import PoolAttrs
 from toolchain.ir.fixed_point import Multiplier
 from toolchain.ir.graph import Graph, Node, Value
 from toolchain.ir.optable import macs
@@ -36,7 +37,6 @@ ELEMENT_TYPES: dict[DType, str] = {
     DType.I32: "STROP_S32",
 }
 """Enumerators of `strop_type`, for kernels that take any of these."""
-
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,10 @@ class Variant:
         """The kernel calls that run the node, in order."""
         made = self.bind(graph, node)
         parts = made if isinstance(made, tuple) else (made,)
-        outputs, inputs = sum(output.type.elements for output in node.outputs), node.inputs[0].type.elements if node.inputs else 0
-        work = self.cost.instructions(macs(node), outputs, inputs) // len(parts)
+        outputs = sum(output.type.elements for output in node.outputs)
+        inputs = node.inputs[0].type.elements if node.inputs else 0
+        taps = outputs * math.prod(node.attrs.window) if isinstance(node.attrs, PoolAttrs) else 0
+        work = self.cost.instructions(macs(node), outputs, inputs, taps) // len(parts)
         return tuple(
             KernelCall(node, self.name, self.header, self.function, self.shape_type, part.shape, part.operands, work)
             for part in parts

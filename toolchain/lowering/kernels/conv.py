@@ -173,7 +173,7 @@ VARIANTS = (
         "strop_conv_2d_shape",
         accepts_int8,
         _bind_conv,
-        Cost(per_mac=2.9, per_output=22),
+        Cost(per_mac=3.05, per_output=38),
     ),
     Variant(
         "fully_connected",
@@ -183,7 +183,7 @@ VARIANTS = (
         "strop_conv_2d_shape",
         accepts_int8,
         _bind_fully_connected,
-        Cost(per_mac=2.7, per_output=22),
+        Cost(per_mac=3.0, per_output=36),
     ),
     Variant(
         "depthwise_conv_2d",
@@ -193,6 +193,6 @@ VARIANTS = (
         "strop_conv_2d_shape",
         accepts_int8,
         _bind_depthwise,
-        Cost(per_mac=4.5, per_output=24),
+        Cost(per_mac=6.8, per_output=28),
     ),
 )

@@ -53,7 +53,7 @@ def _bind_fully_connected(graph: Graph, node: Node) -> Binding:
 
 
 def _variant(op: str, function: str, bind: Callable[[Graph, Node], Binding]) -> Variant:
-    return Variant(op, "portable", HEADER, function, SHAPE, _accepts, bind, Cost(per_mac=6, per_output=30))
+    return Variant(op, "portable", HEADER, function, SHAPE, _accepts, bind, Cost(per_mac=4.6, per_output=35))
 
 
 VARIANTS = (

@@ -130,22 +130,22 @@ def _arithmetic(op: str, factors_of: Callable[[Node], BinaryFactors], per_output
 
 
 def _pick(op: str) -> Variant:
-    bind, cost = _bind(_of_pick, False), Cost(per_output=10)
+    bind, cost = _bind(_of_pick, False), Cost(per_output=8)
     return Variant(op, "portable", "integer_binary.h", f"strop_integer_{op}", "strop_binary_shape", _accepts_pick, bind, cost)
 
 
 def _comparison(op: str, function: str, swap: bool) -> Variant:
-    bind, cost = _bind(_of_comparison, swap), Cost(per_output=32)
+    bind, cost = _bind(_of_comparison, swap), Cost(per_output=42)
     name = f"strop_integer_{function}"
     return Variant(op, "portable", "integer_compare.h", name, "strop_binary_shape", _accepts_comparison, bind, cost)
 
 
 VARIANTS = (
-    _arithmetic("add", _of_sum, 45),
-    _arithmetic("sub", _of_sum, 45),
-    _arithmetic("mul", _of_mul, 22),
-    _arithmetic("squared_difference", _of_squared_difference, 45),
-    _arithmetic("div", _of_div, 90),
+    _arithmetic("add", _of_sum, 33),
+    _arithmetic("sub", _of_sum, 33),
+    _arithmetic("mul", _of_mul, 27),
+    _arithmetic("squared_difference", _of_squared_difference, 42),
+    _arithmetic("div", _of_div, 155),
     _arithmetic("prelu", _of_prelu, 24),
     _pick("minimum"),
     _pick("maximum"),

@@ -1,4 +1,4 @@
-"""Bindings of quantized reductions, argmax, argmin and running sums, the k largest."""
+"""Bindings of quantized reductions and running sums."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from toolchain.ir import fixed_point as fp
-from toolchain.ir.attrs import Activation, ArgAttrs, CumsumAttrs, ReduceAttrs, TopKAttrs
+from toolchain.ir.attrs import Activation, CumsumAttrs, ReduceAttrs
 from toolchain.ir.fixed_point import Multiplier
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.quantization import (
@@ -19,7 +19,7 @@ from toolchain.ir.quantization import (
     quant_of,
     rescale_multiplier,
 )
-from toolchain.ir.types import DType, TensorType
+from toolchain.ir.types import TensorType
 from toolchain.lowering.kernels.common import (
     ELEMENT_TYPES,
     Binding,
@@ -104,23 +104,9 @@ def _bind(graph: Graph, node: Node) -> Binding:
     return Binding(shape, (as_untyped(read(graph, node.inputs[0])), as_untyped(write(node.output))))
 
 
-def _accepts_arg(graph: Graph, node: Node) -> bool:
-    attrs: ArgAttrs = node.attrs
-    return _has_stored_elements(node) and attrs.dtype in (DType.I32, DType.I64)
-
-
 def axis_fields(shape: Sequence[int], axis: int) -> tuple[ShapeField, ...]:
     """The fields outer, size and inner of kernels that work along one axis."""
     return fields(outer=math.prod(shape[:axis]), size=shape[axis], inner=math.prod(shape[axis + 1 :]))
-
-
-def _bind_arg(graph: Graph, node: Node) -> Binding:
-    attrs: ArgAttrs = node.attrs
-    x = node.inputs[0].type
-    shape = axis_fields(x.shape, attrs.axis)
-    shape += fields(largest=int(node.op == "argmax"), last=int(attrs.last), wide=int(attrs.dtype is DType.I64))
-    shape += fields(type=ELEMENT_TYPES[x.dtype])
-    return Binding(shape, (as_untyped(read(graph, node.inputs[0])), as_untyped(write(node.output))))
 
 
 def _accepts_cumsum(graph: Graph, node: Node) -> bool:
@@ -139,37 +125,18 @@ def _bind_cumsum(graph: Graph, node: Node) -> Binding:
     return Binding(shape, (read(graph, node.inputs[0]), write(node.output)))
 
 
-def _accepts_top_k(graph: Graph, node: Node) -> bool:
-    attrs: TopKAttrs = node.attrs
-    return _has_stored_elements(node) and attrs.dtype in (DType.I32, DType.I64)
-
-
-def _bind_top_k(graph: Graph, node: Node) -> Binding:
-    attrs: TopKAttrs = node.attrs
-    x = node.inputs[0].type
-    shape = axis_fields(x.shape, attrs.axis) + fields(k=attrs.k, largest=int(attrs.largest))
-    shape += fields(wide=int(attrs.dtype is DType.I64), type=ELEMENT_TYPES[x.dtype])
-    results = [as_untyped(write(output)) for output in node.outputs]
-    return Binding(shape, (as_untyped(read(graph, node.inputs[0])), *results))
-
-
-def _reduction(op: str, function: str, accepts: Callable[[Graph, Node], bool]) -> Variant:
-    return Variant(op, "portable", HEADER, function, "strop_reduce_shape", accepts, _bind, Cost(per_input=6, per_output=40))
-
-
-def _arg(op: str) -> Variant:
-    cost = Cost(per_input=6, per_output=25)
-    return Variant(op, "portable", HEADER, "strop_arg", "strop_arg_shape", _accepts_arg, _bind_arg, cost)
+def _reduction(op: str, function: str, accepts: Callable[[Graph, Node], bool], per_input: float) -> Variant:
+    return Variant(
+        op, "portable", HEADER, function, "strop_reduce_shape", accepts, _bind, Cost(per_input=per_input, per_output=30)
+    )
 
 
 VARIANTS = (
-    _reduction("reduce_sum", "strop_reduce_sum", _accepts_sum),
-    _reduction("reduce_mean", "strop_reduce_sum", _accepts_sum),
-    _reduction("reduce_prod", "strop_reduce_prod", _accepts_prod),
-    _reduction("reduce_max", "strop_reduce_max", _accepts_pick),
-    _reduction("reduce_min", "strop_reduce_min", _accepts_pick),
-    _arg("argmax"),
-    _arg("argmin"),
+    _reduction("reduce_sum", "strop_reduce_sum", _accepts_sum, 5),
+    _reduction("reduce_mean", "strop_reduce_sum", _accepts_sum, 5),
+    _reduction("reduce_prod", "strop_reduce_prod", _accepts_prod, 15),
+    _reduction("reduce_max", "strop_reduce_max", _accepts_pick, 7),
+    _reduction("reduce_min", "strop_reduce_min", _accepts_pick, 7),
     Variant(
         "cumsum",
         "portable",
@@ -178,16 +145,6 @@ VARIANTS = (
         "strop_cumsum_shape",
         _accepts_cumsum,
         _bind_cumsum,
-        Cost(per_output=40),
-    ),
-    Variant(
-        "top_k",
-        "portable",
-        "top_k_integer.h",
-        "strop_top_k_integer",
-        "strop_top_k_shape",
-        _accepts_top_k,
-        _bind_top_k,
-        Cost(per_input=9, per_output=40),
+        Cost(per_output=30),
     ),
 )

@@ -96,12 +96,12 @@ def _bytes(op: str) -> Variant:
 
 def _sampled(op: str) -> Variant:
     return Variant(
-        op, "portable", "lut_s16.h", "strop_lut_s16", "strop_lut_s16_shape", _accepts_sampled, _bind_sampled, Cost(per_output=11)
+        op, "portable", "lut_s16.h", "strop_lut_s16", "strop_lut_s16_shape", _accepts_sampled, _bind_sampled, Cost(per_output=20)
     )
 
 
 def _squash(op: str) -> Variant:
-    function, cost = f"strop_{op}_s16", Cost(per_output=18)
+    function, cost = f"strop_{op}_s16", Cost(per_output=21)
     return Variant(op, "portable", "squash_s16.h", function, "strop_squash_s16_shape", _accepts_squash, _bind_squash, cost)
 
 
@@ -118,6 +118,6 @@ VARIANTS = (
         "strop_sqrt_s16_shape",
         _accepts_sampled,
         _bind_sqrt,
-        Cost(per_output=40),
+        Cost(per_output=410),
     ),
 )

@@ -66,7 +66,7 @@ VARIANTS = (
         "strop_matmul_shape",
         _accepts_int8,
         _bind,
-        Cost(per_mac=7, per_output=40),
+        Cost(per_mac=5, per_output=35),
     ),
     Variant(
         "batch_matmul",
@@ -76,6 +76,6 @@ VARIANTS = (
         "strop_matmul_shape",
         _accepts_int16,
         _bind,
-        Cost(per_mac=9, per_output=45),
+        Cost(per_mac=3, per_output=25),
     ),
 )

@@ -39,7 +39,7 @@ def _bind(graph: Graph, node: Node) -> Binding:
 
 
 def _variant(op: str, header: str, suffix: str, accepts: Callable[[Graph, Node], bool]) -> Variant:
-    function, cost = f"strop_{op}_{suffix}", Cost(per_output=30)
+    function, cost = f"strop_{op}_{suffix}", Cost(per_output=6, per_tap=4)
     return Variant(op, "portable", header, function, "strop_pool_2d_shape", accepts, _bind, cost)
 
 

@@ -47,7 +47,7 @@ VARIANTS = (
         "strop_quantize_shape",
         _accepts_quantize,
         _bind_quantize,
-        Cost(per_output=30),
+        Cost(per_output=430),
     ),
     Variant(
         "dequantize",
@@ -57,6 +57,6 @@ VARIANTS = (
         "strop_quantize_shape",
         _accepts_dequantize,
         _bind_dequantize,
-        Cost(per_output=8),
+        Cost(per_output=64),
     ),
 )

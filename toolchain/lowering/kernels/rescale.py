@@ -51,7 +51,7 @@ def _bind(graph: Graph, node: Node) -> Binding:
 
 
 def _variant(op: str, accepts: Callable[[Graph, Node], bool] = _accepts) -> Variant:
-    return Variant(op, "portable", "rescale.h", "strop_rescale", "strop_rescale_shape", accepts, _bind, Cost(per_output=14))
+    return Variant(op, "portable", "rescale.h", "strop_rescale", "strop_rescale_shape", accepts, _bind, Cost(per_output=15))
 
 
 VARIANTS = tuple(_variant(op) for op in ("requantize", "relu", "relu6", "relu_n1_1", "leaky_relu", "abs"))

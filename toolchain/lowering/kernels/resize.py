@@ -36,6 +36,6 @@ def _variant(function: str, kind: Callable[..., bool], per_output: float) -> Var
 
 
 VARIANTS = (
-    _variant("strop_resize_bilinear_s8", is_i8, 20),
-    _variant("strop_resize_bilinear_s16", is_i16, 40),
+    _variant("strop_resize_bilinear_s8", is_i8, 22),
+    _variant("strop_resize_bilinear_s16", is_i16, 23),
 )

@@ -75,7 +75,7 @@ VARIANTS = (
         "strop_softmax_shape",
         _accepts_int8,
         _bind,
-        Cost(per_output=240),
+        Cost(per_output=220),
     ),
     Variant(
         "softmax",
@@ -85,7 +85,7 @@ VARIANTS = (
         "strop_softmax_shape",
         _accepts_wide,
         _bind,
-        Cost(per_output=240),
+        Cost(per_output=220),
     ),
     Variant(
         "softmax",
@@ -95,7 +95,7 @@ VARIANTS = (
         "strop_softmax_s16_shape",
         _accepts_int16,
         _bind_int16,
-        Cost(per_output=45),
+        Cost(per_output=40),
     ),
     Variant(
         "log_softmax",
@@ -105,7 +105,7 @@ VARIANTS = (
         "strop_log_softmax_shape",
         _accepts_int8,
         _bind_log,
-        Cost(per_output=150),
+        Cost(per_output=135),
     ),
     Variant(
         "l2_norm",
@@ -115,6 +115,6 @@ VARIANTS = (
         "strop_l2_norm_shape",
         _accepts_int8,
         _bind_l2_norm,
-        Cost(per_output=20),
+        Cost(per_output=38),
     ),
 )
