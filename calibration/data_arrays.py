@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import lzma
 import math
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,7 +24,11 @@ from toolchain.ir.types import Array, Quant
 LABEL_NAMES = ("y", "label", "labels")
 SMALL_BYTES = 2**30
 SKIP_BYTES = 2**20
-_FAULTS = (ValueError, OSError, EOFError, KeyError, RuntimeError, NotImplementedError, zipfile.BadZipFile)
+# What zipfile, its decompressors and NumPy's header parser raise on damaged files.
+_FAULTS = (
+    *(ValueError, TypeError, IndexError, OSError, EOFError, KeyError, RuntimeError, SyntaxError, OverflowError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError),
+)
 
 
 @dataclass(frozen=True, slots=True)
