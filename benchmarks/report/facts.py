@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from firmware.compilers import CompilerChoice
+from runtimes.base import Measurement
 from toolchain.api.results import VerifyResult
 from toolchain.api.verifying import verify
 from toolchain.bundle.manifest import Manifest
 from toolchain.bundle.read import read_bundle
+from toolchain.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +21,12 @@ class Entry:
     bundle: Path
     manifest: Manifest
     result: VerifyResult
+    measurement: Measurement
 
     @property
     def instructions(self) -> int | None:
         """Instructions of one inference, None where the place cannot count."""
-        return self.result.measurement.instructions
+        return self.measurement.instructions
 
     @property
     def instructions_per_mac(self) -> float | None:
@@ -32,6 +35,9 @@ class Entry:
 
 
 def collect(bundle: str | Path, place: str | None = None, compiler: CompilerChoice = "auto") -> Entry:
-    """Run and verify a bundle on random inputs, counting. Raises RunError (E5xx), EnvironmentFault (E4xx), TargetError."""
+    """Run and verify a bundle on random inputs, counting. Raises RunError (E5xx), EnvironmentFault (E4xx), UsageError."""
     opened = read_bundle(Path(bundle))
-    return Entry(opened.path, opened.manifest, verify(bundle, place=place, compiler=compiler, count=True))
+    result = verify(bundle, place=place, compiler=compiler, count=True)
+    if result.measurement is None:
+        raise UsageError(901, "--on", f"{result.place} measures nothing", "Use host, emulator, unicorn or qemu")
+    return Entry(opened.path, opened.manifest, result, result.measurement)

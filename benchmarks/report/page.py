@@ -70,7 +70,7 @@ def _summary(entries: Sequence[Entry]) -> str:
 
 
 def _summary_row(entry: Entry) -> list[str]:
-    found, plan = entry.result.measurement, entry.manifest
+    found, plan = entry.measurement, entry.manifest
     latency = f"{found.latency_us[0]:,.0f}" if found.latency_us else "–"
     ratio = entry.instructions_per_mac
     verdict = '<span class="yes">yes</span>' if entry.result.bit_exact else _not_exact(entry)
@@ -96,7 +96,7 @@ def _not_exact(entry: Entry) -> str:
 
 
 def _section(entry: Entry) -> str:
-    plan, found = entry.manifest, entry.result.measurement
+    plan, found = entry.manifest, entry.measurement
     facts = f"{plan.source.file}, {plan.precision}; ran on {found.device} with {found.runtime}, built by {found.compiler}."
     predicted = ""
     if plan.predicted and found.instructions:

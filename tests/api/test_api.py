@@ -132,6 +132,30 @@ def test_a_missing_model_is_an_error(tmp_path: Path) -> None:
         compile(tmp_path / "no.onnx", "host", tmp_path / "b")
 
 
+def test_other_formats_run_in_their_own_engines(tmp_path: Path) -> None:
+    compile(MODEL, "host", tmp_path / "b", calibrate=str(CALIBRATION))
+    data = f"{TEST}[0:50]"
+    own = run(tmp_path / "b", data)
+    for engine in ("litert", "onnxruntime"):
+        found = verify(tmp_path / "b", place=engine, data=data)
+        assert found.passed and found.measurement is None
+        assert abs((found.accuracy.correct or 0) - (verify(tmp_path / "b", data=data).accuracy.correct or 0)) <= 2
+    reference = run(tmp_path / "b", data, place="litert_reference")
+    np.testing.assert_array_equal(reference.outputs[0].stored, own.outputs[0].stored)
+    assert reference.outputs_sha256 == own.outputs_sha256
+
+
+def test_an_engine_needs_its_format(bundle: Path) -> None:
+    with pytest.raises(RunError, match="holds no onnx"):
+        verify(bundle, place="onnxruntime")
+
+
+def test_a_program_for_another_processor_does_not_run_here(tmp_path: Path) -> None:
+    compile(MODEL, "mps2_an386", tmp_path / "b", formats=("c",), calibrate=str(CALIBRATION))
+    with pytest.raises(UsageError, match="use instructions of armv7em"):
+        verify(tmp_path / "b", place="host")
+
+
 def test_places_are_checked(bundle: Path) -> None:
     for place, what in (("moon", "no place"), ("emulator", "no emulator")):
         with pytest.raises(UsageError, match=what):

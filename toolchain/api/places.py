@@ -1,4 +1,4 @@
-"""Runs a bundle's C program on a place: this machine or an emulator of the target."""
+"""Runs a bundle on a place: its C program on this machine or in an emulator, or its other formats in their own engines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from firmware.compilers import CompilerChoice
 from firmware.program import CProgram
-from runtimes.base import RunResult
+from runtimes.base import Measurement, RunResult, outputs_digest
 from targets.load import load_target
 from targets.model import Target
 from toolchain.bundle.read import Bundle
@@ -18,13 +18,17 @@ from toolchain.errors import RunError, UsageError
 from toolchain.ir.types import Array, DType
 
 Place = Literal["host", "emulator", "unicorn", "qemu"]
+Engine = Literal["litert", "litert_reference", "tflm", "onnxruntime"]
+
+# The format that each engine runs.
+ENGINES: dict[Engine, str] = {"litert": "tflite", "litert_reference": "tflite", "tflm": "tflite", "onnxruntime": "onnx"}
 
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """A place and the compiler to build with. place: `emulator` takes whichever of unicorn and QEMU has the core."""
+    """A place and the compiler to build with. place: `emulator` takes whichever of unicorn and QEMU fits."""
 
-    place: Place
+    place: Place | Engine
     compiler: CompilerChoice = "auto"
 
 
@@ -32,9 +36,54 @@ def where(bundle: Bundle, place: str | None, compiler: CompilerChoice = "auto") 
     """The place that a user named, or the default: `host` for bundles of the host, else `emulator`. Raises UsageError(901)."""
     if place is None:
         return Where("host" if bundle.manifest.target == "host" else "emulator", compiler)
-    if place not in get_args(Place):
-        raise UsageError(901, "--on", f"there is no place {place!r}", f"Use one of: {', '.join(get_args(Place))}")
-    return Where(cast("Place", place), compiler)
+    known = (*get_args(Place), *ENGINES)
+    if place not in known:
+        raise UsageError(901, "--on", f"there is no place {place!r}", f"Use one of: {', '.join(known)}")
+    return Where(cast("Place | Engine", place), compiler)
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What running gave. outputs: (samples, *shape) of the stored types. measurement: None from an engine of another format."""
+
+    outputs: list[Array]
+    place: str
+    outputs_sha256: str
+    measurement: Measurement | None = None
+
+
+def run_anywhere(bundle: Bundle, place: Where, inputs: Sequence[Array], *, count: bool = False) -> Ran:
+    """Run every sample of a bundle on a place. inputs, count, errors: as of `run_samples` and `run_engine`."""
+    if place.place in ENGINES:
+        outputs = run_engine(bundle, place.place, inputs)
+        return Ran(outputs, place.place, outputs_digest([as_bytes(output) for output in outputs]))
+    result = run_samples(bundle, place, inputs, count=count)
+    found = result.measurement
+    return Ran(stored_outputs(bundle, result.outputs), f"{found.runtime} ({found.device})", found.outputs_sha256, found)
+
+
+def run_engine(bundle: Bundle, engine: Engine, inputs: Sequence[Array]) -> list[Array]:
+    """Outputs (samples, *shape) of another format of the bundle in its own engine, on this machine.
+
+    Raises RunError(504) when the bundle lacks the format, EnvironmentFault (E4xx), RunError(501, 502).
+    """
+    form = ENGINES[engine]
+    entry = bundle.manifest.formats.get(form)
+    if entry is None:
+        what = f"the bundle holds no {form}, only {', '.join(bundle.manifest.format_names)}"
+        raise RunError(504, str(bundle.path), what, f"Compile with --format {form}")
+    model = bundle.file(entry.file).read_bytes()
+    samples = [[array[index] for array in inputs] for index in range(len(inputs[0]))]
+    if engine == "onnxruntime":
+        from runtimes.onnxruntime_engine import OnnxSession
+
+        session = OnnxSession(model)
+        rows = [list(session.run(sample).values()) for sample in samples]
+    else:
+        from runtimes.guarded import run_guarded
+
+        rows = run_guarded(engine, model, samples)
+    return [np.stack(column) for column in zip(*rows, strict=True)]
 
 
 def c_program(bundle: Bundle) -> CProgram:
@@ -67,13 +116,14 @@ def run_samples(bundle: Bundle, place: Where, inputs: Sequence[Array], *, count:
     raw = tuple(as_bytes(array) for array in inputs)
     target = load_target(bundle.manifest.target)
     if place.place == "host":
+        _check_host(target)
         from runtimes.host_engine import run_host
 
         return run_host(program, load_target("host"), raw, count=count, compiler=place.compiler)
     _check_emulated(target)
-    from runtimes.emulator import run_emulated
+    from runtimes.emulator import EngineChoice, run_emulated
 
-    engine = "auto" if place.place == "emulator" else place.place
+    engine: EngineChoice = "qemu" if place.place == "qemu" else "unicorn" if place.place == "unicorn" else "auto"
     return run_emulated(program, target, raw, engine=engine, count=count, compiler=place.compiler)
 
 
@@ -92,6 +142,13 @@ def from_bytes(raw: Array, dtype: str, shape: Sequence[int]) -> Array:
 def stored_outputs(bundle: Bundle, raw: Sequence[Array]) -> list[Array]:
     """Raw output bytes as arrays (samples, *shape) of the stored type."""
     return [from_bytes(data, tensor.dtype, tensor.shape) for data, tensor in zip(raw, bundle.manifest.outputs, strict=True)]
+
+
+def _check_host(target: Target) -> None:
+    own = target.core.kernels[0]
+    if target.core.architecture != "host" and own != "portable":
+        what = f"programs for {target.name} use instructions of {own}, which this machine does not have"
+        raise UsageError(901, "--on", what, "Use --on emulator, or compile for the target host")
 
 
 def _check_emulated(target: Target) -> None:

@@ -6,17 +6,17 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
-from calibration.calibrate import Executor, observed_values
+from calibration.calibrate import Executor
 from calibration.data import load_samples
 from calibration.prepare import DEFAULT_METHOD, prepare
 from calibration.ranges import parse_method
+from runtimes.onnxruntime_engine import float_executor
 from toolchain.api.progress import Progress, silent
 from toolchain.errors import DataError, UsageError
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array, DType
 from toolchain.passes.canonical import canonicalize
 from toolchain.passes.quantize import quantize
-from toolchain.reference.evaluator import evaluate
 
 Precision = Literal["auto", "int8", "float32"]
 
@@ -54,12 +54,12 @@ def to_precision(
 
 
 def _executor(graph: Graph, progress: Progress) -> Executor:
-    """What runs a float graph for calibration: the reference evaluator."""
-    names, done = observed_values(graph), itertools.count()
+    """What runs a float graph for calibration, telling how far it is."""
+    run, done = float_executor(graph), itertools.count(1)
 
     def execute(sample: Sequence[Array]) -> Mapping[str, Array]:
         progress("calibrating", next(done))
-        return evaluate(graph, sample, names)
+        return run(sample)
 
     return execute
 

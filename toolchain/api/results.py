@@ -102,8 +102,8 @@ class VerifyResult:
     """What holding a program to the reference evaluator gave.
 
     differing_samples: samples with any differing byte. largest_difference: in steps of the integer outputs, or relative to
-    the largest float output. tolerance: what is allowed of it (0 for integers). measurement: of the same run.
-    accuracy: `correct` with labels, the loss with a float model; None where not asked for.
+    the largest float output. tolerance: what is allowed of it (0 for integers). measurement: of the same run,
+    None from the engine of another format. accuracy: `correct` with labels, the loss with a float model.
     """
 
     bundle: Path
@@ -113,7 +113,7 @@ class VerifyResult:
     differing_samples: int
     largest_difference: float
     tolerance: float
-    measurement: Measurement
+    measurement: Measurement | None
     accuracy: Accuracy
 
     @property

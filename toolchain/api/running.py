@@ -11,7 +11,7 @@ import numpy as np
 from calibration.data import Samples, load_samples
 from calibration.rows import to_real
 from firmware.compilers import CompilerChoice
-from toolchain.api.places import run_samples, stored_outputs, where
+from toolchain.api.places import run_anywhere, where
 from toolchain.api.results import OutputData, RunOutputs
 from toolchain.bundle.read import read_bundle
 from toolchain.errors import RunError
@@ -21,18 +21,16 @@ from toolchain.ir.types import Array
 def run(bundle: str | Path, data: str, *, place: str | None = None, compiler: CompilerChoice = "auto") -> RunOutputs:
     """Run a bundle's program on every sample of DATA.
 
-    data: real units as floats, or stored integers. place: `host`, `emulator`, `unicorn` or `qemu`; None takes the target's.
+    data: real units as floats, or stored integers. place: of `toolchain.api.places`; None takes the target's.
     Raises DataError (E2xx), RunError (E5xx), EnvironmentFault (E4xx), UsageError(901).
     """
     opened = read_bundle(Path(bundle))
     graph = opened.graph()
     inputs = stacked(load_samples(data, graph.inputs))
-    given = run_samples(opened, where(opened, place, compiler), inputs)
-    stored = stored_outputs(opened, given.outputs)
-    real = to_real(tuple(stored), graph.outputs)
-    outputs = tuple(OutputData(v.name, s, r) for v, s, r in zip(graph.outputs, stored, real, strict=True))
-    found = given.measurement
-    return RunOutputs(opened.path, f"{found.runtime} ({found.device})", outputs, found.outputs_sha256)
+    ran = run_anywhere(opened, where(opened, place, compiler), inputs)
+    real = to_real(tuple(ran.outputs), graph.outputs)
+    outputs = tuple(OutputData(v.name, s, r) for v, s, r in zip(graph.outputs, ran.outputs, real, strict=True))
+    return RunOutputs(opened.path, ran.place, outputs, ran.outputs_sha256)
 
 
 def save_outputs(found: RunOutputs, path: str | Path) -> None:

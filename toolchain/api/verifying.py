@@ -13,7 +13,7 @@ from calibration.metrics import Accuracy, Comparison
 from calibration.rows import to_real
 from firmware.compilers import CompilerChoice
 from toolchain.api.inspecting import NO_SHAPES
-from toolchain.api.places import as_bytes, run_samples, stored_outputs, where
+from toolchain.api.places import as_bytes, run_anywhere, where
 from toolchain.api.progress import Progress, silent
 from toolchain.api.results import VerifyResult
 from toolchain.api.running import stacked
@@ -26,6 +26,7 @@ from toolchain.reference.evaluator import run as run_reference
 
 RANDOM_SAMPLES = 8
 FLOAT_TOLERANCE = 1e-5
+FOREIGN_SHARE = 1 / 8
 SMALL_INTEGER = 1 << 15
 
 
@@ -44,7 +45,7 @@ def verify(
 ) -> VerifyResult:
     """Run a bundle on a place and compare every output byte with the reference evaluator.
 
-    place: `host`, `emulator`, `unicorn` or `qemu`; None takes the target's. data: DATA to run, with labels for `correct`;
+    place: of `toolchain.api.places`; None takes the target's. data: DATA to run, with labels for `correct`;
     None takes `samples` random inputs, extremes first. model: the float model, to measure the loss. count: also count
     instructions, or time runs, for the measurement. A difference raises nothing: the result tells whether it passed.
     Raises DataError (E2xx), RunError (E5xx), EnvironmentFault (E4xx), ModelError (E1xx), UsageError(901).
@@ -56,22 +57,33 @@ def verify(
     given = load_samples(data, graph.inputs) if data is not None else None
     inputs = random_inputs(graph, samples, np.random.default_rng(seed)) if given is None else stacked(given)
     progress(f"running {opened.manifest.name}")
-    result = run_samples(opened, chosen, inputs, count=count)
-    outputs = stored_outputs(opened, result.outputs)
+    ran = run_anywhere(opened, chosen, inputs, count=count)
     expected = reference_outputs(graph, inputs, progress)
-    difference = compare(expected, outputs)
+    difference = compare(expected, ran.outputs)
     labels = None if given is None else given.labels
     return VerifyResult(
         bundle=opened.path,
-        place=f"{result.measurement.runtime} ({result.measurement.device})",
+        place=ran.place,
         samples=len(inputs[0]),
         bit_exact=difference.samples == 0,
         differing_samples=difference.samples,
         largest_difference=difference.largest,
-        tolerance=0.0 if all(array.dtype.kind != "f" for array in expected) else FLOAT_TOLERANCE,
-        measurement=result.measurement,
-        accuracy=accuracy(graph, inputs, outputs, labels, real, progress),
+        tolerance=_tolerance(chosen.place, expected),
+        measurement=ran.measurement,
+        accuracy=accuracy(graph, inputs, ran.outputs, labels, real, progress),
     )
+
+
+def _tolerance(place: str, expected: Sequence[Array]) -> float:
+    """What a place may differ by: steps of integers, or a share of the largest float.
+
+    C programs and TFLM are held to every byte of integers. LiteRT and ONNX Runtime round in other places, which can add up:
+    an eighth of the type's range tells that from a wrong file.
+    """
+    if any(array.dtype.kind == "f" for array in expected):
+        return FLOAT_TOLERANCE
+    foreign = place in ("litert", "litert_reference", "onnxruntime")
+    return FOREIGN_SHARE * min(2.0 ** (8 * array.dtype.itemsize) for array in expected) if foreign else 0.0
 
 
 def accuracy(

@@ -36,9 +36,10 @@ def add_input_shape(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input-shape", action="append", metavar="NAME=1,49,10,1", help=note)
 
 
-def add_place(parser: argparse.ArgumentParser) -> None:
-    """`--on` and `--compiler`: where a bundle runs and what builds it."""
-    note = "host, emulator (whichever has the core), unicorn or qemu; by default the target's own"
+def add_place(parser: argparse.ArgumentParser, engines: bool = False) -> None:
+    """`--on` and `--compiler`: where a bundle runs and what builds it. engines: also those that run other formats."""
+    note = "host, emulator (unicorn or QEMU, whichever fits), unicorn, qemu; by default the target's own"
+    note += "; for other formats litert, litert_reference, tflm, onnxruntime" if engines else ""
     parser.add_argument("--on", metavar="PLACE", help=note)
     note = "C compiler: the core's GCC where there is one, else zig (auto), or one of them"
     parser.add_argument("--compiler", choices=("auto", "gcc", "zig"), default="auto", help=note)

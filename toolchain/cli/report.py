@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> Answer:
 
 
 def _row(entry: Entry) -> tuple[object, ...]:
-    found = entry.result.measurement
+    found = entry.measurement
     return (
         entry.bundle.name,
         entry.manifest.target,

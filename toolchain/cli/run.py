@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", metavar="BUNDLE", help="a folder that `strop compile` wrote")
     parser.add_argument("--input", required=True, metavar="DATA", help="samples to run, real units or stored integers")
     parser.add_argument("-o", "--output", metavar="FILE.npz", help="write all outputs, by name, instead of printing them")
-    add_place(parser)
+    add_place(parser, engines=True)
 
 
 def run(arguments: argparse.Namespace) -> Answer:

@@ -1,12 +1,14 @@
 """Run a bundle's program and compare every output byte with the reference evaluator.
 
 The exit status is 0 when all outputs are right, else that of E601. Integer outputs must be equal; float outputs may
-differ by 1e-5 of the largest.
+differ by 1e-5 of the largest. Other formats of the bundle run in their own engines: tflm must be equal too, LiteRT and
+ONNX Runtime round in other places and may differ by an eighth of the range; how far they do is told.
 
 examples:
   strop verify build/kws
   strop verify build/kws --data 'samples.npz[100:]' --model kws.onnx
   strop verify build/kws --on qemu --compiler gcc --samples 20
+  strop verify build/kws --on tflm
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from toolchain.errors import VerificationError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument("bundle", metavar="BUNDLE", help="a folder that `strop compile` wrote")
-    add_place(parser)
+    add_place(parser, engines=True)
     note = "inputs to run, with labels to count right answers; by default random inputs"
     parser.add_argument("--data", metavar="DATA", help=note)
     parser.add_argument("--model", metavar="MODEL", help="the float model, to measure what was lost against it")
