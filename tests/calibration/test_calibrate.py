@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+
+from calibration.calibrate import Executor, calibrate, observed_values
+from calibration.prepare import prepare
+from calibration.ranges import parse_method
+from tests.support.float_graphs import images, random_network
+from toolchain.errors import DataError
+from toolchain.ir.graph import Graph, Value
+from toolchain.ir.optable import make_node
+from toolchain.ir.types import Array, DType, f32
+from toolchain.reference.evaluator import evaluate
+
+MINMAX = parse_method("minmax")
+
+
+def executor(graph: Graph) -> Executor:
+    return lambda sample: evaluate(graph, sample, observed_values(graph))
+
+
+def negated() -> Graph:
+    x = Value("x", f32(1, 3))
+    node = make_node("neg", (x,), ("y",))
+    return Graph("negated", (x,), (node.output,), (node,))
+
+
+def test_inputs_and_outputs_are_observed() -> None:
+    samples = [(np.array([[1.0, -2.0, 3.0]], np.float32),), (np.array([[0.0, 4.0, 5.0]], np.float32),)]
+    table = calibrate(negated(), samples, executor(negated()), MINMAX)
+    x, y = table.ranges["x"], table.ranges["y"]
+    assert (x.low, x.high, x.minimum, x.maximum) == (-2.0, 5.0, -2.0, 5.0)
+    assert (y.low, y.high) == (-5.0, 2.0)
+    assert x.mean == (0.5, 1.0, 4.0)
+    assert y.peak == (1.0, 4.0, 5.0)
+    assert (table.samples, table.method) == (2, "minmax")
+
+
+@pytest.mark.parametrize("method", ["mse", "percentile:99", "moving_average:0.5"])
+def test_chosen_ranges_stay_inside_what_was_seen(method: str) -> None:
+    graph = random_network(3)
+    table = calibrate(graph, images(graph, 5), executor(graph), parse_method(method))
+    assert set(table.ranges) == {"x", *observed_values(graph)}
+    for row in table.ranges.values():
+        assert row.minimum <= row.low <= row.high <= row.maximum
+
+
+def test_integer_values_are_not_observed() -> None:
+    x = Value("x", f32(1, 3))
+    node = make_node("argmax", (x,), ("y",))
+    assert observed_values(Graph("g", (x,), (node.output,), (node,))) == ()
+    assert node.output.type.dtype is DType.I32
+
+
+def test_no_samples_is_E203() -> None:
+    with pytest.raises(DataError, match=r"E203 negated: calibration got 0 samples"):
+        calibrate(negated(), [], executor(negated()), MINMAX)
+
+
+def test_a_value_that_is_not_finite_is_E204_with_its_name() -> None:
+    def overflow(sample: Sequence[Array]) -> Mapping[str, Array]:
+        return {"y": np.array([[1.0, np.inf, np.nan]], np.float32)}
+
+    with pytest.raises(DataError, match=r"E204 y: sample 0 gives 2 elements of 3 that are NaN or infinite"):
+        calibrate(negated(), [(np.zeros((1, 3), np.float32),)], overflow, MINMAX)
+
+
+def test_preparation_evens_channels_for_int8_alone() -> None:
+    graph = random_network(5)
+    samples = images(graph, 4)
+    evened, table = prepare(graph, samples, executor)
+    assert any(not np.array_equal(evened.constants[name], graph.constants[name]) for name in graph.constants)
+    assert table.method == "mse"
+    last = evened.outputs[0].name
+    assert table.ranges[last].maximum == pytest.approx(max(evaluate(evened, s)[last].max() for s in samples))
+    same, wide = prepare(graph, samples, executor, activations=DType.I16)
+    assert same is graph
+    assert wide.method == "minmax"
