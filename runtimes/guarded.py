@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import toolchain
+from runtimes.litert_engine import run_tflite_litert_batch
+from runtimes.tflm_engine import ARENA_BYTES, run_tflite_micro_batch
 from toolchain.errors import DataError, EnvironmentFault, RunError, StropError
 
 Array = NDArray[Any]
@@ -24,9 +26,14 @@ FAULTS: dict[str, type[StropError]] = {"E2": DataError, "E4": EnvironmentFault, 
 
 
 def run_guarded(
-    engine: Engine, model: bytes, samples: Sequence[Sequence[Array]], timeout_s: float = TIMEOUT_S
+    engine: Engine,
+    model: bytes,
+    samples: Sequence[Sequence[Array]],
+    *,
+    timeout_s: float = TIMEOUT_S,
+    arena_bytes: int = ARENA_BYTES,
 ) -> list[list[Array]]:
-    """Outputs for each sample (a sequence of inputs).
+    """Outputs for each sample (a sequence of inputs). arena_bytes: for TFLM.
 
     Raises RunError(501) after timeout_s, RunError(502) when the interpreter crashes, else what the engine raises.
     """
@@ -35,7 +42,7 @@ def run_guarded(
         (place / "model.tflite").write_bytes(model)
         inputs = {f"{i}_{j}": array for i, sample in enumerate(samples) for j, array in enumerate(sample)}
         np.savez(place / "inputs.npz", **inputs)
-        command = [sys.executable, "-P", "-m", "runtimes.guarded", engine, folder, str(len(samples))]
+        command = [sys.executable, "-P", "-m", "runtimes.guarded", engine, folder, str(len(samples)), str(arena_bytes)]
         root = str(Path(toolchain.__file__).resolve().parents[1])
         paths = os.pathsep.join([root, *([os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else [])])
         try:
@@ -62,7 +69,7 @@ def _read(engine: str, place: Path, count: int, status: int) -> list[list[Array]
     return [[found[f"{i}_{j}"] for j in range(sum(name.startswith(f"{i}_") for name in found))] for i in range(count)]
 
 
-def main(engine: str, folder: str, count: int) -> None:
+def main(engine: str, folder: str, count: int, arena_bytes: int) -> None:
     """The guarded process: reads the model and its inputs, writes its outputs or the fault."""
     place = Path(folder)
     model = (place / "model.tflite").read_bytes()
@@ -70,7 +77,7 @@ def main(engine: str, folder: str, count: int) -> None:
         names = sorted(data.files, key=lambda name: tuple(int(part) for part in name.split("_")))
         samples = [[data[name] for name in names if name.startswith(f"{i}_")] for i in range(count)]
     try:
-        outputs = _run(engine, model, samples)
+        outputs = _run(engine, model, samples, arena_bytes)
     except StropError as fault:
         (place / "fault.json").write_text(json.dumps(fault.as_json()))
         return
@@ -78,15 +85,11 @@ def main(engine: str, folder: str, count: int) -> None:
     np.savez(place / "outputs.npz", **arrays)
 
 
-def _run(engine: str, model: bytes, samples: Sequence[Sequence[Array]]) -> list[list[Array]]:
+def _run(engine: str, model: bytes, samples: Sequence[Sequence[Array]], arena_bytes: int) -> list[list[Array]]:
     if engine == "tflm":
-        from runtimes.tflm_engine import run_tflite_micro_batch
-
-        return run_tflite_micro_batch(model, samples)
-    from runtimes.litert_engine import run_tflite_litert_batch
-
+        return run_tflite_micro_batch(model, samples, arena_bytes=arena_bytes)
     return run_tflite_litert_batch(model, samples, reference=engine == "litert_reference")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

@@ -20,6 +20,8 @@ from toolchain.ir.graph import Graph
 BYTES_PER_NODE = 8192
 BYTES_FIXED = 1 << 16
 PROBE_SECONDS = 300.0
+# Below this TFLM's own allocator does not fit its arena, and the interpreter crashes.
+LEAST_BYTES = 512
 # What the package raises: its own refusals, and those of its Python reader of the file.
 REFUSALS = (RuntimeError, ValueError, IndexError, TypeError, AttributeError, struct.error)
 # Bytes that one tensor record and one node record are smaller with 32-bit pointers (24 to 12, 64 to 32).
@@ -71,6 +73,9 @@ def quiet_stderr(log: list[str]) -> Generator[None]:
 def open_interpreter(model: bytes, arena_bytes: int, log: list[str]) -> Any | None:
     """An interpreter with its tensors allocated, or None when TFLM refuses; its messages go to `log`."""
     runtime = runtime_module()
+    if arena_bytes < LEAST_BYTES:
+        log.append(f"the arena is smaller than the {LEAST_BYTES} B of the allocator itself\n")
+        return None
     with quiet_stderr(log), suppress(*REFUSALS):
         return runtime.Interpreter.from_bytes(model, arena_size=arena_bytes)
     return None

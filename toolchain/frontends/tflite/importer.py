@@ -189,9 +189,11 @@ class Importer:
 
     def inner(self, op: OperatorRecord, ir_op: str, inputs: Sequence[Value], attrs: Attrs, quant: Quant | None = None) -> Value:
         """A node whose result is no tensor of the file. Returns its first value."""
-        types = self._infer(op, ir_op, inputs, attrs)
-        name = self._sources.fresh(f"{self.place(op)}_{ir_op}")
-        return self._append(op, ir_op, inputs, attrs, [_typed(name, types[0], _result_quant(ir_op, inputs, types[0], quant))])[0]
+        values = [
+            _typed(self._sources.fresh(f"{self.place(op)}_{ir_op}"), rule, _result_quant(ir_op, inputs, rule, quant))
+            for rule in self._infer(op, ir_op, inputs, attrs)
+        ]
+        return self._append(op, ir_op, inputs, attrs, values)[0]
 
     def emit(self, op: OperatorRecord, ir_op: str, inputs: Sequence[Value], attrs: Attrs | None = None) -> None:
         """A node that makes the operator's outputs. Raises ModelError(104, 108, 103)."""
