@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from toolchain.ir.graph import Graph
 from toolchain.ir.verifier import verify
+from toolchain.passes.dead_channels import drop_dead_channels
 from toolchain.passes.fuse import fuse
 from toolchain.passes.identities import drop_dead, fold_constants, merge_equal, remove_identities
 from toolchain.passes.recognize import recognize
@@ -29,9 +30,11 @@ PASSES: tuple[Pass, ...] = (
     push_transposes,
     fuse,
     lift_transposes,
+    fuse,
     settle_transposes,
     remove_identities,
     merge_equal,
+    drop_dead_channels,
 )
 
 
