@@ -45,20 +45,19 @@ def make_plan(graph: Graph, table: CalibrationTable, formats: Formats, every_end
 
 
 def integer_nodes(graph: Graph, formats: Formats) -> frozenset[str]:
-    """Nodes with an integer meaning, less those that only move values between float nodes."""
-    chosen = {node.name for node in graph.nodes if has_integer_meaning(graph, node, formats)}
+    """Nodes with an integer meaning, less those that only move values from float nodes to float nodes."""
+    able = {node.name for node in graph.nodes if has_integer_meaning(graph, node, formats)}
+    movers = {node.name for node in graph.nodes if node.name in able and follows_first(node)}
     producers, users = graph.producers(), graph.users()
-    changed = True
-    while changed:
-        changed = False
-        for node in graph.nodes:
-            if node.name not in chosen or not follows_first(node):
-                continue
-            source = producers.get(node.inputs[0].name)
-            readers = [user for output in node.outputs for user in users.get(output.name, [])]
-            if source is not None and source.name not in chosen and all(user.name not in chosen for user in readers):
-                chosen.discard(node.name)
-                changed = True
+    chosen = able - movers
+    for node in graph.nodes:
+        source = producers.get(node.inputs[0].name) if node.inputs else None
+        if node.name in movers and (source is None or source.name in chosen):
+            chosen.add(node.name)
+    for node in reversed(graph.nodes):
+        readers = (user for output in node.outputs for user in users.get(output.name, ()))
+        if node.name in movers and any(user.name in chosen for user in readers):
+            chosen.add(node.name)
     return frozenset(chosen)
 
 
