@@ -16,7 +16,7 @@ from toolchain.reference.evaluator import run
 TOLERANCE = 1e-5
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(networks())
 def test_equals_onnxruntime(model: onnx.ModelProto) -> None:
     graph = import_onnx(model, "random", Path())

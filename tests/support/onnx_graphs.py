@@ -296,7 +296,7 @@ def networks(draw: st.DrawFn) -> onnx.ModelProto:
     shape = (1, channels, size, size + 1) if draw(st.booleans()) else (1, channels, size)
     d = Drawing(draw, shape)
     for block in draw(st.lists(st.sampled_from(BLOCKS), min_size=1, max_size=8)):
-        if int(np.prod(d.shape)) < 4000:
+        if int(np.prod(d.shape)) < 600:
             block(d)
     head(d)
     if not d.nodes:

@@ -14,7 +14,7 @@ import numpy as np
 from toolchain.ir.attrs import AxesAttrs, PadAttrs, PermAttrs, ReduceAttrs, ReshapeAttrs, SliceAttrs, TileAttrs
 from toolchain.ir.graph import Graph, Node, Value
 from toolchain.ir.optable import make_node
-from toolchain.passes.families import CONVERSIONS, LAST_AXIS, NARY, REDUCTIONS, UNARY, any_of, is_elementwise
+from toolchain.passes.families import CONVERSIONS, LAST_AXIS, NARY, REDUCTIONS, UNARY, any_of, is_elementwise, is_float
 from toolchain.passes.pattern import Editor, Match, Replacement, Rule, apply, pat, rule
 from toolchain.passes.regroup import regroup
 from toolchain.passes.reshapes import inverse, is_free, join, permuted, sink, sink_pair, with_axis
@@ -213,6 +213,18 @@ def below_reshape(editor: Editor, match: Match) -> Replacement:
     return [inner, editor.final("transpose", (inner.output,), PermAttrs(perm), root)]
 
 
+@rule(pat("transpose", pat("reshape", TRANSPOSED, name="middle", private=True)))
+def around_reshape(editor: Editor, match: Match) -> Replacement:
+    """Of two transposes around a reshape that cannot go below the first, the second may go above."""
+    root, middle, t = match["root"], match["middle"], match["t"]
+    plan = regroup(root.output.type.shape, inverse(root.attrs.perm), t.output.type.shape)
+    if plan is None:
+        return None
+    perm = tuple(t.attrs.perm[axis] for axis in inverse(plan[1]))
+    moved = editor.make("transpose", t.inputs, PermAttrs(perm), t.output.type.quant, base=middle.name)
+    return [moved, editor.final("reshape", (moved.output,), ReshapeAttrs(root.output.type.shape), root)]
+
+
 @rule(pat("fully_connected", pat("reshape", TRANSPOSED, name="flat")))
 def into_fully_connected(editor: Editor, match: Match) -> Replacement:
     """A flattened transpose before a fully connected layer reorders the columns of its weights instead."""
@@ -263,6 +275,7 @@ SINKING: tuple[Rule, ...] = (
     below_last_axis,
     below_gather,
     below_reshape,
+    around_reshape,
     into_fully_connected,
     into_matmul,
     join,
@@ -273,21 +286,49 @@ SINKING: tuple[Rule, ...] = (
 
 @rule(pat("transpose"))
 def lift(editor: Editor, match: Match) -> Replacement:
-    """transpose(f(x)) is f(transpose(x)) where only elementwise ops lie between it and an input of the graph."""
+    """transpose(f(x)) is f(transpose(x)) where only such ops lie between it and an input of the graph."""
     root = match["root"]
-    chain = editor.producer(root.inputs[0])
-    if chain is None or not is_elementwise(chain) or not editor.private(chain) or not _from_input(editor, chain.inputs[0]):
+    above = editor.producer(root.inputs[0])
+    if above is None or not editor.private(above) or not _from_input(editor, above):
         return None
-    inner = editor.make("transpose", chain.inputs, root.attrs, chain.inputs[0].type.quant, base=root.name)
-    return [inner, editor.final(chain.op, (inner.output,), chain.attrs, root)]
+    perm = root.attrs.perm
+    source = _variable(editor, above)
+    if source is None:
+        return None
+    inner = editor.make("transpose", (source,), root.attrs, source.type.quant, base=root.name)
+    attrs: Any = above.attrs
+    if isinstance(attrs, PadAttrs):
+        attrs = replace(attrs, before=permuted(attrs.before, perm), after=permuted(attrs.after, perm))
+    operands = [inner.output if value == source else _transposed_constant(editor, value, perm) for value in above.inputs]
+    return [inner, editor.final(above.op, operands, attrs, root)]
 
 
-def _from_input(editor: Editor, value: Value) -> bool:
-    node = editor.producer(value)
-    while node is not None and is_elementwise(node):
-        value = node.inputs[0]
-        node = editor.producer(value)
-    return value.name in editor.inputs
+def _variable(editor: Editor, node: Node) -> Value | None:
+    """What an op reads that a transpose may pass: its one computed operand, where it has the rank of the result."""
+    if not (is_elementwise(node) or node.op == "pad" or (node.op in NARY and is_float(node))):
+        return None
+    computed = [value for value in node.inputs if editor.data(value) is None]
+    if len(computed) != 1 or (node.op != "pad" and computed[0].type.shape != node.output.type.shape):
+        return None
+    return computed[0]
+
+
+def _transposed_constant(editor: Editor, value: Value, perm: tuple[int, ...]) -> Value:
+    data = editor.data(value)
+    if data is None or value.type.elements == 1:
+        return value
+    return editor.constant(data.reshape((1,) * (len(perm) - data.ndim) + data.shape).transpose(perm), value.name)
+
+
+def _from_input(editor: Editor, node: Node | None) -> bool:
+    while node is not None:
+        source = _variable(editor, node)
+        if source is None:
+            return False
+        if source.name in editor.inputs:
+            return True
+        node = editor.producer(source)
+    return False
 
 
 def push_transposes(graph: Graph) -> Graph:
