@@ -40,7 +40,7 @@ def run_guarded(
     with tempfile.TemporaryDirectory(prefix="strop-") as folder:
         place = Path(folder)
         (place / "model.tflite").write_bytes(model)
-        inputs = {f"{i}_{j}": array for i, sample in enumerate(samples) for j, array in enumerate(sample)}
+        inputs: dict[str, Any] = {f"{i}_{j}": array for i, sample in enumerate(samples) for j, array in enumerate(sample)}
         np.savez(place / "inputs.npz", **inputs)
         command = [sys.executable, "-P", "-m", "runtimes.guarded", engine, folder, str(len(samples)), str(arena_bytes)]
         root = str(Path(toolchain.__file__).resolve().parents[1])
@@ -81,7 +81,7 @@ def main(engine: str, folder: str, count: int, arena_bytes: int) -> None:
     except StropError as fault:
         (place / "fault.json").write_text(json.dumps(fault.as_json()))
         return
-    arrays = {f"{i}_{j}": array for i, sample in enumerate(outputs) for j, array in enumerate(sample)}
+    arrays: dict[str, Any] = {f"{i}_{j}": array for i, sample in enumerate(outputs) for j, array in enumerate(sample)}
     np.savez(place / "outputs.npz", **arrays)
 
 
