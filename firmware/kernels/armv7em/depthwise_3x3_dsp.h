@@ -58,32 +58,43 @@ STROP_KERNEL void strop_copy_plane(const int8_t *restrict in, int16_t *restrict 
     }
 }
 
+/* Sums of two neighbouring outputs. */
+typedef struct {
+    int32_t left, right;
+} strop_output_pair;
+
+/* One filter row of two outputs. p: the first output's window. w01, w12: the row's weights as lanes. */
+STROP_KERNEL strop_output_pair strop_depthwise_taps_dsp(const int16_t *p, int32_t w01, int32_t w12, strop_output_pair sums,
+                                                        int32_t stride) {
+    int32_t first, second;
+    strop_load_pair((const int32_t *)(const void *)p, &first, &second);
+    sums.left = strop_smlad(first, w01, sums.left);
+    sums.left = strop_smlabt(second, w12, sums.left);
+    if (stride == 1) {
+        sums.right = strop_smlatb(first, w01, sums.right);
+        sums.right = strop_smlad(second, w12, sums.right);
+    } else {
+        const int32_t third = *(const int32_t *)(const void *)(p + 4);
+        sums.right = strop_smlad(second, w01, sums.right);
+        sums.right = strop_smlabt(third, w12, sums.right);
+    }
+    return sums;
+}
+
 /* One row of outputs of one channel, two at a time. w: the channel's stream behind the bias. */
 STROP_KERNEL void strop_depthwise_row_dsp(const int16_t *plane, const int32_t *w, int32_t bias, int8_t *out,
                                           const strop_conv_2d_shape *s) {
     const int32_t width = strop_plane_width(s);
     const int32_t a01 = w[0], a12 = w[1], b01 = w[2], b12 = w[3], c01 = w[4], c12 = w[5];
     for (int32_t x = 0; x < s->out_w; x += 2) {
-        int32_t left, right, s0 = bias, s1 = bias;
-        const int16_t *p = plane + x * s->stride_w;
-        for (int32_t row = 0; row < 3; ++row, p += width) {
-            const int32_t w01 = row == 0 ? a01 : (row == 1 ? b01 : c01);
-            const int32_t w12 = row == 0 ? a12 : (row == 1 ? b12 : c12);
-            strop_load_pair((const int32_t *)(const void *)p, &left, &right);
-            s0 = strop_smlad(left, w01, s0);
-            s0 = strop_smlabt(right, w12, s0);
-            if (s->stride_w == 1) {
-                s1 = strop_smlatb(left, w01, s1);
-                s1 = strop_smlad(right, w12, s1);
-            } else {
-                const int32_t last = *(const int32_t *)(const void *)(p + 4);
-                s1 = strop_smlad(right, w01, s1);
-                s1 = strop_smlabt(last, w12, s1);
-            }
-        }
-        out[x * s->out_c] = strop_requantize_dsp(s0, w[6], w[7], w[8], w[9], strop_finish_of(s));
+        const int16_t *const p = plane + x * s->stride_w;
+        strop_output_pair sums = {bias, bias};
+        sums = strop_depthwise_taps_dsp(p, a01, a12, sums, s->stride_w);
+        sums = strop_depthwise_taps_dsp(p + width, b01, b12, sums, s->stride_w);
+        sums = strop_depthwise_taps_dsp(p + 2 * width, c01, c12, sums, s->stride_w);
+        out[x * s->out_c] = strop_requantize_dsp(sums.left, w[6], w[7], w[8], w[9], strop_finish_of(s));
         if (x + 1 < s->out_w) {
-            out[(x + 1) * s->out_c] = strop_requantize_dsp(s1, w[6], w[7], w[8], w[9], strop_finish_of(s));
+            out[(x + 1) * s->out_c] = strop_requantize_dsp(sums.right, w[6], w[7], w[8], w[9], strop_finish_of(s));
         }
     }
 }
