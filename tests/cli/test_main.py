@@ -72,15 +72,22 @@ def test_every_command_has_help_with_an_example(command: str, capsys: pytest.Cap
         (["verify", "nowhere"], "E504", "nowhere/manifest.json"),
     ],
 )
-def test_faults_are_one_line_or_one_object(arguments: list[str], code: str, place: str, tmp_path: Path) -> None:
+def test_faults_are_one_line_or_one_object(
+    arguments: list[str],
+    code: str,
+    place: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     said = strop(*arguments, cwd=tmp_path)
     status = 10 + int(code[1])
     assert (said.returncode, said.stdout) == (status, "")
     assert said.stderr.startswith(f"{code} {place}: ")
     assert "Traceback" not in said.stderr and said.stderr.count("\n") == 1
-    as_json = strop(*arguments, "--json", cwd=tmp_path)
-    error = json.loads(as_json.stdout)["error"]
-    assert as_json.returncode == status
+    monkeypatch.chdir(tmp_path)
+    assert main([*arguments, "--json"]) == status
+    error = json.loads(capsys.readouterr().out)["error"]
     assert (error["code"], error["place"]) == (code, place)
     assert error["message"] and error["hint"]
     assert list(tmp_path.iterdir()) == []
