@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.float_cases import check_close, whole_array
 from tests.support.kernel_cases import Case, check_cases
-from toolchain.ir.attrs import ArgAttrs, Attrs, CastAttrs, CumsumAttrs, MatmulAttrs, PoolAttrs, ReduceAttrs, TopKAttrs
+from toolchain.ir.attrs import ArgAttrs, Attrs, CastAttrs, ConvAttrs, CumsumAttrs, MatmulAttrs, PoolAttrs, ReduceAttrs, TopKAttrs
 from toolchain.ir.graph import Value
 from toolchain.ir.optable import OPS, make_node
 from toolchain.ir.types import Array, DType, TensorType
@@ -81,6 +81,11 @@ def layers(rng: np.random.Generator, dtype: DType) -> list[Case]:
     if dtype in (DType.I32, DType.U32, DType.I64, DType.U64):
         operands = [drawn(rng, (2, 3, 4), dtype), drawn(rng, (5, 4), dtype)]
         cases.append(case("batch_matmul", operands, [dtype, dtype], MatmulAttrs(transpose_b=True)))
+    if dtype is DType.I32:
+        operands = [drawn(rng, shape, dtype, 900) for shape in ((2, 5, 6, 4), (6, 3, 2, 2), (6,))]
+        cases.append(case("conv_2d", operands, [dtype] * 3, ConvAttrs((2, 1), (1, 0, 1, 1), (1, 2))))
+        operands = [drawn(rng, shape, dtype, 900) for shape in ((3, 7), (4, 7))]
+        cases.append(case("fully_connected", operands, [dtype] * 2))
     if dtype in (DType.I8, DType.U8, DType.I16, DType.I32):
         cases.append(case("max_pool_2d", [drawn(rng, (2, 5, 6, 3), dtype)], [dtype], PoolAttrs((2, 3), (1, 2), (1, 0, 1, 1))))
     return cases

@@ -134,6 +134,17 @@ def _conv(op: str, header: str, bind: Callable[[Graph, Node], Binding], cost: Co
     return Variant(op, "portable", header, function, "strop_conv_2d_f32_shape", accepts_float32, bind, cost)
 
 
+def _conv_i32(op: str, bind: Callable[[Graph, Node], Binding]) -> Variant:
+    """Plain int32, without an activation."""
+
+    def accepts(graph: Graph, node: Node) -> bool:
+        plain = all(value.type.dtype is DType.I32 and value.type.quant is None for value in (*node.inputs, node.output))
+        return plain and node.attrs.activation is Activation.NONE
+
+    shape, cost = "strop_conv_2d_f32_shape", Cost(per_mac=6, per_output=30)
+    return Variant(op, "portable", "conv_2d_i32.h", "strop_conv_2d_i32", shape, accepts, bind, cost)
+
+
 def _matmul(dtype: DType) -> Variant:
     function = f"strop_batch_matmul_{dtype}"
     cost = Cost(per_mac=4.5, per_output=15)
@@ -156,6 +167,8 @@ VARIANTS = (
     _conv("fully_connected", "conv_2d_f32.h", _bind_fully_connected, Cost(per_mac=3.4, per_output=20)),
     _conv("depthwise_conv_2d", "depthwise_conv_2d_f32.h", _bind_conv, Cost(per_mac=7, per_output=20)),
     _conv("transpose_conv_2d", "transpose_conv_2d_f32.h", _bind_transpose_conv, Cost(per_mac=7, per_output=40)),
+    _conv_i32("conv_2d", _bind_conv),
+    _conv_i32("fully_connected", _bind_fully_connected),
     *(_matmul(dtype) for dtype in MATMUL_TYPES),
     _pool("average_pool_2d", DType.F32),
     *(_pool("max_pool_2d", dtype) for dtype in (DType.F32, *POOL_TYPES)),
