@@ -20,7 +20,9 @@ def _accepts_quantize(graph: Graph, node: Node) -> bool:
 
 
 def _accepts_dequantize(graph: Graph, node: Node) -> bool:
-    return node.output.type.dtype is DType.F32 and node.inputs[0].type.dtype in ELEMENT_TYPES and _one_scale(node.inputs[0].type)
+    x = node.inputs[0].type
+    wraps = x.dtype is DType.I32 and any(quant_of(x).zero_point) if x.quant is not None else False
+    return node.output.type.dtype is DType.F32 and x.dtype in ELEMENT_TYPES and _one_scale(x) and not wraps
 
 
 def _shape(tensor: TensorType) -> tuple[ShapeField, ...]:
