@@ -247,6 +247,39 @@ def test_endless_loop_is_refused() -> None:
     assert fault_of(model_of([node], {"x": (1,)}, ["y"], {"n": np.array(2**40, np.int64)})).number == 104
 
 
+def function(name: str, calls: list[str]) -> onnx.FunctionProto:
+    """A function of one tensor that applies others in turn."""
+    names = ["a", *(f"t{i}" for i in range(len(calls) - 1)), "z"]
+    nodes = [
+        helper.make_node(call, [names[i]], [names[i + 1]], domain="" if call == "Relu" else "local")
+        for i, call in enumerate(calls)
+    ]
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("local", 1)]
+    return helper.make_function("local", name, ["a"], ["z"], nodes, imports)
+
+
+def calling(functions: list[onnx.FunctionProto]) -> onnx.ModelProto:
+    """A model that calls the first function."""
+    model = model_of([helper.make_node(functions[0].name, ["x"], ["y"], domain="local")], {"x": (3,)}, ["y"], {})
+    model.opset_import.append(helper.make_opsetid("local", 1))
+    model.functions.extend(functions)
+    return model
+
+
+def test_functions_of_the_model() -> None:
+    graph = import_onnx(calling([function("outer", ["inner", "Relu"]), function("inner", ["Relu"])]), "calls", Path())
+    assert [node.op for node in graph.nodes] == ["relu", "relu"]
+
+
+def test_functions_that_expand_without_end() -> None:
+    tower = [function(f"f{i}", [f"f{i + 1}", f"f{i + 1}"]) for i in range(40)]
+    assert fault_of(calling([*tower, function("f40", ["Relu"])])).number == 104
+
+
+def test_function_that_calls_itself() -> None:
+    assert fault_of(calling([function("f", ["f"])])).number == 108
+
+
 @settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_damaged_bytes_never_crash(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:

@@ -12,7 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.support.onnx_graphs import onnxruntime_outputs
 from toolchain.frontends.onnx.load import import_onnx
 from toolchain.ir.types import Array, DType
+from toolchain.ir.verifier import verify
 from toolchain.passes.canonical import canonicalize
+from toolchain.passes.fold_qdq import fold_qdq
 from toolchain.reference.evaluator import run
 
 SHAPE = (1, 3, 6, 6)
@@ -91,3 +93,26 @@ def test_per_channel_parameters_follow_their_axis() -> None:
     weights = graph.producers()[conv.inputs[1].name].inputs[0]
     assert weights.type.quant is not None
     assert (weights.type.shape, weights.type.quant.axis, len(weights.type.quant.scale)) == ((4, 3, 3, 3), 0, 4)
+
+
+@pytest.mark.parametrize("stored", [np.int8, np.uint8])
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_folded_layers_differ_by_a_step_at_most(stored: type, per_channel: bool) -> None:
+    model = quantized_cnn(stored, per_channel)
+    graph = verify(fold_qdq(canonicalize(import_onnx(model, "quantized", Path()))))
+    ops = [node.op for node in graph.nodes]
+    assert ops[:6] == ["quantize", "transpose", "conv_2d", "max_pool_2d", "reshape", "fully_connected"]
+    for seed in range(5):
+        x = np.random.default_rng(seed).standard_normal(SHAPE).astype(np.float32)
+        (got,), (want,) = run(graph, [x]), onnxruntime_outputs(model, {"x": x})
+        assert np.abs(got.astype(int) - want.astype(int)).max() <= 1
+
+
+def test_a_layer_with_asymmetric_weights_stays_real() -> None:
+    model = quantized_cnn(np.int8, False)
+    for tensor in model.graph.initializer:
+        if tensor.name == "w_z":
+            tensor.CopyFrom(numpy_helper.from_array(np.array(3, np.int8), "w_z"))
+    graph = fold_qdq(canonicalize(import_onnx(model, "quantized", Path())))
+    conv = next(node for node in graph.nodes if node.op == "conv_2d")
+    assert conv.output.type.dtype is DType.F32

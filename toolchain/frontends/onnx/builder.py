@@ -23,6 +23,8 @@ from toolchain.reference.evaluator import run_node
 MAX_NODES = 100_000
 MAX_FOLD_BYTES = 2**28
 MAX_FOLD_MACS = 10**9
+MAX_RANK = 16
+MAX_IMPORTED = 300_000
 
 Move = Callable[[Array], Array]
 AxisOf = Callable[[int], int]
@@ -43,6 +45,16 @@ class Builder:
         self._renames: dict[str, str] = {}
         self._computed: set[str] = set()
         self._folded_bytes = 0
+        self._folded_macs = 0
+        self._imported = 0
+
+    def enter(self, place: str) -> None:
+        """Note that a node of the file is imported, in a subgraph each time it runs. Raises ModelError(104) for too many."""
+        self.place = place
+        self._imported += 1
+        if self._imported > MAX_IMPORTED:
+            what = f"the model unrolls to more than {MAX_IMPORTED:,} nodes"
+            raise ModelError(104, place, what, "Use a smaller model or fewer steps")
 
     def constant(self, array: npt.ArrayLike, base: str = "constant", quant: Quant | None = None) -> Value:
         """A new constant; equal small ones are shared. Raises ModelError(104) for element types the IR lacks."""
@@ -116,6 +128,9 @@ class Builder:
         except ShapeError as fault:
             raise ModelError(108, self.place, f"{op}: {fault}", "Check the shapes in the model") from fault
         for output in node.outputs:
+            if output.type.rank > MAX_RANK:
+                what = f"{op} makes {output.type.rank} dimensions, {MAX_RANK} are supported"
+                raise ModelError(104, self.place, what, "Reshape to fewer dimensions")
             if output.type.bytes > MAX_TENSOR_BYTES:
                 what = f"{op} makes shape {output.type.shape}, {output.type.bytes:,} B"
                 raise ModelError(107, self.place, what, f"Keep every tensor below {MAX_TENSOR_BYTES:,} B")
@@ -132,9 +147,11 @@ class Builder:
             return False
         if any(value.type.quant is not None for value in (*node.inputs, *node.outputs)):
             return False
-        return sum(output.type.bytes for output in node.outputs) <= MAX_FOLD_BYTES and macs(node) <= MAX_FOLD_MACS
+        small = sum(output.type.bytes for output in node.outputs) <= MAX_FOLD_BYTES
+        return small and macs(node) + self._folded_macs <= MAX_FOLD_MACS
 
     def _fold(self, node: Node) -> tuple[Value, ...]:
+        self._folded_macs += macs(node)
         results = run_node(node, [self.constants[value.name] for value in node.inputs])
         for output, result in zip(node.outputs, results, strict=True):
             self.constants[output.name] = result.astype(output.type.dtype.numpy, copy=False).reshape(output.type.shape)

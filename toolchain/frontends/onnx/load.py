@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,8 @@ from toolchain.ir.verifier import MAX_TENSOR_BYTES, verify
 Shapes = Mapping[str, Sequence[int]]
 MAX_FILE_BYTES = 2**31 - 1
 OLDEST_OPSET = 7
+MAX_CALL_DEPTH = 64
+MAX_EXPANDED_NODES = 100_000
 FOREIGN = (b"\x80", b"PK\x03\x04", b"\x89HDF", b"{", b"<")
 
 
@@ -108,12 +110,40 @@ def _inline_functions(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     """The model with calls of its own functions replaced by their bodies."""
     if not model.functions:
         return model
+    _check_functions(model, name)
     import onnx.inliner
 
     try:
         return onnx.inliner.inline_local_functions(model)
     except (RuntimeError, ValueError, DecodeError, EncodeError, onnx.checker.ValidationError) as fault:
         raise ModelError(108, name, f"the model's functions cannot be inlined: {fault}", "Export without functions") from fault
+
+
+def _check_functions(model: onnx.ModelProto, name: str) -> None:
+    """Raise ModelError: 108 when a function calls itself, 104 when all calls would expand to too many nodes."""
+    bodies = {(function.domain, function.name): function.node for function in model.functions}
+    sizes: dict[tuple[str, str], int] = {}
+    path: list[tuple[str, str]] = []
+
+    def size(key: tuple[str, str]) -> int:
+        if key in path or len(path) > MAX_CALL_DEPTH:
+            raise ModelError(
+                108, f"{key[0]}::{key[1]}", "the function calls itself or nests too deeply", "Export without functions"
+            )
+        if key not in sizes:
+            path.append(key)
+            sizes[key] = count(bodies[key])
+            path.pop()
+        return sizes[key]
+
+    def count(nodes: Iterable[onnx.NodeProto]) -> int:
+        inner = (attribute.g.node for node in nodes for attribute in node.attribute if attribute.HasField("g"))
+        calls = sum(size((node.domain, node.op_type)) if (node.domain, node.op_type) in bodies else 1 for node in nodes)
+        return calls + sum(count(body) for body in inner)
+
+    total = count(model.graph.node)
+    if total > MAX_EXPANDED_NODES:
+        raise ModelError(104, name, f"the model's functions expand to {total:,} nodes", f"Keep them below {MAX_EXPANDED_NODES:,}")
 
 
 def _names_in(proto: onnx.GraphProto) -> set[str]:

@@ -68,7 +68,7 @@ def import_nodes(b: Builder, nodes: Iterable[onnx.NodeProto], within: Surroundin
             known = f"{domain}::{node.op_type}" if domain else node.op_type
             hint = "Replace the layer, or export it as standard operators"
             raise ModelError(104, place, f"operator {known} is not supported", hint)
-        b.place = place
+        b.enter(place)
         operands = tuple(_resolve(within.scope, name, node) for name in node.input)
         attributes = {attribute.name: attribute for attribute in node.attribute}
         wrapped = OnnxNode(node.op_type, place, operands, tuple(node.output), attributes, within.opsets[domain], within)

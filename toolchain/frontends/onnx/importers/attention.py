@@ -14,6 +14,8 @@ from toolchain.ir.attrs import AxisAttrs, ConvAttrs, GatherAttrs, MatmulAttrs, P
 from toolchain.ir.graph import Value
 from toolchain.ir.types import Array, DType
 
+MAX_MASK_ELEMENTS = 2**24
+
 
 def split_heads(b: Builder, node: OnnxNode, x: Value, heads: int) -> Value:
     """(batch, time, heads * size) as (batch, heads, time, size); four dimensions stay."""
@@ -94,6 +96,8 @@ def _mask(b: Builder, node: OnnxNode, scores: Value, before: int) -> Mask:
     keys = node.optional(6)
     queries, columns = scores.type.shape[2:]
     causal, left, right = _window(node)
+    if queries * columns > MAX_MASK_ELEMENTS:
+        raise node.unsupported(f"{queries:,} queries of {columns:,} keys", "Use a shorter sequence")
     distance = np.arange(queries).reshape(-1, 1) - np.arange(columns)
     bounds = causal or left >= 0 or right >= 0
     allowed: list[Value] = []
