@@ -35,6 +35,7 @@ class Exporter:
         self._vectors: dict[tuple[int, ...], Value] = {}
         self._extra: dict[str, Array] = {}
         self._variables: set[str] = set()
+        self.flattened: dict[str, Value] = {}
         for value in graph.inputs:
             self.index(value)
 

@@ -126,9 +126,10 @@ def transpose_conv(exporter: Exporter, node: Node) -> None:
 
 def fully_connected(exporter: Exporter, node: Node) -> None:
     """fully_connected; inputs of rank other than 2 keep their dimensions."""
+    rows = exporter.flattened.get(node.inputs[0].name, node.inputs[0])
     keeps = node.inputs[0].type.rank != 2
     fields = {"keepNumDims": keeps, "fusedActivationFunction": exporter.activation(node.attrs.activation)}
-    operands: list[Value | None] = [*node.inputs] if len(node.inputs) == 3 else [*node.inputs, None]
+    operands: list[Value | None] = [rows, *node.inputs[1:], *[None] * (3 - len(node.inputs))]
     version = fully_connected_version(node, keeps)
     exporter.write("FULLY_CONNECTED", operands, node.outputs, version, "FullyConnectedOptions", **fields)
 

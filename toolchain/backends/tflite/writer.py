@@ -10,7 +10,7 @@ from toolchain.backends.tflite.detour import needs_detour, through_float
 from toolchain.backends.tflite.exporter import Exporter
 from toolchain.backends.tflite.operators import EXPORTS
 from toolchain.backends.tflite.packer import FileModel, pack
-from toolchain.ir.graph import Graph
+from toolchain.ir.graph import Graph, Value
 
 OFFLINE_PLAN = "OfflineMemoryAllocation"
 
@@ -29,7 +29,11 @@ def write_tflite(graph: Graph, *, compact: bool = False, signature: bool = True,
 def export_graph(graph: Graph, *, compact: bool, signature: bool, plan: Mapping[str, int] | None = None) -> FileModel:
     """The records of the file that `write_tflite` packs."""
     exporter = Exporter(graph, compact)
+    if compact:
+        exporter.flattened = flattened_by_products(graph)
     for node in graph.nodes:
+        if node.output.name in exporter.flattened:
+            continue
         export = EXPORTS.get(node.op)
         if export is None:
             raise exporter.refuse(node, "operator")
@@ -41,6 +45,23 @@ def export_graph(graph: Graph, *, compact: bool, signature: bool, plan: Mapping[
         exporter.index(value)
     notes = [] if plan is None else [(OFFLINE_PLAN, _offline_plan(exporter, plan))]
     return exporter.finish(notes, signature)
+
+
+def flattened_by_products(graph: Graph) -> dict[str, Value]:
+    """Operands of reshapes to two dimensions that only matrix products read, by the reshape's result.
+
+    TFLite's FULLY_CONNECTED takes an operand of any shape as rows, so such a reshape need not be written.
+    """
+    users, ends = graph.users(), {value.name for value in graph.outputs}
+    return {
+        node.output.name: node.inputs[0]
+        for node in graph.nodes
+        if node.op == "reshape"
+        and node.output.type.rank == 2
+        and node.output.name not in ends
+        and node.inputs[0].name not in graph.constants
+        and all(user.op == "fully_connected" and user.inputs[0] == node.output for user in users.get(node.output.name, []))
+    }
 
 
 def _offline_plan(exporter: Exporter, plan: Mapping[str, int]) -> bytes:
