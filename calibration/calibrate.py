@@ -10,7 +10,7 @@ import numpy as np
 from calibration.observers import Extremes, Observer
 from calibration.ranges import RangeMethod, new_observer
 from toolchain.errors import DataError
-from toolchain.ir.calibration_table import CalibrationTable, ValueRange
+from toolchain.ir.calibration_table import SOFTMAX_DEPTH, CalibrationTable, ValueRange
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array, DType
 
@@ -46,10 +46,14 @@ def calibrate(graph: Graph, samples: Iterable[Sequence[Array]], executor: Execut
 
 
 def _observe(name: str, sample: int, array: Array, extremes: Extremes, observer: Observer) -> None:
-    if not np.isfinite(array).all():
-        bad = int(array.size - np.isfinite(array).sum())
-        what = f"sample {sample} gives {bad:,} elements of {array.size:,} that are NaN or infinite"
-        raise DataError(204, name, what, "Check the sample and the model in float")
+    """Feed one array; −∞, which masks use for what a softmax leaves out, counts as SOFTMAX_DEPTH below the finite ones."""
+    finite = np.isfinite(array)
+    if not finite.all():
+        bad = int(array.size - (finite | np.isneginf(array)).sum())
+        if bad or not finite.any():
+            what = f"sample {sample} gives {bad or array.size:,} elements of {array.size:,} that are NaN or infinite"
+            raise DataError(204, name, what, "Check the sample and the model in float")
+        array = np.where(finite, array, array[finite].min() - np.float32(SOFTMAX_DEPTH))
     extremes.update(array)
     observer.update(array)
 
@@ -57,4 +61,4 @@ def _observe(name: str, sample: int, array: Array, extremes: Extremes, observer:
 def _range(extremes: Extremes, observer: Observer) -> ValueRange:
     low, high = observer.bounds()
     low, high = max(low, extremes.minimum), min(high, extremes.maximum)
-    return ValueRange(low, high, extremes.minimum, extremes.maximum, extremes.mean(), extremes.peak())
+    return ValueRange(low, high, extremes.minimum, extremes.maximum, extremes.mean(), extremes.peak(), extremes.row_peak)

@@ -26,11 +26,12 @@ class Observer(Protocol):
 
 
 class Extremes:
-    """Smallest and largest element; mean and largest magnitude at each index of the last axis."""
+    """Smallest and largest element, smallest row maximum; mean and largest magnitude at each index of the last axis."""
 
     def __init__(self) -> None:
         self.minimum = math.inf
         self.maximum = -math.inf
+        self.row_peak = math.inf
         self._sum: Array | float = 0.0
         self._peak: Array | float = 0.0
         self._rows = 0
@@ -40,6 +41,7 @@ class Extremes:
         self.minimum = min(self.minimum, float(array.min()))
         self.maximum = max(self.maximum, float(array.max()))
         rows = array.reshape(-1, array.shape[-1] if array.ndim else 1).astype(np.float64)
+        self.row_peak = min(self.row_peak, float(rows.max(axis=1).min()))
         self._sum = self._sum + rows.sum(axis=0)
         self._peak = np.maximum(self._peak, np.abs(rows).max(axis=0))
         self._rows += rows.shape[0]

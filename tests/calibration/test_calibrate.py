@@ -61,11 +61,26 @@ def test_no_samples_is_E203() -> None:
 
 
 def test_a_value_that_is_not_finite_is_E204_with_its_name() -> None:
-    def overflow(sample: Sequence[Array]) -> Mapping[str, Array]:
-        return {"y": np.array([[1.0, np.inf, np.nan]], np.float32)}
+    for values, bad in (([1.0, np.inf, np.nan], 2), ([np.nan, -np.inf, 0.0], 1), ([-np.inf] * 3, 3)):
 
-    with pytest.raises(DataError, match=r"E204 y: sample 0 gives 2 elements of 3 that are NaN or infinite"):
-        calibrate(negated(), [(np.zeros((1, 3), np.float32),)], overflow, MINMAX)
+        def overflow(sample: Sequence[Array], values: Sequence[float] = values) -> Mapping[str, Array]:
+            return {"y": np.array([values], np.float32)}
+
+        with pytest.raises(DataError, match=rf"E204 y: sample 0 gives {bad} elements of 3 that are NaN or infinite"):
+            calibrate(negated(), [(np.zeros((1, 3), np.float32),)], overflow, MINMAX)
+
+
+def test_masked_elements_count_as_far_below_the_finite_ones() -> None:
+    table = calibrate(
+        negated(), [(np.zeros((1, 3), np.float32),)], lambda _: {"y": np.array([[-np.inf, -2.0, 7.0]], np.float32)}, MINMAX
+    )
+    row = table.ranges["y"]
+    assert (row.low, row.high, row.peak) == (-14.0, 7.0, (14.0, 2.0, 7.0))
+
+
+def test_row_peak_is_the_smallest_maximum_of_a_row() -> None:
+    samples = [(np.array([[1.0, -2.0, 3.0]], np.float32),), (np.array([[-9.0, 2.0, -5.0]], np.float32),)]
+    assert calibrate(negated(), samples, executor(negated()), MINMAX).ranges["x"].row_peak == 2.0
 
 
 def test_preparation_evens_channels_for_int8_alone() -> None:

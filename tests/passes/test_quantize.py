@@ -20,7 +20,7 @@ from toolchain.ir.calibration_table import CalibrationTable, ValueRange
 from toolchain.ir.graph import Graph, Node, Value
 from toolchain.ir.optable import OPS
 from toolchain.ir.quantization import dequantize_array, quantize_array
-from toolchain.ir.types import Array, DType, Quant, f32, per_tensor
+from toolchain.ir.types import Array, DType, Quant, TensorType, f32, per_tensor
 from toolchain.ir.verifier import verify
 from toolchain.passes.quantize import Io, quantize
 from toolchain.reference.evaluator import evaluate, run
@@ -236,11 +236,45 @@ def test_concat_of_outputs_with_equal_fixed_parameters_needs_no_rescaling() -> N
     assert quant(found.outputs[0]) == per_tensor(1 / 256, -128)
 
 
-def test_constants_that_share_a_scale_widen_it() -> None:
+def test_constants_that_share_a_scale_saturate_where_the_output_ends() -> None:
     net, x = Network(0), Value("x", f32(1, 4))
     y = net.add("maximum", [x, net.constant(np.full((1, 4), -6.0))])
     found = quantize(graph_of(net, x, y), ranges(x=(-1.0, 4.2), v0=(-1.0, 4.2)))
-    assert quant(found.inputs[0]) == per_tensor(10.2 / 255, 22)
+    assert quant(found.inputs[0]) == per_tensor(5.2 / 255, -79)
+    assert {array.tobytes() for array in found.constants.values()} == {bytes([128] * 4)}
+
+
+MASK = np.where(np.tri(6) > 0, 0.0, -1e9).astype(np.float32)
+
+
+def masked(kind: str) -> tuple[Graph, list[tuple[Array, ...]]]:
+    """Softmax of scores with the upper triangle masked by a sum, by a choice of −1e9 or of −∞, or by an input."""
+    net, x = Network(0), Value("x", f32(1, 6, 6))
+    inputs = [x]
+    if kind == "input":
+        inputs.append(Value("mask", f32(6, 6)))
+        y = net.add("add", inputs)
+    elif kind == "add":
+        y = net.add("add", [x, net.constant(MASK)])
+    else:
+        condition = Value("condition", TensorType((6, 6), DType.BOOL))
+        net.constants["condition"] = MASK == 0
+        y = net.add("where", [condition, x, net.constant(np.full((1,), MASK[0, 1] if kind == "where" else -np.inf))])
+    y = net.add("softmax", [y])
+    graph = verify(Graph("masked", tuple(inputs), (y,), tuple(net.nodes), net.constants))
+    scores = [2 * np.random.default_rng(i).standard_normal((1, 6, 6)).astype(np.float32) for i in range(10)]
+    return graph, [(score, MASK) if kind == "input" else (score,) for score in scores]
+
+
+@pytest.mark.parametrize("kind", ["add", "where", "where -inf", "input"])
+@pytest.mark.parametrize("method", ["minmax", "mse", "percentile:99.99"])
+def test_masks_of_attention_leave_the_scores_their_precision(kind: str, method: str) -> None:
+    graph, samples = masked(kind)
+    table = calibrate(graph, samples, executor(graph), parse_method(method))
+    quantized = quantize(graph, table)
+    for sample in samples:
+        found = to_real(run(quantized, stored(quantized, sample)), quantized.outputs)[0]
+        np.testing.assert_allclose(found, run(graph, sample)[0], atol=0.05)
 
 
 def test_a_constant_of_two_layers_is_quantized_for_each_input_scale() -> None:

@@ -13,6 +13,9 @@ from toolchain.errors import DataError
 
 FORMAT_VERSION = 1
 
+SOFTMAX_DEPTH = 12.0
+"""How far below a row's maximum a softmax still looks: exp(−12) is 6e-6, little even to a sum of a thousand classes."""
+
 
 @dataclass(frozen=True, slots=True)
 class ValueRange:
@@ -20,7 +23,8 @@ class ValueRange:
 
     low, high: the range the method chose to represent. minimum, maximum: the smallest and largest element seen.
     mean, peak: mean and largest magnitude at every index of the last axis, for the correction of biases and the
-    equalization of channels; empty when not observed.
+    equalization of channels; empty when not observed. row_peak: the smallest maximum of any row along the last axis,
+    which tells how far down a softmax still needs its input.
     """
 
     low: float
@@ -29,6 +33,7 @@ class ValueRange:
     maximum: float
     mean: tuple[float, ...] = ()
     peak: tuple[float, ...] = ()
+    row_peak: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,8 @@ def table_from_json(text: str, place: str) -> CalibrationTable:
 def _range(name: str, row: Any, place: str) -> ValueRange:
     low, high, minimum, maximum = (float(row[key]) for key in ("low", "high", "minimum", "maximum"))
     mean, peak = (tuple(float(value) for value in row[key]) for key in ("mean", "peak"))
-    if not all(map(math.isfinite, (low, high, minimum, maximum, *mean, *peak))) or low > high or minimum > maximum:
+    row_peak = None if row["row_peak"] is None else float(row["row_peak"])
+    numbers = (low, high, minimum, maximum, *mean, *peak, row_peak or 0.0)
+    if not all(map(math.isfinite, numbers)) or low > high or minimum > maximum:
         raise DataError(205, f"{place} {name}", f"the range {low:g} to {high:g} is not one", "Calibrate again")
-    return ValueRange(low, high, minimum, maximum, mean, peak)
+    return ValueRange(low, high, minimum, maximum, mean, peak, row_peak)

@@ -18,7 +18,7 @@ from toolchain.ir.graph import Graph, Node, Value, names_of
 from toolchain.ir.quantization import quant_of, quantize_array
 from toolchain.ir.types import Array, DType, Quant, TensorType
 from toolchain.ir.verifier import verify
-from toolchain.passes.quantize_parameters import Layer, constant_quant, quantize_weights
+from toolchain.passes.quantize_parameters import Layer, constant_quant, quantize_weights, represented, useful_addend
 from toolchain.passes.quantize_plan import Plan, make_plan
 from toolchain.passes.quantize_rules import BIAS, WEIGHT_AXIS, WEIGHTS, Formats, shared_operands
 
@@ -101,7 +101,18 @@ class _Rewriter:
         value = node.inputs[index]
         if value.type.dtype is not DType.F32:
             return value
-        return self._as_stored(value, self._plan.quants[node.output.name] if shared else self._own_quant(value))
+        if shared:
+            return self._as_stored(value, self._plan.quants[node.output.name])
+        return self._as_stored(value, self._addend_quant(node, index) if node.op == "add" else self._own_quant(value))
+
+    def _addend_quant(self, node: Node, index: int) -> Quant:
+        """Parameters of an operand of a sum; a constant is cut to what the sum can use."""
+        constant = self._graph.constants.get(node.inputs[index].name)
+        if constant is None:
+            return self._own_quant(node.inputs[index])
+        dtype = self._formats.activation
+        other, result = self._own_quant(node.inputs[1 - index]), self._plan.quants[node.output.name]
+        return constant_quant(constant, dtype, useful_addend(represented(other, dtype), represented(result, dtype)))
 
     def _weighted_inputs(self, node: Node) -> tuple[Value, ...]:
         source = self._as_stored(node.inputs[0], self._own_quant(node.inputs[0]))

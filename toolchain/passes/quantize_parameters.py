@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,6 +107,21 @@ def finite_range(array: Array) -> tuple[float, float]:
     return float(finite.min(initial=0.0)), float(finite.max(initial=0.0))
 
 
-def constant_quant(array: Array, dtype: DType) -> Quant:
-    """Parameters of a constant operand by its own range."""
-    return range_quant(*finite_range(array), dtype)
+def constant_quant(array: Array, dtype: DType, useful: tuple[float, float] = (-math.inf, math.inf)) -> Quant:
+    """Parameters of a constant operand by its own range, cut to the part that is of use."""
+    low, high = finite_range(array)
+    return range_quant(max(low, min(useful[0], 0.0)), min(high, max(useful[1], 0.0)), dtype)
+
+
+def represented(quant: Quant, dtype: DType) -> tuple[float, float]:
+    """Smallest and largest real value of a per-tensor quantization."""
+    low, high = dtype.limits
+    return quant.scalar_scale * (low - quant.scalar_zero_point), quant.scalar_scale * (high - quant.scalar_zero_point)
+
+
+def useful_addend(other: tuple[float, float], result: tuple[float, float]) -> tuple[float, float]:
+    """The range of one operand of a sum beyond which the sum saturates, whatever the other operand in its range is.
+
+    Masks of −1e9 are why: quantized by their own range, they would leave nothing of what they are added to.
+    """
+    return result[0] - other[1], result[1] - other[0]

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from toolchain.errors import ModelError
-from toolchain.ir.calibration_table import CalibrationTable
+from toolchain.ir.calibration_table import SOFTMAX_DEPTH, CalibrationTable, ValueRange
 from toolchain.ir.graph import Graph, Node, Value
 from toolchain.ir.types import DType, Quant
-from toolchain.passes.quantize_parameters import finite_range, range_quant
+from toolchain.passes.quantize_parameters import range_quant, useful_addend
 from toolchain.passes.quantize_rules import Formats, fixed_quants, follows_first, has_integer_meaning, shared_operands
 
 CLOSE_WIDTH = 0.9
@@ -37,6 +37,8 @@ def make_plan(graph: Graph, table: CalibrationTable, formats: Formats, every_end
     if every_end:
         for value in (*graph.inputs, *graph.outputs):
             groups.admit(value)
+    for node in chosen:
+        groups.cut_addends(node)
     for node in chosen:
         groups.share_first(node)
     for node in chosen:
@@ -82,7 +84,16 @@ class _Groups:
             what = f"the calibration table of {len(self._table.ranges)} values has no range for it"
             raise ModelError(111, value.name, what, hint)
         self._parent[value.name] = value.name
-        self._range[value.name] = (0.0, 0.0) if found is None else (min(found.low, 0.0), max(found.high, 0.0))
+        self._range[value.name] = (0.0, 0.0) if found is None else self._needed(value, found)
+
+    def _needed(self, value: Value, found: ValueRange) -> tuple[float, float]:
+        """The range that has to be represented, and 0. What lies far below a row's maximum is nothing to a softmax."""
+        low, high = found.low, found.high
+        readers = self._users.get(value.name, [])
+        if found.row_peak is not None and readers and value.name not in self._ends and all(r.op == "softmax" for r in readers):
+            depth = SOFTMAX_DEPTH / min(max(float(reader.attrs.beta), 1e-3) for reader in readers)
+            low = max(low, min(found.row_peak - depth, high))
+        return min(low, 0.0), max(high, 0.0)
 
     def admit_node(self, node: Node) -> None:
         """Admit an integer node's float operands and outputs, these with the parameters the specification fixes."""
@@ -92,6 +103,16 @@ class _Groups:
             if quant is not None:
                 self._fixed[output.name] = quant
 
+    def cut_addends(self, node: Node) -> None:
+        """Cut an operand of a sum that is read there alone to what the sum can use."""
+        if node.op != "add" or any(value.name not in self._parent for value in node.inputs):
+            return
+        for value, other in (node.inputs, node.inputs[::-1]):
+            if len(self._users[value.name]) == 1 and value.name not in self._ends:
+                low, high = useful_addend(self._range[other.name], self._range[node.output.name])
+                own_low, own_high = self._range[value.name]
+                self._range[value.name] = (max(own_low, min(low, 0.0)), min(own_high, max(high, 0.0)))
+
     def share_first(self, node: Node) -> None:
         """Join the outputs of a node that follows its first operand to that operand's group."""
         if follows_first(node):
@@ -100,14 +121,13 @@ class _Groups:
                     self._join(node.inputs[0].name, output.name)
 
     def share_operands(self, node: Node) -> None:
-        """Join the operands that must match the output where that costs no precision elsewhere."""
+        """Join the operands that must match the output where that costs no precision elsewhere.
+
+        Constants saturate at the range that was seen of the output: what lies beyond never came through.
+        """
         operands = [node.inputs[index] for index in shared_operands(node)]
         if not operands:
             return
-        for value in operands:
-            constant = self._graph.constants.get(value.name)
-            if constant is not None:
-                self._widen(node.output.name, *finite_range(constant))
         computed = [value for value in operands if value.name in self._parent]
         # Fixed parameters cannot be widened: they are shared only where every operand has the same.
         alike = len(computed) == len(operands) and len({self._fixed.get(self._find(value.name)) for value in computed}) == 1
