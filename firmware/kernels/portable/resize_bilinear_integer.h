@@ -1,5 +1,5 @@
 /* Bilinear resizing of NHWC images, int8 and int16: weights have 10 bits, tables give the two inputs and the weight of the
- * second for every output row and column. Cost: about 16 instructions per output in int8, 35 in int16. No scratch. */
+ * second for every output row and column. Cost: about 22 instructions per output. No scratch. */
 #ifndef STROP_RESIZE_BILINEAR_INTEGER_H
 #define STROP_RESIZE_BILINEAR_INTEGER_H
 

@@ -1,5 +1,5 @@
 /* Softmax over rows of int16 by two tables: exp over [-10, 0] and 1 / (1 + x) over [0, 1], both of 513 samples in Q0.15.
- * The output holds the exponentials until their sum is known: no scratch. Cost: about 45 instructions per element. */
+ * The output holds the exponentials until their sum is known: no scratch. Cost: about 40 instructions per element. */
 #ifndef STROP_SOFTMAX_S16_H
 #define STROP_SOFTMAX_S16_H
 

@@ -1,5 +1,5 @@
 /* Sigmoid and tanh of int16, outputs in Q0.15, by a table of sigmoid(i / 24) in Q0.16 with linear interpolation.
- * Cost: about 18 instructions per element. No scratch; may run in place. */
+ * Cost: about 21 instructions per element. No scratch; may run in place. */
 #ifndef STROP_SQUASH_S16_H
 #define STROP_SQUASH_S16_H
 

@@ -1,6 +1,6 @@
 /* Transposed 2-D convolution, int8: every output pixel gathers the input pixels whose filter covers it.
  * Layout: activations NHWC; weights in blocks of four output channels, [channels / 4][k_h][k_w][in_c][4], tails zero.
- * Cost: about 3 instructions per MAC on armv7-m, 16 per output. No scratch. */
+ * Cost: about 3.2 instructions per MAC on armv7-m, 30 per output. No scratch. */
 #ifndef STROP_TRANSPOSE_CONV_2D_S8_H
 #define STROP_TRANSPOSE_CONV_2D_S8_H
 

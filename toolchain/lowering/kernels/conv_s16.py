@@ -29,9 +29,7 @@ def accepts_int16(graph: Graph, node: Node) -> bool:
     return has_packable_weights(graph, node) and is_i16(node.inputs[0], node.output)
 
 
-def bind_int16(
-    graph: Graph, node: Node, shape: tuple[ShapeField, ...], weights: Array, factors: Sequence[Multiplier]
-) -> Binding:
+def bind_int16(graph: Graph, node: Node, shape: tuple[ShapeField, ...], weights: Array, factors: Sequence[Multiplier]) -> Binding:
     """The operands that all 16x8 kernels share: input, packed weights, int64 biases, factors, output."""
     bias = packed("int64_t", biases_of(graph, node, len(factors)))
     operands = (read(graph, node.inputs[0]), packed("int8_t", weights), bias, wide_factor_rows(factors), write(node.output))
@@ -69,7 +67,7 @@ VARIANTS = (
         "strop_conv_2d_shape",
         accepts_int16,
         _bind_conv,
-        Cost(per_mac=3.1, per_output=36),
+        Cost(per_mac=3.2, per_output=49),
     ),
     Variant(
         "fully_connected",
@@ -79,7 +77,7 @@ VARIANTS = (
         "strop_conv_2d_shape",
         accepts_int16,
         _bind_fully_connected,
-        Cost(per_mac=2.9, per_output=36),
+        Cost(per_mac=3.05, per_output=46),
     ),
     Variant(
         "depthwise_conv_2d",
@@ -89,6 +87,6 @@ VARIANTS = (
         "strop_conv_2d_shape",
         accepts_int16,
         _bind_depthwise,
-        Cost(per_mac=7, per_output=40),
+        Cost(per_mac=6.8, per_output=32),
     ),
 )
