@@ -5,6 +5,7 @@ from __future__ import annotations
 from toolchain.frontends.onnx.importers import (
     activations,
     attention,
+    classical,
     control,
     convolution,
     einsum,
@@ -45,4 +46,5 @@ FAMILIES: tuple[dict[str, Importer], ...] = (
     control.IMPORTERS,
 )
 IMPORTERS: dict[tuple[str, str], Importer] = {("", name): each for family in FAMILIES for name, each in family.items()}
+IMPORTERS.update({("ai.onnx.ml", name): each for name, each in classical.IMPORTERS.items()})
 IMPORTERS.update({("com.microsoft", name): each for name, each in quantization.MICROSOFT.items()})
