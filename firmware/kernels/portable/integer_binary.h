@@ -1,5 +1,6 @@
 /* Quantized elementwise operations of two operands that broadcast, int8 and int16, and minimum and maximum of any type.
- * Cost per element, about: add and sub 33, mul 25, squared_difference 40, div 155, minimum and maximum 8, prelu 22. No scratch. */
+ * Cost per element, about: add and sub 33, mul 25, squared_difference 40, div 155, minimum and maximum 8,
+ * prelu 22. No scratch. */
 #ifndef STROP_INTEGER_BINARY_H
 #define STROP_INTEGER_BINARY_H
 

@@ -11,13 +11,21 @@ STROP_KERNEL int32_t strop_compared(int32_t a, int32_t b, const strop_binary_sha
     return (x > y ? 1 : 0) - (x < y ? 1 : 0);
 }
 
-STROP_KERNEL int32_t strop_equal_of(int32_t a, int32_t b, const strop_binary_shape *s) { return strop_compared(a, b, s) == 0; }
+STROP_KERNEL int32_t strop_equal_of(int32_t a, int32_t b, const strop_binary_shape *s) {
+    return strop_compared(a, b, s) == 0;
+}
 
-STROP_KERNEL int32_t strop_not_equal_of(int32_t a, int32_t b, const strop_binary_shape *s) { return strop_compared(a, b, s) != 0; }
+STROP_KERNEL int32_t strop_not_equal_of(int32_t a, int32_t b, const strop_binary_shape *s) {
+    return strop_compared(a, b, s) != 0;
+}
 
-STROP_KERNEL int32_t strop_less_of(int32_t a, int32_t b, const strop_binary_shape *s) { return strop_compared(a, b, s) < 0; }
+STROP_KERNEL int32_t strop_less_of(int32_t a, int32_t b, const strop_binary_shape *s) {
+    return strop_compared(a, b, s) < 0;
+}
 
-STROP_KERNEL int32_t strop_less_equal_of(int32_t a, int32_t b, const strop_binary_shape *s) { return strop_compared(a, b, s) <= 0; }
+STROP_KERNEL int32_t strop_less_equal_of(int32_t a, int32_t b, const strop_binary_shape *s) {
+    return strop_compared(a, b, s) <= 0;
+}
 
 STROP_KERNEL void strop_integer_equal(const void *a, const void *b, uint8_t *out, const strop_binary_shape *s) {
     strop_binary_loops(a, b, out, s, STROP_U8, strop_equal_of);

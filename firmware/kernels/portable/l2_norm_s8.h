@@ -1,4 +1,5 @@
-/* Rows of int8 divided by their length, output scale 1/128 and zero point 0. No scratch. Cost: about 35 instructions per element. */
+/* Rows of int8 divided by their length, output scale 1/128 and zero point 0.
+ * No scratch. Cost: about 35 instructions per element. */
 #ifndef STROP_L2_NORM_S8_H
 #define STROP_L2_NORM_S8_H
 

@@ -1,5 +1,5 @@
 /* Float to quantized and back, 8 and 16 bits (and int32 for dequantize). No scratch.
- * Cost per element without an FPU: quantize about 430 instructions, dequantize 64. */
+ * Cost per element: quantize about 36 instructions, dequantize 8; without an FPU 430 and 64. */
 #ifndef STROP_QUANTIZE_H
 #define STROP_QUANTIZE_H
 

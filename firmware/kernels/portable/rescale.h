@@ -1,5 +1,6 @@
 /* Elementwise functions of one quantized tensor that are lines through zero: requantize, relu, leaky_relu, abs.
- * Any integer types. Cost: about 10 to 17 instructions per element. No scratch; may run in place where the types have one size. */
+ * Any integer types. Cost: about 10 to 17 instructions per element.
+ * No scratch; may run in place where the types have one size. */
 #ifndef STROP_RESCALE_H
 #define STROP_RESCALE_H
 

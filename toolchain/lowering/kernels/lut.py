@@ -118,6 +118,6 @@ VARIANTS = (
         "strop_sqrt_s16_shape",
         _accepts_sampled,
         _bind_sqrt,
-        Cost(per_output=410),
+        Cost(per_output=17, soft=24),
     ),
 )

@@ -49,7 +49,7 @@ VARIANTS = (
         "strop_quantize_shape",
         _accepts_quantize,
         _bind_quantize,
-        Cost(per_output=430),
+        Cost(per_output=36, soft=12),
     ),
     Variant(
         "dequantize",
@@ -59,6 +59,6 @@ VARIANTS = (
         "strop_quantize_shape",
         _accepts_dequantize,
         _bind_dequantize,
-        Cost(per_output=64),
+        Cost(per_output=8, soft=8),
     ),
 )
