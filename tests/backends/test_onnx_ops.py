@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from runtimes.onnxruntime_engine import run_onnx
-from tests.property.cases import CELLS, FLOAT32, INT8, PLAIN, Case, random_case
+from tests.property.cases import CELLS, FLOAT32, INT8, INT16, PLAIN, Case, random_case
 from toolchain.backends.onnx.table import EMITTERS
 from toolchain.backends.onnx.writer import write_onnx
 from toolchain.errors import ModelError
@@ -66,4 +66,13 @@ def test_quantized_op_is_within_steps_of_evaluator(op: str) -> None:
             continue
         for got, want in zip(outputs(case), run(case.graph, case.samples), strict=True):
             assert got.shape == want.shape, case.node
+            assert np.abs(got.astype(np.int64) - want.astype(np.int64)).max(initial=0) <= 2, case.node
+
+
+@pytest.mark.parametrize("op", ["conv_2d", "depthwise_conv_2d", "fully_connected", "add", "mul", "concat", "reshape", "sigmoid"])
+def test_16_bit_op_is_within_steps_of_evaluator(op: str) -> None:
+    for seed in range(CASES_PER_OP):
+        case = random_case(op, INT16, seed)
+        for got, want in zip(outputs(case), run(case.graph, case.samples), strict=True):
+            assert got.dtype == np.int16
             assert np.abs(got.astype(np.int64) - want.astype(np.int64)).max(initial=0) <= 2, case.node
