@@ -20,6 +20,8 @@ from toolchain.errors import EnvironmentFault, RunError, TargetError
 COMMON_FLAGS = ("-std=c11", "-ffunction-sections", "-fdata-sections", "-ffp-contract=off")
 FREESTANDING_FLAGS = (*COMMON_FLAGS, "-ffreestanding", "-isystem", "include")
 WARNING_FLAGS = ("-Wall", "-Wextra", "-Werror", "-Wconversion")
+# Entry points that the glue makes for programs whose caller owns inputs and outputs.
+CALLER_PREFIX = "strop_caller"
 HARNESS_FLAGS = ("-Os", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter")
 # GCC would turn the loops of memcpy and memset into calls of themselves.
 LOOP_FLAGS = {"gcc": ("-fno-tree-loop-distribute-patterns",), "zig": ("-fno-builtin",)}
@@ -102,21 +104,38 @@ def content_key(program: CProgram, parts: Iterable[str]) -> str:
 
 def glue_source(program: CProgram) -> str:
     """C that lists the program's entry points and buffer sizes in `struct strop_program`."""
-    name = program.name
+    name, inputs, outputs = program.name, program.input_bytes, program.output_bytes
     lines = ['#include "harness.h"', f'#include "{Path(program.header).name}"']
-    for way, sizes in (("input", program.input_bytes), ("output", program.output_bytes)):
+    prefix = name
+    if program.io == "caller":
+        prefix = CALLER_PREFIX
+        lines += _caller_entries(program)
+    for way, sizes in (("input", inputs), ("output", outputs)):
         qualifier = "const " if way == "output" else ""
         for index in range(len(sizes)):
-            lines.append(
-                f"static {qualifier}void *{way}_{index}({qualifier}void *arena) {{ return {name}_{way}_{index}(arena); }}"
-            )
+            body = f"return {prefix}_{way}_{index}(arena);"
+            lines.append(f"static {qualifier}void *{way}_{index}({qualifier}void *arena) {{ {body} }}")
         entries = ", ".join(f"{way}_{index}" for index in range(len(sizes)))
         lines.append(f"static {qualifier}void *(*const {way}s[])({qualifier}void *) = {{{entries}}};")
         lines.append(f"static const uint32_t {way}_bytes[] = {{{', '.join(map(str, sizes))}}};")
     lines.append("const struct strop_program strop_program = {")
-    lines.append(f"    {name}_init, {name}_run, {len(program.input_bytes)}, {len(program.output_bytes)},")
-    lines.append("    inputs, outputs, input_bytes, output_bytes};")
+    lines.append(f"    {name}_init, {prefix}_run, {len(inputs)}, {len(outputs)},")
+    lines.append(f"    inputs, outputs, input_bytes, output_bytes, {int(program.io == 'caller')}}};")
     return "\n".join(lines) + "\n"
+
+
+def _caller_entries(program: CProgram) -> list[str]:
+    """Buffers of a program whose caller owns inputs and outputs, and entry points in the form of a program that owns them."""
+    ways = (("input", program.input_bytes), ("output", program.output_bytes))
+    buffers = [(f"{way}_{i}", "const " if way == "output" else "", size) for way, sizes in ways for i, size in enumerate(sizes)]
+    lines: list[str] = []
+    for buffer, qualifier, size in buffers:
+        entry = f"__attribute__((noinline)) {qualifier}void *{CALLER_PREFIX}_{buffer}({qualifier}void *arena)"
+        lines.append(f"static _Alignas(16) uint8_t buffer_{buffer}[{max(size, 1)}];")
+        lines.append(f"{entry};\n{entry} {{ (void)arena; return buffer_{buffer}; }}")
+    arguments = "".join(f", (void *)buffer_{buffer}" for buffer, _, _ in buffers)
+    run = f"__attribute__((noinline)) int {CALLER_PREFIX}_run(void *arena)"
+    return [*lines, f"{run};\n{run} {{ return {program.name}_run(arena{arguments}); }}"]
 
 
 def include_flags(program: CProgram) -> tuple[str, ...]:

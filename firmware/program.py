@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +13,7 @@ class CProgram:
 
     root: the bundle's folder; header, sources and include_dirs are relative to it. cflags: optimisation flags only.
     arena_bytes, arena_align: the RAM the caller gives. input_bytes, output_bytes: size of every input and output buffer.
+    io: `caller` programs have no `_input_<i>` and `_output_<i>`; `_run` takes pointers to all of them behind the arena.
     """
 
     name: str
@@ -24,3 +26,4 @@ class CProgram:
     arena_align: int
     input_bytes: tuple[int, ...]
     output_bytes: tuple[int, ...]
+    io: Literal["arena", "caller"] = "arena"

@@ -52,7 +52,8 @@ def run_emulated(
 ) -> RunResult:
     """Build program for target and run every sample in an emulator.
 
-    inputs: raw bytes, uint8 (samples, input_bytes[i]). engine: `auto` takes QEMU where it is installed and has the machine, else unicorn.
+    inputs: raw bytes, uint8 (samples, input_bytes[i]).
+    engine: `auto` takes QEMU where it is installed and has the machine, else unicorn.
     QEMU also faults on unaligned accesses as the hardware does; unicorn lets them pass.
     count: also count the instructions of the first sample (kernels do not branch on data). timeout_s: for one sample.
     work_dir: keeps QEMU's files. Raises TargetError E301, E302, EnvironmentFault E4xx, RunError E501, E502, E503, E504.

@@ -61,6 +61,9 @@ static int32_t guard_broken(const uint8_t *arena)
 
 static int inside_arena(const uint8_t *arena, const void *buffer, uint32_t bytes)
 {
+    if (strop_program.caller_owns) {
+        return 1;
+    }
     const uint8_t *start = buffer;
     return start >= arena && start + bytes <= arena + strop_arena_bytes;
 }

@@ -111,6 +111,9 @@ static void timed_call(struct timed *record, int (*function)(void *), void *argu
 
 static int inside_arena(const void *buffer, uint32_t bytes)
 {
+    if (strop_program.caller_owns) {
+        return 1;
+    }
     const uint8_t *start = buffer;
     return start >= strop_arena && start <= strop_guard_high && bytes <= (uint32_t)(strop_guard_high - start);
 }

@@ -1,4 +1,4 @@
-"""The Armv7E-M and Helium kernels against the evaluator, on QEMU, which faults on the unaligned accesses that hardware faults on."""
+"""The Armv7E-M and Helium kernels against the evaluator, on QEMU, which faults on unaligned accesses as hardware does."""
 
 from __future__ import annotations
 

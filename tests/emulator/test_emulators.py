@@ -8,11 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from firmware.program import CProgram
 from runtimes.base import RunResult
 from runtimes.emulator import choose_engine, emulated_machine, run_emulated
 from targets.load import load_target, target_names
 from tests.support.c_programs import need_compiler, need_engine, samples, tripled, write_program
 from toolchain.errors import DataError, EnvironmentFault, RunError
+from toolchain.ir.graph import Graph, Value
+from toolchain.ir.optable import make_node
+from toolchain.ir.types import DType, TensorType
+from toolchain.pipeline import CompileOptions, compile_model
 
 UNICORN = ("rp2040_pico", "mps2_an385", "mps2_an386", "mps2_an500", "mps2_an505", "rv32_virt", "nucleo_h7a3zi", "esp32c3")
 QEMU = (
@@ -321,3 +326,19 @@ def test_unaligned_access_faults_under_qemu(tmp_path: Path, target: str) -> None
     }}"""
     with pytest.raises(RunError, match=r"E502 net: it faulted at 0x[0-9a-f]+ \(net_run"):
         run(tmp_path, (target, "qemu"), body)
+
+
+@pytest.mark.parametrize("engine", ["qemu", "unicorn"])
+def test_caller_owned_buffers(engine: str, tmp_path: Path) -> None:
+    need_compiler("mps2_an386", "gcc")
+    need_engine("mps2_an386", engine)
+    x = Value("x", TensorType((1, 4), DType.F32))
+    graph = Graph("net", (x,), (make_node("abs", (x,), ("y",)).output,), (make_node("abs", (x,), ("y",)),))
+    compiled = compile_model(graph, load_target("mps2_an386"), CompileOptions("net", ("c",), io="caller"))
+    for path, content in compiled.files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+    program = CProgram("net", tmp_path, "c/net.h", ("c/net.c",), ("c",), ("-O2",), 16, 16, (16,), (16,), "caller")
+    samples = np.array([[1.5, -2.0, 0.0, -7.25]], np.float32)
+    result = run_emulated(program, load_target("mps2_an386"), [samples.view(np.uint8)], engine=engine)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(result.outputs[0].view(np.float32), np.abs(samples))

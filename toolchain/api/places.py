@@ -103,6 +103,7 @@ def c_program(bundle: Bundle) -> CProgram:
         arena_align=manifest.ram.arena_align,
         input_bytes=tuple(tensor.bytes for tensor in manifest.inputs),
         output_bytes=tuple(tensor.bytes for tensor in manifest.outputs),
+        io="caller" if manifest.c.io == "caller" else "arena",
     )
 
 

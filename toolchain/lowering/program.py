@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -33,7 +34,7 @@ class Constant:
         return int(self.data.nbytes)
 
     @property
-    def key(self) -> tuple[str, tuple[int, ...], bytes]:
+    def key(self) -> tuple[str, tuple[int, ...], builtins.bytes]:
         """Equal for constants of equal content."""
         return self.ctype, self.data.shape, self.data.tobytes()
 
@@ -54,7 +55,7 @@ class Cost:
     """Predicted work of one call, in instructions: the sum of every `per_` times its count, and `fixed`.
 
     per_input: per element of the first operand, for kernels whose work its size decides (reductions). per_tap: per element
-    of every pooling window.
+    of every pooling window. soft: how many times as much it is on a core without an FPU.
     """
 
     per_mac: float = 0.0
@@ -62,11 +63,12 @@ class Cost:
     fixed: float = 60.0
     per_input: float = 0.0
     per_tap: float = 0.0
+    soft: float = 1.0
 
-    def instructions(self, macs: int, outputs: int, inputs: int = 0, taps: int = 0) -> int:
+    def instructions(self, macs: int, outputs: int, inputs: int = 0, taps: int = 0, *, has_fpu: bool = True) -> int:
         """Predicted instructions of one run."""
         elements = self.per_output * outputs + self.per_input * inputs + self.per_tap * taps
-        return round(self.per_mac * macs + elements + self.fixed)
+        return round((self.per_mac * macs + elements) * (1.0 if has_fpu else self.soft) + self.fixed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ class Program:
 
     def constants(self) -> tuple[Constant, ...]:
         """Packed constants in call order, each content once."""
-        found: dict[tuple[str, tuple[int, ...], bytes], Constant] = {}
+        found: dict[tuple[str, tuple[int, ...], builtins.bytes], Constant] = {}
         for call in self.calls:
             for operand in call.operands:
                 if operand.constant is not None:

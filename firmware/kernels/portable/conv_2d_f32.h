@@ -16,30 +16,34 @@ typedef struct {
     strop_activation_f32 activation;
 } strop_conv_2d_f32_shape;
 
-/* Sums of count <= 4 channels of one output pixel. in: the group's first channel of the image. */
-STROP_KERNEL void strop_conv_2d_sums_f32(const float *restrict in, const float *restrict weights,
-                                         const strop_conv_2d_f32_shape *s, const strop_window *w, int32_t count,
-                                         float acc[4]) {
+/* A float sum to an output: bias and activation. */
+STROP_KERNEL float strop_conv_2d_result_f32(float sum, const float *restrict bias, int32_t channel,
+                                            const strop_conv_2d_f32_shape *s) {
+    return strop_activate_f32(s->has_bias ? sum + bias[channel] : sum, &s->activation);
+}
+
+/* Sums of four channels of one output pixel, one when `single`. in: the group's first channel of the image. */
+STROP_KERNEL strop_four_sums strop_conv_2d_sums_f32(const float *restrict in, const float *restrict weights,
+                                                    const strop_conv_2d_f32_shape *s, const strop_window *w, bool single) {
     const int32_t depth = s->in_c / s->groups;
     const int32_t step = s->k_h * s->k_w * depth;
     const bool contiguous = s->dilation_w == 1 && s->groups == 1;
     const int32_t runs = contiguous ? 1 : w->end_x - w->first_x;
     const int32_t n = contiguous ? (w->end_x - w->first_x) * depth : depth;
+    strop_four_sums sums = {0.0F, 0.0F, 0.0F, 0.0F};
     for (int32_t ky = w->first_y; ky < w->end_y; ++ky) {
-        const int32_t y = w->y + ky * s->dilation_h;
-        for (int32_t run = 0; run < runs; ++run) {
-            const int32_t kx = w->first_x + run;
-            const float *const pixel = in + (y * s->in_w + w->x + kx * s->dilation_w) * s->in_c;
-            const float *const taps = weights + (ky * s->k_w + kx) * depth;
-            if (count == 4) {
-                strop_dot_4_f32(pixel, taps, n, step, acc);
+        const int32_t row = (w->y + ky * s->dilation_h) * s->in_w + w->x;
+        const float *pixel = in + (row + w->first_x * s->dilation_w) * s->in_c;
+        const float *taps = weights + (ky * s->k_w + w->first_x) * depth;
+        for (int32_t run = 0; run < runs; ++run, pixel += s->dilation_w * s->in_c, taps += depth) {
+            if (single) {
+                sums.a = strop_dot_f32(pixel, taps, n, sums.a);
             } else {
-                for (int32_t i = 0; i < count; ++i) {
-                    acc[i] = strop_dot_f32(pixel, taps + i * step, n, acc[i]);
-                }
+                sums = strop_dot_4_f32(pixel, taps, n, step, sums);
             }
         }
     }
+    return sums;
 }
 
 /* All output channels of one pixel. */
@@ -48,16 +52,20 @@ STROP_KERNEL void strop_conv_2d_pixel_f32(const float *restrict in, const float 
                                           const strop_conv_2d_f32_shape *s, const strop_window *w) {
     const int32_t depth = s->in_c / s->groups;
     const int32_t per_group = s->out_c / s->groups;
-    for (int32_t group = 0; group < s->groups; ++group) {
-        for (int32_t first = 0; first < per_group; first += 4) {
-            const int32_t channel = group * per_group + first;
-            const int32_t count = strop_min(4, per_group - first);
-            float acc[4] = {0.0F, 0.0F, 0.0F, 0.0F};
-            strop_conv_2d_sums_f32(in + group * depth, weights + channel * s->k_h * s->k_w * depth, s, w, count, acc);
-            for (int32_t i = 0; i < count; ++i) {
-                const float sum = s->has_bias ? acc[i] + bias[channel + i] : acc[i];
-                out[channel + i] = strop_activate_f32(sum, &s->activation);
-            }
+    const int32_t step = s->k_h * s->k_w * depth;
+    for (int32_t group = 0; group < s->groups; ++group, in += depth) {
+        int32_t channel = group * per_group;
+        const int32_t end = channel + per_group;
+        for (; channel + 4 <= end; channel += 4, weights += 4 * step) {
+            const strop_four_sums sums = strop_conv_2d_sums_f32(in, weights, s, w, false);
+            out[channel] = strop_conv_2d_result_f32(sums.a, bias, channel, s);
+            out[channel + 1] = strop_conv_2d_result_f32(sums.b, bias, channel + 1, s);
+            out[channel + 2] = strop_conv_2d_result_f32(sums.c, bias, channel + 2, s);
+            out[channel + 3] = strop_conv_2d_result_f32(sums.d, bias, channel + 3, s);
+        }
+        for (; channel < end; ++channel, weights += step) {
+            const strop_four_sums sums = strop_conv_2d_sums_f32(in, weights, s, w, true);
+            out[channel] = strop_conv_2d_result_f32(sums.a, bias, channel, s);
         }
     }
 }

@@ -4,22 +4,23 @@
 
 #include "common.h"
 
-/* acc[i] += sum of in[k] * weights[i * step + k] over n contiguous activations. */
-STROP_KERNEL void strop_dot_4_f32(const float *restrict in, const float *restrict weights, int32_t n, int32_t step,
-                                  float acc[4]) {
-    const float *const w1 = weights + step, *const w2 = w1 + step, *const w3 = w2 + step;
-    float a = acc[0], b = acc[1], c = acc[2], d = acc[3];
+/* Sums of four output channels. */
+typedef struct {
+    float a, b, c, d;
+} strop_four_sums;
+
+/* The sums plus those of in[k] * weights[i * step + k] over n contiguous activations, i the channel. */
+STROP_KERNEL strop_four_sums strop_dot_4_f32(const float *restrict in, const float *restrict weights, int32_t n,
+                                             int32_t step, strop_four_sums sums) {
+    const float *w1 = weights + step, *w2 = w1 + step, *w3 = w2 + step;
     for (int32_t k = 0; k < n; ++k) {
-        const float x = in[k];
-        a += x * weights[k];
-        b += x * w1[k];
-        c += x * w2[k];
-        d += x * w3[k];
+        const float x = *in++;
+        sums.a += x * *weights++;
+        sums.b += x * *w1++;
+        sums.c += x * *w2++;
+        sums.d += x * *w3++;
     }
-    acc[0] = a;
-    acc[1] = b;
-    acc[2] = c;
-    acc[3] = d;
+    return sums;
 }
 
 /* sum + the sum of in[k] * weights[k]. */

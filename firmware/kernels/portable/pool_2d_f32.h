@@ -17,8 +17,9 @@ STROP_KERNEL float strop_average_of_f32(const float *restrict in, const strop_po
     float sum = 0.0F;
     for (int32_t y = w->first_y; y < w->end_y; ++y) {
         float row = 0.0F;
-        for (int32_t x = w->first_x; x < w->end_x; ++x) {
-            row += in[(y * s->in_w + x) * s->channels];
+        const float *pixel = in + (y * s->in_w + w->first_x) * s->channels;
+        for (int32_t x = w->first_x; x < w->end_x; ++x, pixel += s->channels) {
+            row += *pixel;
         }
         sum += row;
     }
@@ -44,9 +45,9 @@ STROP_KERNEL void strop_average_pool_2d_f32(const float *restrict in, float *res
 STROP_KERNEL float strop_max_of_f32(const float *restrict in, const strop_pool_2d_shape *s, const strop_pool_window *w) {
     float top = in[(w->first_y * s->in_w + w->first_x) * s->channels];
     for (int32_t y = w->first_y; y < w->end_y; ++y) {
-        for (int32_t x = w->first_x; x < w->end_x; ++x) {
-            const float value = in[(y * s->in_w + x) * s->channels];
-            top = value > top || value != value ? value : top;
+        const float *pixel = in + (y * s->in_w + w->first_x) * s->channels;
+        for (int32_t x = w->first_x; x < w->end_x; ++x, pixel += s->channels) {
+            top = *pixel > top || *pixel != *pixel ? *pixel : top;
         }
     }
     return top;
