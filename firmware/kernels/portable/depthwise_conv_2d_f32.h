@@ -1,6 +1,6 @@
 /* Depthwise 2-D convolution, float32, any kernel, stride, dilation, padding and channel multiplier.
  * Layout: activations NHWC; weights [k_h][k_w][in_c * multiplier] as the graph has them.
- * Cost: about 4 instructions per MAC with an FPU, 7 with a multiplier. No scratch. */
+ * Cost: about 6 instructions per MAC with an FPU. No scratch. */
 #ifndef STROP_DEPTHWISE_CONV_2D_F32_H
 #define STROP_DEPTHWISE_CONV_2D_F32_H
 

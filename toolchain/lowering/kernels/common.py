@@ -70,14 +70,14 @@ class Variant:
         """The variant's name in plans and explanations."""
         return f"{self.folder}.{self.function.removeprefix('strop_')}"
 
-    def calls(self, graph: Graph, node: Node) -> tuple[KernelCall, ...]:
-        """The kernel calls that run the node, in order."""
+    def calls(self, graph: Graph, node: Node, *, has_fpu: bool = True) -> tuple[KernelCall, ...]:
+        """The kernel calls that run the node, in order. has_fpu: the core has single-precision instructions."""
         made = self.bind(graph, node)
         parts = made if isinstance(made, tuple) else (made,)
         outputs = sum(output.type.elements for output in node.outputs)
         inputs = node.inputs[0].type.elements if node.inputs else 0
         taps = outputs * math.prod(node.attrs.window) if isinstance(node.attrs, PoolAttrs) else 0
-        work = self.cost.instructions(macs(node), outputs, inputs, taps) // len(parts)
+        work = self.cost.instructions(macs(node), outputs, inputs, taps, has_fpu=has_fpu) // len(parts)
         return tuple(
             KernelCall(node, self.name, self.header, self.function, self.shape_type, part.shape, part.operands, work)
             for part in parts

@@ -147,14 +147,23 @@ def _conv_i32(op: str, bind: Callable[[Graph, Node], Binding]) -> Variant:
 
 def _matmul(dtype: DType) -> Variant:
     function = f"strop_batch_matmul_{dtype}"
-    cost = Cost(per_mac=4.5, per_output=15)
+    cost = Cost(per_mac=4, per_output=5, soft=22 if dtype is DType.F32 else 1)
     shape = "strop_batch_matmul_shape"
     return Variant("batch_matmul", "portable", "batch_matmul_raw.h", function, shape, is_plain(dtype), _bind_batch_matmul, cost)
 
 
 def _pool(op: str, dtype: DType) -> Variant:
     function, shape = f"strop_{op}_{dtype}", "strop_pool_2d_f32_shape"
-    return Variant(op, "portable", "pool_2d_f32.h", function, shape, is_plain(dtype), _bind_pool, Cost(per_output=40))
+    return Variant(
+        op,
+        "portable",
+        "pool_2d_f32.h",
+        function,
+        shape,
+        is_plain(dtype),
+        _bind_pool,
+        Cost(per_output=13, per_tap=8, soft=8 if dtype is DType.F32 else 1),
+    )
 
 
 def _rows(op: str, cost: Cost) -> Variant:
@@ -163,10 +172,10 @@ def _rows(op: str, cost: Cost) -> Variant:
 
 
 VARIANTS = (
-    _conv("conv_2d", "conv_2d_f32.h", _bind_conv, Cost(per_mac=3.6, per_output=20)),
-    _conv("fully_connected", "conv_2d_f32.h", _bind_fully_connected, Cost(per_mac=3.4, per_output=20)),
-    _conv("depthwise_conv_2d", "depthwise_conv_2d_f32.h", _bind_conv, Cost(per_mac=7, per_output=20)),
-    _conv("transpose_conv_2d", "transpose_conv_2d_f32.h", _bind_transpose_conv, Cost(per_mac=7, per_output=40)),
+    _conv("conv_2d", "conv_2d_f32.h", _bind_conv, Cost(per_mac=3.4, per_output=16, soft=23)),
+    _conv("fully_connected", "conv_2d_f32.h", _bind_fully_connected, Cost(per_mac=3.7, per_output=16, soft=24)),
+    _conv("depthwise_conv_2d", "depthwise_conv_2d_f32.h", _bind_conv, Cost(per_mac=5.6, per_output=6, soft=14)),
+    _conv("transpose_conv_2d", "transpose_conv_2d_f32.h", _bind_transpose_conv, Cost(per_mac=4.6, per_output=5, soft=18)),
     _conv_i32("conv_2d", _bind_conv),
     _conv_i32("fully_connected", _bind_fully_connected),
     *(_matmul(dtype) for dtype in MATMUL_TYPES),
@@ -180,9 +189,9 @@ VARIANTS = (
         "strop_resize_bilinear_f32_shape",
         accepts_float32,
         _bind_resize_bilinear,
-        Cost(per_output=25),
+        Cost(per_output=17, soft=16),
     ),
-    _rows("softmax", Cost(per_output=120)),
-    _rows("log_softmax", Cost(per_output=110)),
-    _rows("l2_norm", Cost(per_output=25)),
+    _rows("softmax", Cost(per_output=61, soft=20)),
+    _rows("log_softmax", Cost(per_output=68, soft=18)),
+    _rows("l2_norm", Cost(per_output=11, soft=25)),
 )

@@ -16,6 +16,7 @@ from toolchain.ir.types import TensorType
 from toolchain.lowering.kernels.common import (
     Binding,
     Variant,
+    as_untyped,
     broadcast_strides,
     fields,
     loops_field,
@@ -35,19 +36,14 @@ PAD_MODES = {PadMode.REFLECT: "REFLECT", PadMode.SYMMETRIC: "SYMMETRIC", PadMode
 Bind = Callable[[Graph, Node], Binding]
 
 
-def as_bytes(operand: Operand, writable: bool = False) -> Operand:
-    """The same operand seen as untyped memory."""
-    return Operand("void", operand.value, operand.constant, 0, writable)
-
-
 def read_bytes(graph: Graph, value: Value) -> Operand:
     """A read-only operand as untyped memory."""
-    return as_bytes(read(graph, value))
+    return as_untyped(read(graph, value))
 
 
 def write_bytes(value: Value) -> Operand:
     """A writable operand as untyped memory."""
-    return as_bytes(write(value), True)
+    return as_untyped(write(value))
 
 
 def element_bytes(type_: TensorType) -> int:
@@ -233,12 +229,12 @@ _STRIDED: dict[str, Bind | Callable[[Graph, Node], tuple[Binding, ...]]] = {
 
 def _by_size(count: int) -> tuple[Variant, ...]:
     """The kernels for elements of so many bytes."""
-    header, shape, cost = "move_strided.h", "strop_move_shape", Cost(per_output=8)
+    header, shape, cost = "move_strided.h", "strop_move_shape", Cost(per_output=5)
     moves = tuple(
         Variant(op, "portable", header, f"strop_move_{count}", shape, has_element(count), bind, cost)
         for op, bind in _STRIDED.items()
     )
-    pad = Variant("pad", "portable", header, f"strop_pad_{count}", shape, _constant_pad(count), _bind_pad, Cost(per_output=10))
+    pad = Variant("pad", "portable", header, f"strop_pad_{count}", shape, _constant_pad(count), _bind_pad, Cost(per_output=5))
     where = f"strop_where_{count}"
     return (
         *moves,
@@ -263,7 +259,7 @@ VARIANTS = (
         "strop_pad_border_shape",
         _accepts_border,
         _bind_border,
-        Cost(per_output=40),
+        Cost(per_output=15),
     ),
     Variant(
         "resize_nearest",
@@ -273,6 +269,6 @@ VARIANTS = (
         "strop_resize_nearest_shape",
         _always,
         _bind_resize_nearest,
-        Cost(per_output=8),
+        Cost(per_output=6),
     ),
 )

@@ -93,16 +93,20 @@ def _wide_enough(dtype: DType) -> Callable[[Graph, Node], bool]:
     return accepts
 
 
+def _cost(dtype: DType) -> Cost:
+    return Cost(per_output=16, per_input=8, soft=6 if dtype is DType.F32 else 1)
+
+
 def _reduce(op: str, dtype: DType) -> Variant:
     function, shape = f"strop_{op}_{dtype}", "strop_reduce_raw_shape"
-    return Variant(op, "portable", "reduce_raw.h", function, shape, _reduces(dtype), _bind_reduce, Cost(per_output=60))
+    return Variant(op, "portable", "reduce_raw.h", function, shape, _reduces(dtype), _bind_reduce, _cost(dtype))
 
 
 def _order(op: str, dtype: DType) -> Variant:
     binds = {"argmax": _bind_arg, "argmin": _bind_arg, "top_k": _bind_top_k, "cumsum": _bind_cumsum}
     accepts = plain(dtype) if op == "cumsum" else _wide_enough(dtype)
     function, shape = f"strop_{op}_{dtype}", "strop_order_shape"
-    return Variant(op, "portable", "order_raw.h", function, shape, accepts, binds[op], Cost(per_output=40))
+    return Variant(op, "portable", "order_raw.h", function, shape, accepts, binds[op], _cost(dtype))
 
 
 VARIANTS = (

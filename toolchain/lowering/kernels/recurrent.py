@@ -38,7 +38,7 @@ VARIANTS = tuple(
         "strop_recurrent_shape",
         _accepts,
         _bind,
-        Cost(per_mac=5, per_output=300 * GATES[op]),
+        Cost(per_mac=5, per_output=60 * GATES[op], soft=20),
     )
     for op in GATES
 )
