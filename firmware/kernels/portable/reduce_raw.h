@@ -1,5 +1,5 @@
 /* Reductions of float32, plain integers and bools along any axes: sum, mean, product, maximum, minimum, any, all.
- * Integer sums and products wrap. Cost: about 6 instructions per element. No scratch. */
+ * Integer sums and products wrap. Cost: about 6 instructions per element, 12 for sums of floats. No scratch. */
 #ifndef STROP_REDUCE_RAW_H
 #define STROP_REDUCE_RAW_H
 
@@ -25,28 +25,29 @@ STROP_KERNEL int32_t strop_reduce_offset(const int32_t *size, const int32_t *ste
     return offset;
 }
 
-/* A sum of floats in runs of 64, so that rounding errors of long sums stay small. */
+/* A sum of floats and what rounding has lost of it, exact for each addition (Knuth's two-sum): terms may cancel. */
 typedef struct {
-    float total, run;
-    int32_t left;
-} strop_long_sum;
+    float total, lost;
+} strop_exact_sum;
 
-STROP_KERNEL strop_long_sum strop_long_sum_start(void) {
-    const strop_long_sum start = {0.0F, 0.0F, 64};
+STROP_KERNEL strop_exact_sum strop_exact_sum_start(void) {
+    const strop_exact_sum start = {0.0F, 0.0F};
     return start;
 }
 
-STROP_KERNEL strop_long_sum strop_long_sum_add(strop_long_sum sum, float x) {
-    sum.run += x;
-    if (--sum.left == 0) {
-        sum.total += sum.run;
-        sum.run = 0.0F;
-        sum.left = 64;
-    }
+STROP_KERNEL strop_exact_sum strop_exact_sum_add(strop_exact_sum sum, float x) {
+    const float total = sum.total + x;
+    const float added = total - sum.total;
+    sum.lost += (sum.total - (total - added)) + (x - added);
+    sum.total = total;
     return sum;
 }
 
-STROP_KERNEL float strop_long_sum_value(strop_long_sum sum) { return sum.total + sum.run; }
+/* Infinities and NaN leave no meaningful rest. */
+STROP_KERNEL float strop_exact_sum_value(strop_exact_sum sum) {
+    const float value = sum.total + sum.lost;
+    return value == value ? value : sum.total;
+}
 
 /* The kernel strop_reduce_<op>_<name>. Expressions: start of `first`, the first element (0 when there is none);
  * join of `total` and `x`, the next element in the type `element`; result of `total`. */
@@ -72,9 +73,9 @@ STROP_KERNEL float strop_long_sum_value(strop_long_sum sum) { return sum.total +
         }                                                                                                              \
     }
 
-STROP_REDUCE(sum, f32, float, float, strop_long_sum, strop_long_sum_start(), strop_long_sum_add(total, x), strop_long_sum_value(total))
-STROP_REDUCE(mean, f32, float, float, strop_long_sum, strop_long_sum_start(), strop_long_sum_add(total, x),
-             strop_long_sum_value(total) / (float)s->count)
+STROP_REDUCE(sum, f32, float, float, strop_exact_sum, strop_exact_sum_start(), strop_exact_sum_add(total, x), strop_exact_sum_value(total))
+STROP_REDUCE(mean, f32, float, float, strop_exact_sum, strop_exact_sum_start(), strop_exact_sum_add(total, x),
+             strop_exact_sum_value(total) / (float)s->count)
 STROP_REDUCE(prod, f32, float, float, float, 1.0F, total * x, total)
 STROP_REDUCE(max, f32, float, float, float, first, strop_max_f32(total, x), total)
 STROP_REDUCE(min, f32, float, float, float, first, strop_min_f32(total, x), total)
