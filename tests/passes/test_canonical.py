@@ -104,15 +104,15 @@ def test_residual_and_squeeze_excite_stay_channels_last() -> None:
 
 def test_channel_shuffle_stays_channels_last() -> None:
     nodes = [
-        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("MaxPool", ["x"], ["c"], kernel_shape=[1, 1]),
         helper.make_node("Reshape", ["c", "cut"], ["a"]),
         helper.make_node("Transpose", ["a"], ["t"], perm=[0, 2, 1, 3, 4]),
         helper.make_node("Reshape", ["t", "whole"], ["b"]),
-        helper.make_node("Conv", ["b", "w"], ["y"]),
+        helper.make_node("MaxPool", ["b"], ["y"], kernel_shape=[1, 1]),
     ]
     shapes = {"cut": np.array([1, 2, 2, 6, 6], np.int64), "whole": np.array([1, 4, 6, 6], np.int64)}
-    graph = chain(*nodes, w=draw(4, 4, 1, 1), **shapes)
-    assert ops(graph) == ["transpose", "conv_2d", "reshape", "transpose", "reshape", "conv_2d", "transpose"]
+    pool = "max_pool_2d"
+    assert ops(chain(*nodes, **shapes)) == ["transpose", pool, "reshape", "transpose", "reshape", pool, "transpose"]
 
 
 def test_convolutions_of_one_dimension_meet() -> None:
@@ -183,6 +183,67 @@ def test_spelled_out_functions_are_recognized(nodes: list[tuple[str, list[str], 
     weights = {name: np.array(value, np.float32) for name, value in numbers.items() if name in used}
     made = [helper.make_node(kind, operands, [result]) for kind, operands, result in nodes]
     assert ops(chain(*made, x=(2, 3), **weights)) == [op]
+
+
+def test_gelu_by_tanh_is_recognized() -> None:
+    nodes = [
+        helper.make_node("Pow", ["x", "three"], ["p"]),
+        helper.make_node("Mul", ["p", "c"], ["q"]),
+        helper.make_node("Add", ["x", "q"], ["r"]),
+        helper.make_node("Mul", ["r", "k"], ["s"]),
+        helper.make_node("Tanh", ["s"], ["t"]),
+        helper.make_node("Add", ["t", "one"], ["u"]),
+        helper.make_node("Mul", ["x", "u"], ["v"]),
+        helper.make_node("Mul", ["v", "half"], ["y"]),
+    ]
+    numbers = {"three": 3.0, "c": 0.044715, "k": float(np.sqrt(2 / np.pi)), "one": 1.0, "half": 0.5}
+    graph = chain(*nodes, x=(2, 3), **{name: np.array(value, np.float32) for name, value in numbers.items()})
+    assert ops(graph) == ["gelu"]
+    assert graph.nodes[0].attrs.tanh
+
+
+def test_pixel_shuffle_folds_its_order_into_the_convolution() -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["c"]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("DepthToSpace", ["r"], ["y"], blocksize=2, mode="CRD"),
+    ]
+    assert ops(chain(*nodes, w=draw(8, 4, 1, 1), b=draw(8))) == ["transpose", "conv_2d", "depth_to_space", "transpose"]
+
+
+def test_channel_shuffle_before_a_convolution_folds_into_it() -> None:
+    nodes = [
+        helper.make_node("Conv", ["x", "v"], ["g"], group=2),
+        helper.make_node("Reshape", ["g", "cut"], ["a"]),
+        helper.make_node("Transpose", ["a"], ["t"], perm=[0, 2, 1, 3, 4]),
+        helper.make_node("Reshape", ["t", "whole"], ["b"]),
+        helper.make_node("Conv", ["b", "w"], ["y"]),
+    ]
+    shapes = {"cut": np.array([1, 2, 2, 6, 6], np.int64), "whole": np.array([1, 4, 6, 6], np.int64)}
+    graph = chain(*nodes, v=draw(4, 2, 1, 1), w=draw(3, 4, 3, 3), **shapes)
+    assert ops(graph) == ["transpose", "conv_2d", "conv_2d", "transpose"]
+
+
+def test_bidirectional_lstm_needs_no_reshapes() -> None:
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["t"], perm=[1, 0, 2]),
+        helper.make_node("LSTM", ["t", "w", "r"], ["s"], hidden_size=3, direction="bidirectional"),
+        helper.make_node("Transpose", ["s"], ["u"], perm=[2, 0, 1, 3]),
+        helper.make_node("Reshape", ["u", "shape"], ["y"]),
+    ]
+    graph = chain(*nodes, x=(1, 5, 2), w=draw(2, 12, 2), r=draw(2, 12, 3), shape=np.array([1, 5, 6], np.int64))
+    assert ops(graph) == ["lstm", "lstm", "concat"]
+
+
+def test_rows_of_a_sequence_stay_together() -> None:
+    nodes = [
+        helper.make_node("Reshape", ["x", "flat"], ["f"]),
+        helper.make_node("Gemm", ["f", "w", "b"], ["g"]),
+        helper.make_node("Reshape", ["g", "whole"], ["h"]),
+        helper.make_node("Add", ["h", "x"], ["y"]),
+    ]
+    shapes = {"flat": np.array([5, 4], np.int64), "whole": np.array([1, 5, 4], np.int64)}
+    assert ops(chain(*nodes, x=(1, 5, 4), w=draw(4, 4), b=draw(4), **shapes)) == ["fully_connected", "add"]
 
 
 def test_nodes_that_do_nothing_go() -> None:

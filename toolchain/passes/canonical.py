@@ -9,6 +9,7 @@ from toolchain.ir.verifier import verify
 from toolchain.passes.dead_channels import drop_dead_channels
 from toolchain.passes.fuse import fuse
 from toolchain.passes.identities import drop_dead, fold_constants, merge_equal, remove_identities
+from toolchain.passes.permutations import fold_permutations
 from toolchain.passes.recognize import recognize
 from toolchain.passes.reshapes import merge_reshapes, settle_transposes
 from toolchain.passes.transposes import lift_transposes, push_transposes
@@ -29,9 +30,11 @@ PASSES: tuple[Pass, ...] = (
     merge_equal,
     push_transposes,
     fuse,
+    fold_permutations,
     lift_transposes,
     fuse,
     settle_transposes,
+    merge_reshapes,
     remove_identities,
     merge_equal,
     drop_dead_channels,

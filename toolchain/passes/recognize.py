@@ -155,6 +155,57 @@ def _erf_gate(editor: Editor, value: Value) -> Value | None:
     return found[0] if abs(slope - np.sqrt(0.5)) < 1e-4 else None
 
 
+@rule(pat("mul"))
+def find_tanh_gelu(editor: Editor, match: Match) -> Replacement:
+    """0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x³))), multiplied in any order, is gelu by tanh."""
+    root = match["root"]
+    if not _plain(root):
+        return None
+    factors, scale = _factors(editor, root, 0)
+    if len(factors) != 2 or scale != 0.5:
+        return None
+    for x, gate in (factors, factors[::-1]):
+        inner = _tanh_gate(editor, gate)
+        if inner is not None and x.type == root.output.type and _is_cubic(editor, inner, x):
+            return [editor.final("gelu", (x,), GeluAttrs(True), root)]
+    return None
+
+
+def _tanh_gate(editor: Editor, value: Value) -> Value | None:
+    """z where the value is 1 + tanh(sqrt(2 / pi) * z)."""
+    add = editor.producer(value)
+    shifted = _scalar_operand(editor, add) if add is not None and add.op == "add" else None
+    tanh = editor.producer(shifted[0]) if shifted is not None and shifted[1] == 1.0 else None
+    scaled = editor.producer(tanh.inputs[0]) if tanh is not None and tanh.op == "tanh" else None
+    found = _scalar_operand(editor, scaled) if scaled is not None and scaled.op == "mul" else None
+    return found[0] if found is not None and abs(found[1] - np.sqrt(2 / np.pi)) < 1e-4 else None
+
+
+def _is_cubic(editor: Editor, value: Value, x: Value) -> bool:
+    """True where the value is x + 0.044715 * x³."""
+    add = editor.producer(value)
+    if add is None or add.op != "add" or x not in add.inputs:
+        return False
+    term = editor.producer(add.inputs[1] if add.inputs[0] == x else add.inputs[0])
+    if term is None or term.op != "mul":
+        return False
+    tensors, scale = _factors(editor, term, 0)
+    power = sum(_power(editor, tensor, x) for tensor in tensors)
+    return abs(scale - 0.044715) < 1e-6 and power == 3.0
+
+
+def _power(editor: Editor, value: Value, x: Value) -> float:
+    """The power of x that a value is; NaN for none."""
+    if value == x:
+        return 1.0
+    node = editor.producer(value)
+    if node is None or not node.inputs or node.inputs[0] != x:
+        return float("nan")
+    if node.op == "pow":
+        return _number(editor, node.inputs[1]) or float("nan")
+    return 2.0 if node.op == "square" or (node.op == "mul" and node.inputs[1] == x) else float("nan")
+
+
 @rule(pat("log", pat("softmax", name="softmax", private=True)))
 def find_log_softmax(editor: Editor, match: Match) -> Replacement:
     """log(softmax(x)) is log_softmax(x), which cannot underflow."""
@@ -179,6 +230,7 @@ RULES: tuple[Rule, ...] = (
     find_hard_swish,
     find_swish,
     find_gelu,
+    find_tanh_gelu,
     find_log_softmax,
     find_square,
 )

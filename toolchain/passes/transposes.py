@@ -190,12 +190,15 @@ def below_last_axis(editor: Editor, match: Match) -> Replacement:
 
 @rule(pat("gather", TRANSPOSED))
 def below_gather(editor: Editor, match: Match) -> Replacement:
-    """A gather by a vector of indices works along the dimension before the transpose."""
+    """A gather by one index or a vector of them works along the dimension before the transpose."""
     root, t = match["root"], match["t"]
-    if root.inputs[1].type.rank != 1 or root.attrs.batch_dims:
+    if root.inputs[1].type.rank > 1 or root.attrs.batch_dims:
         return None
-    attrs = with_axis(root.attrs, t.attrs.perm[root.attrs.axis])
-    inner = editor.make("gather", (t.inputs[0], root.inputs[1]), attrs, root.output.type.quant, base=root.name)
+    axis = t.attrs.perm[root.attrs.axis]
+    operands = (t.inputs[0], root.inputs[1])
+    inner = editor.make("gather", operands, with_axis(root.attrs, axis), root.output.type.quant, base=root.name)
+    if root.inputs[1].type.rank == 0:
+        return _reduced(editor, root, t, inner, frozenset({axis}))
     return [inner, editor.final("transpose", (inner.output,), t.attrs, root)]
 
 
