@@ -54,16 +54,18 @@ def onnx(endings: Sequence[node_table.Ending]) -> str:
     right = [each for each in endings if each.ending == node_table.RIGHT]
     coded = [each for each in endings if each.is_coded]
     other = len(endings) - len(right) - len(coded)
+    wider = ", ".join(f"`{each.name}`" for each in right if each.text)
+    note = f"\n{wider}: {node_table.WIDER}.\n" if wider else ""
     head = f"""# ONNX node tests, in C
 
 The node tests of onnx {version("onnx")}, the part that a small device can meet: static shapes, float32, int8 to int64, uint8 and
 bool, operators of the default domain, not the expanded twins. Each is imported, rewritten by the passes, printed as portable C,
-built and run on this machine, and held to the outputs that ONNX expects at the test's own tolerances, or 1e-6 of the largest.
+built and run on this machine, and held to the outputs that ONNX expects at the test's own tolerances.
 
 | tests | right | coded error | wrong |
 | --- | --- | --- | --- |
 | {len(endings)} | {len(right)} | {len(coded)} | {other} |
-
+{note}
 `python docs/proofs.py onnx` prints this page; `tests/long/test_onnx_nodes_c.py` holds it.
 
 ## Right
@@ -93,5 +95,5 @@ PAGES: dict[str, Callable[[], str]] = {
 if __name__ == "__main__":
     for page in sys.argv[1:] or PAGES:
         text = PAGES[page]()
-        print(text)
         (HERE / f"{page}.md").write_text(text, encoding="utf-8")
+        print(text)
