@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import importlib.util
 import json
 import pickle
 import zipfile
@@ -14,53 +14,44 @@ import numpy as np
 import pytest
 
 from tests.support.onnx_graphs import error_of
-from toolchain.errors import ModelError
+from tests.support.torch_programs import make_programs
+from toolchain.errors import EnvironmentFault, ModelError
 from toolchain.frontends.torch import load_pt2
 from toolchain.passes.canonical import canonicalize
 from toolchain.reference.evaluator import run
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("onnxscript")
-
-
-def network() -> Any:
-    """Convolutions, a residual, a pooling and a linear layer."""
-
-    class Net(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first = torch.nn.Conv2d(3, 8, 3, stride=2, padding=1)
-            self.norm = torch.nn.BatchNorm2d(8)
-            self.depth = torch.nn.Conv2d(8, 8, 3, padding=1, groups=8)
-            self.last = torch.nn.Linear(8, 4)
-
-        def forward(self, x: Any) -> Any:
-            y = torch.relu(self.norm(self.first(x)))
-            y = y + torch.nn.functional.hardswish(self.depth(y))
-            return self.last(torch.nn.functional.adaptive_avg_pool2d(y, 1).flatten(1))
-
-    torch.manual_seed(0)
-    net = Net()
-    net.norm.running_mean.uniform_(-1, 1)
-    net.norm.running_var.uniform_(0.5, 2)
-    return net.eval()
+pytestmark = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("torch", "onnxscript")), reason="torch is not installed"
+)
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("pt2") / "net.pt2"
-    torch.export.save(torch.export.export(network(), (torch.zeros(1, 3, 12, 12),)), path)
-    return path
+    folder = tmp_path_factory.mktemp("pt2")
+    make_programs(folder)
+    return folder / "net.pt2"
 
 
 def test_equals_torch(saved: Path) -> None:
     graph = canonicalize(load_pt2(saved))
-    x = np.random.default_rng(0).standard_normal((1, 3, 12, 12)).astype(np.float32)
-    with torch.no_grad():
-        want = network()(torch.from_numpy(x)).numpy()
+    x, want = np.load(saved.with_name("x.npy")), np.load(saved.with_name("y.npy"))
     assert graph.name == "net"
     assert error_of(run(graph, [x])[0], want) < 1e-5
     assert [node.op for node in graph.nodes].count("transpose") == 1
+
+
+def test_time_limit(saved: Path) -> None:
+    with pytest.raises(EnvironmentFault) as caught:
+        load_pt2(saved, limit_seconds=0.01)
+    assert caught.value.number == 405
+
+
+def test_absent_package(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(EnvironmentFault) as caught:
+        load_pt2(saved)
+    assert caught.value.number == 404
+    assert "strop[torch]" in caught.value.hint
 
 
 def altered(saved: Path, tmp_path: Path, change: Callable[[str, bytes], bytes | None], extra: dict[str, bytes]) -> Path:
@@ -88,10 +79,8 @@ def test_plain_pickle(tmp_path: Path) -> None:
     assert refused(path).number == 110
 
 
-def test_torch_save_archive(tmp_path: Path) -> None:
-    path = tmp_path / "net.pt2"
-    torch.save({"a": torch.zeros(2)}, path)
-    assert refused(path).number == 110
+def test_torch_save_archive(saved: Path) -> None:
+    assert refused(saved.with_name("plain.pt2")).number == 110
 
 
 @pytest.mark.parametrize(("content", "number"), [(b"", 102), (b"hello", 102), (b"PK\x03\x04 not a zip", 103)])
@@ -140,26 +129,14 @@ def test_pickled_weight(saved: Path, tmp_path: Path) -> None:
     assert refused(altered(saved, tmp_path, edit_json("model_weights_config.json", edit), {})).number == 110
 
 
-class Bomb:
-    """An object whose unpickling would leave a file behind."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        return Path.touch, (self.path,)
-
-
 def test_sample_inputs_that_run_code(saved: Path, tmp_path: Path) -> None:
-    mark = tmp_path / "ran"
-    packed = io.BytesIO()
-    torch.save(Bomb(mark), packed)
+    bomb = saved.with_name("bomb.pt").read_bytes()
 
     def change(name: str, content: bytes) -> bytes:
-        return packed.getvalue() if name.endswith("sample_inputs/model.pt") else content
+        return bomb if name.endswith("sample_inputs/model.pt") else content
 
     assert refused(altered(saved, tmp_path, change, {})).number == 110
-    assert not mark.exists()
+    assert not saved.with_name("ran").exists()
 
 
 def test_unknown_member(saved: Path, tmp_path: Path) -> None:

@@ -1,26 +1,34 @@
 """Opens programs that torch.export.save wrote (.pt2), without letting the file run code.
 
 torch.export.load unpickles some members, evaluates symbolic sizes and looks functions up by name. So the archive is read
-here first and written anew with the members and the names that are known to be harmless; torch sees only that copy.
+here first and written anew with the members and the names that are known to be harmless; torch sees only that copy, and
+the worker loads the example inputs as tensors only, before torch would.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
-import logging
+import os
 import re
+import subprocess
+import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import onnx
+
 from toolchain.errors import EnvironmentFault, ModelError
-from toolchain.frontends.onnx.load import import_onnx
+from toolchain.frontends.onnx.load import import_onnx, parse_model
 from toolchain.ir.graph import Graph
 
 MAX_ARCHIVE_BYTES = 2**31 - 1
 MAX_MEMBERS = 100_000
+LIMIT_SECONDS = 600.0
 HINT = "Save it anew with torch.export.save of torch 2.9 or later, or export it to .onnx"
 PLAIN = re.compile(
     r"models/model\.json|data/weights/(weight_\d+|model_weights_config\.json)|data/sample_inputs/model\.pt"
@@ -41,47 +49,42 @@ EXPRESSION = re.compile(r"[\w\s+\-*/(),<>=&|~]*")
 CONTAINERS = frozenset({"builtins.tuple", "builtins.list", "builtins.dict", None})
 
 
-def load_pt2(path: Path, input_shapes: Mapping[str, Sequence[int]] | None = None) -> Graph:
-    """The graph of an exported program, through torch's own ONNX exporter.
+def load_pt2(path: Path, input_shapes: Mapping[str, Sequence[int]] | None = None, limit_seconds: float = LIMIT_SECONDS) -> Graph:
+    """The graph of an exported program, through torch's own ONNX exporter in a process of its own.
 
-    input_shapes: shape by input name, for dimensions that were exported as dynamic.
-    Raises ModelError: 101 to 103 for the file, 104 for operators, 110 where the file could run code; EnvironmentFault(404)
-    without torch or onnxscript.
+    input_shapes: shape by input name, for dimensions that were exported as dynamic. limit_seconds: for the export.
+    Raises ModelError: 101 to 103 for the file, 104 for operators, 110 where the file could run code; EnvironmentFault: 404
+    without torch or onnxscript, 405 where torch fails to start or to end.
     """
     data = read_archive(path)
-    _require_torch(path.name)
-    try:
-        model = _as_onnx(data)
-    except ModelError:
-        raise
-    except Exception as fault:
-        # torch raises classes of its own at every stage; all of them mean that this program cannot be opened.
-        what = f"torch cannot open or export the program ({type(fault).__name__}: {' '.join(str(fault).split())[:200]})"
-        raise ModelError(103, path.name, what, "Export the model again, or export it to .onnx") from fault
+    missing = next((name for name in ("torch", "onnxscript") if importlib.util.find_spec(name) is None), None)
+    if missing is not None:
+        raise EnvironmentFault(404, path.name, f"opening .pt2 needs {missing}", "Install strop[torch]")
+    with tempfile.TemporaryDirectory(prefix="strop-") as folder:
+        model = _exported(data, Path(folder), path.name, limit_seconds)
     return import_onnx(model, path.stem, path.parent, input_shapes)
 
 
-def _require_torch(place: str) -> None:
+def _exported(data: bytes, folder: Path, place: str, limit_seconds: float) -> onnx.ModelProto:
+    """The program as an ONNX model. torch clashes with TensorFlow in one process, so it gets one of its own."""
+    (folder / "program.pt2").write_bytes(data)
+    root = str(Path(__file__).resolve().parents[2])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])}
+    command = [sys.executable, "-m", "toolchain.frontends.torch_worker", str(folder)]
     try:
-        import onnxscript  # noqa: F401  # pyright: ignore[reportUnusedImport]
-        import torch  # noqa: F401  # pyright: ignore[reportUnusedImport]
-    except ImportError as fault:
-        raise EnvironmentFault(404, place, f"opening .pt2 needs {fault.name}", "Install strop[torch]") from fault
-
-
-def _as_onnx(data: bytes) -> Any:
-    """The program as an ONNX model."""
-    import torch
-
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        program: Any = torch.export.load(io.BytesIO(data))
-        exported: Any = torch.onnx.export(program, dynamo=True, verbose=False)
-        return exported.model_proto
-    finally:
-        logger.setLevel(level)
+        done = subprocess.run(
+            command, env=environment, cwd=folder, capture_output=True, timeout=limit_seconds, check=False, text=True
+        )
+    except (OSError, subprocess.TimeoutExpired) as fault:
+        raise EnvironmentFault(405, place, f"torch did not export the program: {fault}", "Export it to .onnx instead") from fault
+    result = folder / "fault.json"
+    if result.is_file():
+        found: dict[str, Any] = json.loads(result.read_text())
+        raise ModelError(int(found["number"]), place, str(found["message"]), HINT)
+    if done.returncode != 0:
+        what = f"torch ended with status {done.returncode}: {' '.join(done.stderr.split())[-200:]}"
+        raise EnvironmentFault(405, place, what, "Export the model to .onnx instead")
+    return parse_model((folder / "program.onnx").read_bytes(), place)
 
 
 def read_archive(path: Path) -> bytes:
@@ -132,8 +135,6 @@ def _rewritten(members: dict[str, bytes], place: str) -> bytes:
     for name in ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json"):
         if name in members:
             _check_payload(_parse(members[name], name, place), name, place)
-    if "data/sample_inputs/model.pt" in members:
-        _check_sample_inputs(members["data/sample_inputs/model.pt"], place)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
         for name, content in members.items():
@@ -157,19 +158,6 @@ def _check_payload(config: Any, name: str, place: str) -> None:
         file = str(entry.get("path_name", "")) if isinstance(entry, dict) else ""
         if not isinstance(entry, dict) or entry.get("use_pickle") is not False or not re.fullmatch(r"(weight|tensor)_\d+", file):
             raise ModelError(110, place, f"tensor {key!r} is stored as a pickle, which runs code when it is opened", HINT)
-
-
-def _check_sample_inputs(content: bytes, place: str) -> None:
-    """The example inputs must load without running code; torch would else fall back to full unpickling."""
-    _require_torch(place)
-    import pickle
-
-    import torch
-
-    try:
-        torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
-    except (pickle.UnpicklingError, RuntimeError, ValueError, KeyError, EOFError, AttributeError, TypeError) as fault:
-        raise ModelError(110, place, "the example inputs are more than tensors and could run code", HINT) from fault
 
 
 def _checked_program(content: bytes, place: str) -> bytes:

@@ -77,7 +77,9 @@ def _run(
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])}
     command = [sys.executable, "-m", "toolchain.frontends.onnx.simplify_worker", str(folder)]
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, timeout=limit_seconds, check=False, text=True)
+        done = subprocess.run(
+            command, env=environment, cwd=folder, capture_output=True, timeout=limit_seconds, check=False, text=True
+        )
     except subprocess.TimeoutExpired:
         return f"it took more than {limit_seconds:g} s"
     except OSError as fault:
