@@ -39,7 +39,7 @@ of tensor that it has a meaning on (`-`: it has none; `plain` is whole numbers a
 - `evaluator`: the reference, against other engines. int8 and int16 equal TFLite Micro, else LiteRT, on every byte; where neither
   has the operation, the rule for tables or for values that only move, worked out in Python. float32 is within 1e-5 of the largest
   output of LiteRT and ONNX Runtime, or of Python's `math` where neither has the operation and for sums.
-  In int16 two kinds of cell are held more loosely: `gelu` to one step, and tables that no engine has to the curve that they follow.
+  Two kinds of int16 cell are held more loosely: `gelu` to one step, and tables that no engine has to the curve they follow.
 - `C`: the portable C program, built and run on this machine, against the evaluator. int8 and int16 are equal on every byte;
   float32 is within 1e-5 of the largest output.
 
