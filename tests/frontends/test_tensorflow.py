@@ -26,10 +26,10 @@ h5py: Any = pytest.importorskip("h5py")
 @pytest.fixture(scope="module")
 def tf() -> Any:
     """TensorFlow, imported once for the module, quietly."""
-    from toolchain.frontends import tensorflow
+    from toolchain.frontends.tensorflow_worker import import_tensorflow
 
     pytest.importorskip("tensorflow")
-    return tensorflow._tensorflow()  # pyright: ignore[reportPrivateUsage]
+    return import_tensorflow()
 
 
 def agree(graph: Graph, inputs: list[Array], wanted: list[Array]) -> None:

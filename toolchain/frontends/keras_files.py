@@ -2,70 +2,129 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from toolchain.errors import EnvironmentFault, ModelError
 
 MAX_CONFIG_BYTES = 1 << 26
+# Weights seldom shrink to less than half when they are packed; what claims to grow more is meant to fill the memory.
+MAX_GROWTH = 20
 CODE_CLASSES = frozenset({"Lambda", "__lambda__", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "TFSMLayer"})
 SAFE_MODULES = ("keras", "tensorflow.keras", "tf_keras", "builtins")
 _AGAIN = "Save the model again"
+_FAULTS = (
+    OSError,
+    ValueError,
+    KeyError,
+    RuntimeError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+    NotImplementedError,
+    MemoryError,
+)
+T = TypeVar("T")
 
 
 def check_keras_zip(path: Path) -> None:
-    """Raise ModelError for a .keras archive that is damaged (103), leaves its folder (109) or could run code (110)."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for member in archive.infolist():
-                parts = PurePosixPath(member.filename.replace("\\", "/"))
-                if parts.is_absolute() or ".." in parts.parts:
-                    raise ModelError(
-                        109, path.name, f"the archive holds {member.filename!r}", "Use a model from a source you trust"
-                    )
-            info = archive.getinfo("config.json")
-            if info.file_size > MAX_CONFIG_BYTES:
-                raise ModelError(103, path.name, f"config.json has {info.file_size:,} B", _AGAIN)
-            config = json.loads(archive.read(info))
-    except (zipfile.BadZipFile, OSError, ValueError, KeyError, RuntimeError, NotImplementedError, RecursionError) as fault:
-        raise ModelError(103, path.name, f"the archive is damaged ({fault})", _AGAIN) from fault
+    """Raise ModelError for a .keras archive that is damaged (103), leaves its folder (109) or could run code (110).
+
+    Its weights are looked at by `check_keras_weights`.
+    """
+    config = _in_archive(path, lambda archive: _zip_config(path, archive))
+    if not isinstance(config, dict) or "class_name" not in config:
+        raise ModelError(103, path.name, "config.json describes no model", _AGAIN)
     check_config(config, path.name)
 
 
-def check_keras_h5(path: Path) -> None:
-    """Raise ModelError for a .h5 model that is damaged or has no configuration (103), refers outside (109) or runs code (110)."""
+def _zip_config(path: Path, archive: zipfile.ZipFile) -> object:
+    """The configuration, after checks of names, sizes and checksums of all members."""
+    total = 0
+    for member in archive.infolist():
+        parts = PurePosixPath(member.filename.replace("\\", "/"))
+        if parts.is_absolute() or ".." in parts.parts:
+            raise ModelError(109, path.name, f"the archive holds {member.filename!r}", "Use a model from a source you trust")
+        total += member.file_size
+    packed = path.stat().st_size
+    if total > MAX_GROWTH * packed + MAX_CONFIG_BYTES:
+        raise ModelError(103, path.name, f"its {packed:,} B unpack to {total:,} B", _AGAIN)
+    info = archive.getinfo("config.json")
+    if info.file_size > MAX_CONFIG_BYTES:
+        raise ModelError(103, path.name, f"config.json has {info.file_size:,} B", _AGAIN)
+    wrong = archive.testzip()
+    if wrong is not None:
+        raise ModelError(103, path.name, f"the checksum of {wrong!r} is wrong", _AGAIN)
+    return json.loads(archive.read(info))
+
+
+def _in_archive(path: Path, read: Callable[[zipfile.ZipFile], T]) -> T:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return read(archive)
+    except (zipfile.BadZipFile, zlib.error, EOFError, *_FAULTS) as fault:
+        raise ModelError(103, path.name, f"the archive is damaged ({fault})", _AGAIN) from fault
+
+
+def check_keras_weights(path: Path) -> None:
+    """Check every .h5 file in a .keras archive that `check_keras_zip` let pass, as `check_hdf5` does."""
+    for name, content in _in_archive(
+        path, lambda archive: [(n, archive.read(n)) for n in archive.namelist() if n.endswith(".h5")]
+    ):
+        check_hdf5(io.BytesIO(content), f"{path.name} {name}", len(content), model=False)
+
+
+def check_hdf5(source: Path | io.BytesIO, place: str, size: int, model: bool = True) -> None:
+    """Raise ModelError for an HDF5 file that is damaged (103), refers to other files (109) or runs code (110).
+
+    size: bytes of the file. model: it must hold a configuration too. HDF5's library may hang on damaged files: call it in a
+    process of its own.
+    """
     try:
         import h5py  # type: ignore[import-untyped, unused-ignore]
     except ImportError as fault:
         raise EnvironmentFault(404, "h5py", "the package that reads .h5 is missing", "pip install 'strop[keras]'") from fault
     try:
-        with h5py.File(path, "r") as file:
-            for name in _outside_links(h5py, file):
-                raise ModelError(109, path.name, f"{name} lies in another file", "Save the model into one file")
+        with h5py.File(source, "r") as file:
             text = file.attrs.get("model_config")
-            if text is None:
-                raise ModelError(103, path.name, "it holds weights but no model", "Save the whole model, not its weights")
-            config = json.loads(text)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError, RecursionError) as fault:
-        raise ModelError(103, path.name, f"the file is damaged ({fault})", _AGAIN) from fault
-    check_config(config, path.name)
+            config = None if text is None else json.loads(text)
+            _check_items(h5py, file, place, size)
+    except _FAULTS as fault:
+        raise ModelError(103, place, f"the file is damaged ({str(fault)[:300]})", _AGAIN) from fault
+    if model and not isinstance(config, dict):
+        raise ModelError(103, place, "it holds weights but no model", "Save the whole model, not its weights")
+    check_config(config, place)
 
 
-def _outside_links(h5py: Any, group: Any, prefix: str = "") -> Iterator[str]:
-    """Names of links and data that lie in other files."""
-    for name in group:
-        link = group.get(name, getlink=True)
-        if isinstance(link, h5py.ExternalLink):
-            yield f"{prefix}/{name}"
-        elif isinstance(link, h5py.HardLink):
-            item = group[name]
-            if isinstance(item, h5py.Group):
-                yield from _outside_links(h5py, item, f"{prefix}/{name}")
-            elif getattr(item, "external", None) or getattr(item, "is_virtual", False):
-                yield f"{prefix}/{name}"
+def _check_items(h5py: Any, file: Any, place: str, size: int) -> None:
+    """Raise ModelError(103, 109) unless all in the file can be read, lies in it, and is as large as such a file can hold."""
+    waiting: list[tuple[str, Any]] = [("", file)]
+    seen: set[Any] = set()
+    room = MAX_GROWTH * size + MAX_CONFIG_BYTES
+    while waiting:
+        prefix, item = waiting.pop()
+        if item in seen:
+            continue
+        seen.add(item)
+        dict(item.attrs)
+        if isinstance(item, h5py.Dataset):
+            if item.external or item.is_virtual:
+                raise ModelError(109, place, f"{prefix} lies in another file", "Save the model into one file")
+            room -= item.size * item.dtype.itemsize
+            if room < 0:
+                raise ModelError(103, place, f"{prefix} has shape {item.shape}, the file has {size:,} B", _AGAIN)
+            item[()]
+        for name in item if isinstance(item, h5py.Group) else ():
+            link = item.get(name, getlink=True)
+            if isinstance(link, h5py.ExternalLink):
+                raise ModelError(109, place, f"{prefix}/{name} lies in another file", "Save the model into one file")
+            if isinstance(link, h5py.HardLink):
+                waiting.append((f"{prefix}/{name}", item[name]))
 
 
 def check_config(config: object, place: str) -> None:
