@@ -25,8 +25,11 @@ STROP_KERNEL void strop_gates_f32(const float *restrict x, const float *restrict
 /* The first state of all samples. */
 STROP_KERNEL void strop_start_state_f32(const float *restrict given, float *restrict state, int32_t has_one,
                                         const strop_recurrent_shape *s) {
-    for (int32_t i = 0; i < s->batch * s->hidden; ++i) {
-        state[i] = has_one ? given[i] : 0.0F;
+    const size_t bytes = (size_t)(s->batch * s->hidden) * sizeof *state;
+    if (has_one) {
+        memcpy(state, given, bytes);
+    } else {
+        memset(state, 0, bytes);
     }
 }
 
