@@ -5,7 +5,7 @@
 
 #include "broadcast.h"
 
-/* loops: over the matrices of the batch. a_row, a_depth, b_depth, b_column: elements from one row, depth or column to the next. */
+/* loops: over the matrices of the batch. a_row, a_depth, b_depth, b_column: elements from one row, depth, column to the next. */
 typedef struct {
     strop_broadcast loops;
     int32_t rows, depth, columns, a_row, a_depth, b_depth, b_column;

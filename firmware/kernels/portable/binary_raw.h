@@ -35,7 +35,8 @@ STROP_INTEGER_ELEMENTS(u32, uint32_t, uint32_t)
 STROP_INTEGER_ELEMENTS(i64, int64_t, uint64_t)
 STROP_INTEGER_ELEMENTS(u64, uint64_t, uint64_t)
 
-/* Signed types. The least value divided by -1 wraps; powers with y < 0 are truncated; shifts by bits or more give 0 or the sign. */
+/* Signed types. The least value divided by -1 wraps; powers with y < 0 are truncated; shifts by `bits` or more give 0 or
+ * the sign. */
 #define STROP_SIGNED_ELEMENTS(name, type, wide, bits)                                                                  \
     STROP_KERNEL type strop_div_##name(type x, type y) {                                                               \
         return y == 0 ? 0 : (y == -1 ? (type)(0 - (wide)x) : x / y);                                                   \

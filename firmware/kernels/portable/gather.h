@@ -52,7 +52,8 @@ STROP_KERNEL void strop_gather_nd(const void *restrict in, const void *restrict 
     }
 }
 
-/* size: dimensions of the indices; step: elements of the data from one index to the next, of the axis too; axis_size: of the data. */
+/* size: dimensions of the indices; step: elements of the data from one index to the next, of the axis too;
+ * axis_size: of the data. */
 typedef struct {
     int32_t elements, size[STROP_GATHER_LOOPS], step[STROP_GATHER_LOOPS], axis, axis_size, element_bytes;
     strop_index_type index_type;

@@ -7,7 +7,8 @@
 #include "dot_f32.h"
 #include "math_f32.h"
 
-/* has_state, has_cell: 0 where the first ones are zeros and their pointers are not read. after: reset the product, not the state. */
+/* has_state, has_cell: 0 where the first ones are zeros and their pointers are not read.
+ * after: reset the product, not the state. */
 typedef struct {
     int32_t batch, time, features, hidden, reverse, has_state, has_cell, after;
 } strop_recurrent_shape;
