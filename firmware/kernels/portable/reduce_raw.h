@@ -73,7 +73,8 @@ STROP_KERNEL float strop_exact_sum_value(strop_exact_sum sum) {
         }                                                                                                              \
     }
 
-STROP_REDUCE(sum, f32, float, float, strop_exact_sum, strop_exact_sum_start(), strop_exact_sum_add(total, x), strop_exact_sum_value(total))
+STROP_REDUCE(sum, f32, float, float, strop_exact_sum, strop_exact_sum_start(), strop_exact_sum_add(total, x),
+             strop_exact_sum_value(total))
 STROP_REDUCE(mean, f32, float, float, strop_exact_sum, strop_exact_sum_start(), strop_exact_sum_add(total, x),
              strop_exact_sum_value(total) / (float)s->count)
 STROP_REDUCE(prod, f32, float, float, float, 1.0F, total * x, total)
