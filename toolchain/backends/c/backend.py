@@ -11,7 +11,7 @@ from toolchain.lowering.kernels.common import c_type
 from toolchain.lowering.plan import scratch_name
 from toolchain.lowering.program import KernelCall, Operand, Program
 
-CFLAGS = ("-O2", "-fomit-frame-pointer", "-ffp-contract=off")
+CFLAGS = ("-O2", "-fomit-frame-pointer", "-fno-strict-aliasing", "-ffp-contract=off")
 
 
 @dataclass(frozen=True, slots=True)
