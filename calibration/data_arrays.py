@@ -22,7 +22,13 @@ from toolchain.ir.graph import Value
 from toolchain.ir.types import Array, Quant
 
 LABEL_NAMES = ("y", "label", "labels")
-SMALL_BYTES = 2**30
+SMALL_BYTES = 2**28
+# Samples seldom shrink to a hundredth; an archive that claims to unpack to more than that, and to much, is meant to never end.
+MAX_GROWTH = 100
+ROOM_BYTES = 2**30
+# What NumPy can make an array of, axes of size 0 left out.
+MAX_RANK = 32
+MAX_ARRAY_BYTES = 2**62
 SKIP_BYTES = 2**20
 # What zipfile, its decompressors and NumPy's header parser raise on damaged files.
 _FAULTS = (
@@ -60,6 +66,8 @@ def _read_header(place: str, opener: Callable[[], IO[bytes]], size_bytes: int) -
     needed = math.prod(shape) * dtype.itemsize
     if any(size < 0 for size in shape) or start + needed > size_bytes:
         raise DataError(205, place, f"shape {shape} needs {needed:,} B, {size_bytes - start:,} B follow", "Save the file again")
+    if len(shape) > MAX_RANK or math.prod(size for size in shape if size) * dtype.itemsize > MAX_ARRAY_BYTES:
+        raise DataError(205, place, f"shape {shape} of {len(shape)} dimensions is that of no array", "Save the file again")
     return Stored(place, opener, tuple(shape), dtype, bool(fortran), start)
 
 
@@ -193,6 +201,9 @@ def _members(path: Path) -> dict[str, Stored]:
     """The arrays of an archive by name; members that are no .npy are left out."""
     with _faults(path.name), zipfile.ZipFile(path) as archive:
         infos = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+    packed, total = path.stat().st_size, sum(info.file_size for info in infos)
+    if total > max(MAX_GROWTH * packed, ROOM_BYTES):
+        raise DataError(205, path.name, f"its {packed:,} B unpack to {total:,} B", "Save it again with numpy.savez")
     found: dict[str, Stored] = {}
     for info in infos:
         name = info.filename.removesuffix(".npy")

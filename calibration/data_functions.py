@@ -61,7 +61,7 @@ class FunctionSource:
             return action()
         except StropError:
             raise
-        except Exception as fault:
+        except (Exception, SystemExit) as fault:
             what = f"it raised {type(fault).__name__}: {str(fault)[:200]}"
             raise DataError(205, self.name, what, "Run the function alone") from fault
 
@@ -103,7 +103,7 @@ def function_source(spec: str, inputs: tuple[Value, ...]) -> Source:
     try:
         importlib.invalidate_caches()
         module = importlib.import_module(module_name)
-    except Exception as fault:
+    except (Exception, SystemExit) as fault:
         what = f"importing {module_name!r} raised {type(fault).__name__}: {str(fault)[:200]}"
         raise DataError(205, spec, what, "The module is looked for in the current directory, then where Python looks") from fault
     finally:

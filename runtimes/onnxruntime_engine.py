@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,8 @@ class OnnxSession:
 
     def __init__(self, model: bytes, optimize: bool = True) -> None:
         """Raises EnvironmentFault E404 without onnxruntime, RunError E502 when it refuses the model."""
+        # Else it reports to its makers and leaves a mark among the temporary files.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         try:
             onnxruntime: Any = importlib.import_module("onnxruntime")
         except ImportError as fault:

@@ -14,7 +14,8 @@ from toolchain.bundle.write import is_inside
 from toolchain.errors import RunError
 from toolchain.ir.graph import Graph
 
-MAX_MANIFEST_BYTES = 64 * 2**20
+# JSON takes some twenty times its size in memory.
+MAX_MANIFEST_BYTES = 16 * 2**20
 _STALE = "Compile the model again, or copy the whole bundle again"
 
 

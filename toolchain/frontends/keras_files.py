@@ -5,30 +5,19 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from toolchain.errors import EnvironmentFault, ModelError
+from toolchain.frontends.archives import ARCHIVE_FAULTS, allowed_bytes, check_growth
 
-MAX_CONFIG_BYTES = 1 << 26
-# Weights seldom shrink to less than half when they are packed; what claims to grow more is meant to fill the memory.
-MAX_GROWTH = 20
+# JSON takes some twenty times its size in memory.
+MAX_CONFIG_BYTES = 1 << 24
 CODE_CLASSES = frozenset({"Lambda", "__lambda__", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "TFSMLayer"})
 SAFE_MODULES = ("keras", "tensorflow.keras", "tf_keras", "builtins")
 _AGAIN = "Save the model again"
-_FAULTS = (
-    OSError,
-    ValueError,
-    KeyError,
-    RuntimeError,
-    TypeError,
-    AttributeError,
-    RecursionError,
-    NotImplementedError,
-    MemoryError,
-)
+_HDF5_FAULTS = (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, RecursionError, MemoryError)
 T = TypeVar("T")
 
 
@@ -45,15 +34,11 @@ def check_keras_zip(path: Path) -> None:
 
 def _zip_config(path: Path, archive: zipfile.ZipFile) -> object:
     """The configuration, after checks of names, sizes and checksums of all members."""
-    total = 0
     for member in archive.infolist():
         parts = PurePosixPath(member.filename.replace("\\", "/"))
         if parts.is_absolute() or ".." in parts.parts:
             raise ModelError(109, path.name, f"the archive holds {member.filename!r}", "Use a model from a source you trust")
-        total += member.file_size
-    packed = path.stat().st_size
-    if total > MAX_GROWTH * packed + MAX_CONFIG_BYTES:
-        raise ModelError(103, path.name, f"its {packed:,} B unpack to {total:,} B", _AGAIN)
+    check_growth(archive.infolist(), path.stat().st_size, path.name)
     info = archive.getinfo("config.json")
     if info.file_size > MAX_CONFIG_BYTES:
         raise ModelError(103, path.name, f"config.json has {info.file_size:,} B", _AGAIN)
@@ -67,7 +52,7 @@ def _in_archive(path: Path, read: Callable[[zipfile.ZipFile], T]) -> T:
     try:
         with zipfile.ZipFile(path) as archive:
             return read(archive)
-    except (zipfile.BadZipFile, zlib.error, EOFError, *_FAULTS) as fault:
+    except ARCHIVE_FAULTS as fault:
         raise ModelError(103, path.name, f"the archive is damaged ({fault})", _AGAIN) from fault
 
 
@@ -94,7 +79,7 @@ def check_hdf5(source: Path | io.BytesIO, place: str, size: int, model: bool = T
             text = file.attrs.get("model_config")
             config = None if text is None else json.loads(text)
             _check_items(h5py, file, place, size)
-    except _FAULTS as fault:
+    except _HDF5_FAULTS as fault:
         raise ModelError(103, place, f"the file is damaged ({str(fault)[:300]})", _AGAIN) from fault
     if model and not isinstance(config, dict):
         raise ModelError(103, place, "it holds weights but no model", "Save the whole model, not its weights")
@@ -105,7 +90,7 @@ def _check_items(h5py: Any, file: Any, place: str, size: int) -> None:
     """Raise ModelError(103, 109) unless all in the file can be read, lies in it, and is as large as such a file can hold."""
     waiting: list[tuple[str, Any]] = [("", file)]
     seen: set[Any] = set()
-    room = MAX_GROWTH * size + MAX_CONFIG_BYTES
+    room = allowed_bytes(size)
     while waiting:
         prefix, item = waiting.pop()
         if item in seen:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from toolchain.errors import ModelError
+from toolchain.frontends.archives import ARCHIVE_FAULTS
 from toolchain.ir.graph import Graph
 from toolchain.ir.verifier import verify
 
@@ -94,7 +95,7 @@ def _zip_format(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as fault:
+    except ARCHIVE_FAULTS as fault:
         raise ModelError(103, path.name, f"the zip archive is damaged ({fault})", "Export or copy the model again") from fault
     names = {member.rsplit("/", 1)[-1] for member in members}
     if "config.json" in names and any(name.endswith(".h5") for name in names):

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,6 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from toolchain.errors import EnvironmentFault, ModelError
+from toolchain.frontends.apart import run_apart
 from toolchain.frontends.keras_files import check_keras_zip
 from toolchain.frontends.tensorflow_files import Shapes, check_frozen, check_names, check_saved_model, static_shape
 from toolchain.frontends.tflite.load import parse_tflite
@@ -61,11 +60,8 @@ def _checked(path: Path, kind: str, shapes: Shapes) -> dict[str, Any]:
 def _apart(job: Mapping[str, Any], folder: Path, place: str) -> tuple[bytes, dict[str, dict[str, str]]]:
     """The .tflite file and the names that the worker found. Raises what it raised, ModelError(103) when it came to no end."""
     (folder / "job.json").write_text(json.dumps(job))
-    root = str(Path(__file__).resolve().parents[2])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])}
-    command = [sys.executable, "-P", "-m", "toolchain.frontends.tensorflow_worker", str(folder)]
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, timeout=LIMIT_SECONDS, check=False)
+        done = run_apart("toolchain.frontends.tensorflow_worker", folder, LIMIT_SECONDS)
     except subprocess.TimeoutExpired as fault:
         raise ModelError(103, place, f"TensorFlow came to no end in {LIMIT_SECONDS:g} s", _AGAIN) from fault
     if (folder / "fault.json").is_file():
@@ -75,7 +71,7 @@ def _apart(job: Mapping[str, Any], folder: Path, place: str) -> tuple[bytes, dic
     if done.returncode != 0 or not (folder / "names.json").is_file():
         if done.returncode == -getattr(signal, "SIGXCPU", 0):
             raise ModelError(103, place, "reading what the file holds comes to no end", _AGAIN)
-        last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+        last = done.stderr.strip().splitlines()[-1:]
         what = f"opening it ended TensorFlow's process with status {done.returncode} {' '.join(last)[:200]}"
         raise ModelError(103, place, what.strip(), _AGAIN)
     return (folder / "model.tflite").read_bytes(), json.loads((folder / "names.json").read_text())

@@ -196,6 +196,9 @@ def _convert(tf: Any, frozen: _Frozen, place: str) -> bytes:
         what = f"TensorFlow's converter refuses the model ({lines[0].strip()[:300]})"
         raise ModelError(104, place, what, "Replace the operation it names") from fault
     except _faults(tf) as fault:
+        if "not registered" in str(fault):
+            what = f"TensorFlow does not have the operation ({str(fault)[:60]})"
+            raise ModelError(104, place, what, "Replace the operation it names") from fault
         raise _damaged(place, fault) from fault
 
 

@@ -10,10 +10,8 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
-import os
 import re
 import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,11 +21,15 @@ from typing import Any
 import onnx
 
 from toolchain.errors import EnvironmentFault, ModelError
+from toolchain.frontends.apart import run_apart
+from toolchain.frontends.archives import ARCHIVE_FAULTS, check_growth
 from toolchain.frontends.onnx.load import import_onnx, parse_model
 from toolchain.ir.graph import Graph
 
 MAX_ARCHIVE_BYTES = 2**31 - 1
 MAX_MEMBERS = 100_000
+# JSON takes some twenty times its size in memory.
+MAX_JSON_BYTES = 1 << 24
 LIMIT_SECONDS = 600.0
 HINT = "Save it anew with torch.export.save of torch 2.9 or later, or export it to .onnx"
 PLAIN = re.compile(
@@ -68,13 +70,8 @@ def load_pt2(path: Path, input_shapes: Mapping[str, Sequence[int]] | None = None
 def _exported(data: bytes, folder: Path, place: str, limit_seconds: float) -> onnx.ModelProto:
     """The program as an ONNX model. torch clashes with TensorFlow in one process, so it gets one of its own."""
     (folder / "program.pt2").write_bytes(data)
-    root = str(Path(__file__).resolve().parents[2])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])}
-    command = [sys.executable, "-m", "toolchain.frontends.torch_worker", str(folder)]
     try:
-        done = subprocess.run(
-            command, env=environment, cwd=folder, capture_output=True, timeout=limit_seconds, check=False, text=True
-        )
+        done = run_apart("toolchain.frontends.torch_worker", folder, limit_seconds)
     except (OSError, subprocess.TimeoutExpired) as fault:
         raise EnvironmentFault(405, place, f"torch did not export the program: {fault}", "Export it to .onnx instead") from fault
     result = folder / "fault.json"
@@ -102,8 +99,9 @@ def read_archive(path: Path) -> bytes:
         raise ModelError(102, place, f"the first bytes {raw[:8]!r} are not those of a .pt2 archive", "Give a .pt2 file")
     try:
         with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            check_growth(archive.infolist(), len(raw), place)
             return _rewritten(_members(archive, place), place)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, RuntimeError, ValueError, RecursionError) as fault:
+    except ARCHIVE_FAULTS as fault:
         raise ModelError(103, place, f"the archive is damaged ({fault})", "Copy or export the file again") from fault
 
 
@@ -143,6 +141,8 @@ def _rewritten(members: dict[str, bytes], place: str) -> bytes:
 
 
 def _parse(content: bytes, name: str, place: str) -> Any:
+    if len(content) > MAX_JSON_BYTES:
+        raise ModelError(103, place, f"member {name!r} has {len(content):,} B", f"Keep it below {MAX_JSON_BYTES:,} B")
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as fault:

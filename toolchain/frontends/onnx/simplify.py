@@ -5,9 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
-import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +13,8 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+from toolchain.frontends.apart import run_apart
 
 LIMIT_SECONDS = 120.0
 MAX_MODEL_BYTES = 2**29
@@ -73,13 +73,8 @@ def _run(
     source, result = folder / "model.onnx", folder / "simple.onnx"
     source.write_bytes(model.SerializeToString())
     (folder / "shapes.json").write_text(json.dumps({name: list(shape) for name, shape in shapes.items()}))
-    root = str(Path(__file__).resolve().parents[3])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])}
-    command = [sys.executable, "-m", "toolchain.frontends.onnx.simplify_worker", str(folder)]
     try:
-        done = subprocess.run(
-            command, env=environment, cwd=folder, capture_output=True, timeout=limit_seconds, check=False, text=True
-        )
+        done = run_apart("toolchain.frontends.onnx.simplify_worker", folder, limit_seconds)
     except subprocess.TimeoutExpired:
         return f"it took more than {limit_seconds:g} s"
     except OSError as fault:

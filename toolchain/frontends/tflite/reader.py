@@ -102,9 +102,10 @@ class _Reader:
         root = schema().Model.GetRootAs(self._data, 0)
         if root.Version() != 3:
             raise self._fault(f"the schema version is {root.Version()}, 3 is known")
-        if root.SubgraphsLength() < 1:
+        graphs = self._each("subgraphs", root.SubgraphsLength(), root.Subgraphs)
+        if not graphs:
             raise self._fault("the file has no subgraph")
-        graph = root.Subgraphs(0)
+        graph = graphs[0]
         buffers = self._each("buffers", root.BuffersLength(), lambda i: self._buffer(root.Buffers(i)))
         operators = self._each("operator codes", root.OperatorCodesLength(), lambda i: self._code(root.OperatorCodes(i)))
         tensors = self._each("tensors", graph.TensorsLength(), lambda i: self._tensor(graph.Tensors(i), i, buffers))
