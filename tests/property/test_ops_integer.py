@@ -212,7 +212,10 @@ def test_table_rule(op: str, seed: int) -> None:
 @QUICK
 @given(seed=SEEDS)
 def test_wide_table_is_near_the_function(op: str, seed: int) -> None:
-    """The sampled int16 table, interpolated, stays near the float meaning; near 0 some functions bend too much."""
+    """The sampled int16 table, interpolated, stays near the float meaning.
+
+    Not near 0, where some functions bend too much within a step of the table (128 stored values).
+    """
     case = random_case(op, INT16, seed)
     source, target = case.node.inputs[0].type.quant, case.node.output.type.quant
     assert source is not None
@@ -221,7 +224,7 @@ def test_wide_table_is_near_the_function(op: str, seed: int) -> None:
     plain = [Value(v.name, TensorType(v.type.shape, DType.F32)) for v in (case.node.inputs[0], case.node.output)]
     node = replace(case.node, inputs=(plain[0],), outputs=(plain[1],))
     want = run_node(node, [real])[0].astype(np.float64) / target.scalar_scale
-    usable = (np.abs(want) < 32000) & (np.abs(real) > 0.2)
+    usable = (np.abs(want) < 32000) & (np.abs(real) > max(0.2, 8 * 128 * source.scalar_scale))
     got = run_node(case.node, case.inputs)[0].astype(np.float64)
     np.testing.assert_allclose(got[usable], want[usable], atol=0.01 * np.abs(want[usable]).max(initial=1.0) + 2)
 
