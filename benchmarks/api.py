@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from toolchain.bundle.read import read_bundle
 from toolchain.errors import DataError, VerificationError
 
 BENCH_SAMPLES = 4
+MAX_DOCUMENT_BYTES = 1 << 24
 DEFAULT_TOLERANCE = 0.02
 # Keys of a bench document that may not grow.
 COSTS = (
@@ -77,6 +79,9 @@ def bench(bundle: str | Path, *, place: str | None = None, compiler: CompilerCho
 def read_bench(path: Path) -> Mapping[str, object]:
     """The document that `strop bench --json` printed to a file. Raises DataError(205)."""
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_DOCUMENT_BYTES:
+            raise ValueError(f"no plain file of at most {MAX_DOCUMENT_BYTES:,} B")
         document = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as fault:
         raise DataError(205, str(path), f"it is no measurement: {fault!s:.120}", "Give a file of strop bench --json") from fault

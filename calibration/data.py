@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -84,7 +85,7 @@ def load_samples(spec: str, inputs: Sequence[Value], pixel_range: tuple[float, f
     pixel_range: real values of black and white in images; by default that of a quantized input, else 0 and 1.
     Raises DataError: E201 to E206; EnvironmentFault E404 for images without pillow.
     """
-    match = None if Path(spec).exists() else _SLICE.match(spec)
+    match = None if os.path.exists(spec) else _SLICE.match(spec)
     body = spec if match is None else match["file"]
     source = _open(body, tuple(inputs), pixel_range)
     start, stop = (0, None) if match is None else _limits(source, match["start"], match["stop"])
@@ -101,12 +102,12 @@ def _streams(source: Source) -> bool:
 
 def _open(body: str, inputs: tuple[Value, ...], pixel_range: tuple[float, float] | None) -> Source:
     path = Path(body)
-    if path.is_dir():
+    if os.path.isdir(path):
         return image_source(path, inputs, pixel_range)
     suffix = path.suffix.lower()
-    if not path.exists() and _FUNCTION.match(body):
+    if not os.path.exists(path) and _FUNCTION.match(body):
         return function_source(body, inputs)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise DataError(205, body, "there is no such file", f"Give {FORMS}")
     if suffix == ".npy":
         return npy_source(path, inputs)

@@ -5,6 +5,7 @@ The format of the files is what the checks below accept; every key that is not m
 
 from __future__ import annotations
 
+import stat
 from difflib import get_close_matches
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -20,6 +21,7 @@ FEATURES = ("thumb1", "thumb2", "dsp", "fpu_sp", "fpu_dp", "mve", "mve_fp", "rv3
 FORMATS = ("c", "tflite", "tflm", "onnx", "tensorrt", "tfjs", "litertjs", "savedmodel")
 FLASH_METHODS = ("uf2", "stlink", "openocd", "pyocd", "jlink", "esptool", "none")
 ADDRESS_END = 1 << 32
+_MAX_FILE_BYTES = 1 << 20
 _MAX_CLOCK_HZ = 100_000_000_000
 _MAX_WAIT_STATES = 1000
 
@@ -46,6 +48,10 @@ def load_target(name: str) -> Target:
 def load_target_file(path: Path | str) -> Target:
     """Return the target that a board file describes. Raises TargetError 304 with the file and the key that is wrong."""
     try:
+        status = Path(path).stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_FILE_BYTES:
+            what = f"it is no plain file of at most {_MAX_FILE_BYTES:,} B"
+            raise TargetError(304, str(path), what, "Check the path; 'strop targets' lists names")
         content = Path(path).read_bytes()
     except (OSError, ValueError) as error:
         message = f"it cannot be read: {getattr(error, 'strerror', None) or error}"

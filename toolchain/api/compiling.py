@@ -76,7 +76,7 @@ def compile(
     graph = to_precision(canonical, precision, calibrate, calibration_method, progress, after)
     progress("compiling")
     limits = Limits(max_ram_bytes, max_flash_bytes)
-    options = CompileOptions(name or default_name(path), tuple(formats), io, limits, optimize)
+    options = CompileOptions(default_name(path) if name is None else name, tuple(formats), io, limits, optimize)
     compiled = compile_model(graph, device, options)
     source = SourceModel(path.name, model_format(path), source_digest(path))
     files = {**graph_files(compiled.graph), **compiled.files}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -31,7 +32,7 @@ def inspect(
     targets: names to try the model on; None tries all. Raises ModelError (E1xx), TargetError(303, 304), RunError(504).
     """
     path = Path(model)
-    if (path / MANIFEST_NAME).is_file():
+    if os.path.isfile(path / MANIFEST_NAME):
         graph, kind = read_bundle(path).graph(), "bundle"
     else:
         kind = model_format(path)

@@ -52,9 +52,9 @@ def is_inside(name: str) -> bool:
 
 def _check_replaceable(path: Path) -> None:
     hint = "Name a new folder with -o, or remove what is there"
-    if path.is_symlink() or (path.exists() and not path.is_dir()):
-        raise RunError(505, str(path), "something that is no folder is there", hint)
     try:
+        if path.is_symlink() or (path.exists() and not path.is_dir()):
+            raise RunError(505, str(path), "something that is no folder is there", hint)
         if path.is_dir() and not (path / MANIFEST_NAME).is_file() and any(path.iterdir()):
             raise RunError(505, str(path), f"a folder without {MANIFEST_NAME} is there", hint)
     except OSError as fault:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from toolchain.cli.answer import Answer, pairs, table
 from toolchain.cli.options import add_input_shape, byte_count, input_shapes
 from toolchain.cli.progress import shown_progress
+from toolchain.errors import UsageError
 
 if TYPE_CHECKING:
     from toolchain.ir.graph import Graph
@@ -70,7 +71,7 @@ def run(arguments: argparse.Namespace) -> Answer:
             max_flash_bytes=arguments.max_flash,
             input_shapes=input_shapes(arguments.input_shape),
             progress=progress,
-            after=_printer(arguments.print_after) if arguments.print_after else None,
+            after=None if arguments.print_after is None else _printer(arguments.print_after),
         )
     found = result.manifest
     facts = (
@@ -92,8 +93,13 @@ def run(arguments: argparse.Namespace) -> Answer:
 
 
 def _printer(wanted: str) -> Callable[[str, Graph], None]:
-    """Prints the graph after the passes of a name."""
+    """Prints the graph after the passes of a name. Raises UsageError(901) when there is none."""
     from toolchain.ir.text import print_graph
+    from toolchain.passes.canonical import PASSES
+
+    known = ["quantize", *sorted({each.__name__ for each in PASSES})]
+    if wanted not in known:
+        raise UsageError(901, "--print-after", f"there is no pass {wanted!r}", f"Use one of: {', '.join(known)}")
 
     def after(name: str, graph: Graph) -> None:
         if name == wanted:

@@ -8,6 +8,7 @@ import re
 from toolchain.errors import UsageError
 
 _UNITS = {"": 1, "b": 1, "k": 10**3, "kb": 10**3, "kib": 2**10, "m": 10**6, "mb": 10**6, "mib": 2**20}
+_MAX_BYTES = 2**63
 _AMOUNT = re.compile(r"([0-9][0-9_,]*(?:\.[0-9]+)?)\s*([a-zA-Z]*)")
 
 
@@ -16,7 +17,10 @@ def byte_count(text: str) -> int:
     match = _AMOUNT.fullmatch(text.strip())
     if match is None or match[2].lower() not in _UNITS:
         raise argparse.ArgumentTypeError(f"{text!r} is no amount of bytes such as 8192, 320KiB or 1.5MB")
-    return int(float(match[1].replace(",", "").replace("_", "")) * _UNITS[match[2].lower()])
+    amount = float(match[1].replace(",", "").replace("_", "")) * _UNITS[match[2].lower()]
+    if amount > _MAX_BYTES:
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is more than any memory has")
+    return int(amount)
 
 
 def input_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:

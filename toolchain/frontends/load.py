@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,13 +51,17 @@ def load_model(path: Path, input_shapes: Mapping[str, tuple[int, ...]] = Mapping
 
 def model_format(path: Path) -> str:
     """One of tflite, onnx, pt2, keras, h5, frozen, saved_model. Raises ModelError(101, 102, 103, 110)."""
-    if path.is_dir():
-        return _folder_format(path)
     try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            return _folder_format(path)
+        if not stat.S_ISREG(mode):
+            raise ModelError(101, str(path), "it is a device or a pipe, no file", "Give a file that can be read again and again")
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
-    except OSError as fault:
-        raise ModelError(101, str(path), f"the file cannot be read ({fault.strerror})", "Check the path") from fault
+    except (OSError, ValueError) as fault:
+        reason = getattr(fault, "strerror", None) or fault
+        raise ModelError(101, str(path), f"the file cannot be read ({reason})", "Check the path") from fault
     if not head:
         raise ModelError(103, path.name, "the file is empty", "Export or copy the model again")
     return _file_format(path, head)

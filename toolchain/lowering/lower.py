@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -72,14 +73,27 @@ def with_own_outputs(graph: Graph) -> Graph:
 def _misfit(program: Program, limits: Limits) -> TargetError | None:
     """Why the arena or the weights do not fit, or None when they do."""
     target, plan = program.target, program.plan
-    ram = min(limits.ram_bytes or target.ram.bytes, target.ram.bytes)
+    ram = target.ram.bytes if limits.ram_bytes is None else min(limits.ram_bytes, target.ram.bytes)
     if plan.arena_bytes > ram:
-        peak = max(plan.placements, key=lambda p: p.offset + p.bytes)
-        what = f"activations need {plan.arena_bytes:,} B, {target.ram.name} has {ram:,} B; the peak is at {peak.name}"
+        what = f"activations need {plan.arena_bytes:,} B, {target.ram.name} has {ram:,} B; the peak is at {_peak(program)}"
         return TargetError(301, target.name, what, "Use a smaller input or model, or a target with more RAM")
     largest = max((memory for memory in target.memories if memory.role == "flash"), key=lambda memory: memory.bytes)
-    flash = min(limits.flash_bytes or largest.bytes, largest.bytes)
+    flash = largest.bytes if limits.flash_bytes is None else min(limits.flash_bytes, largest.bytes)
     if program.weight_bytes > flash:
         what = f"weights need {program.weight_bytes:,} B, {largest.name} has {flash:,} B"
         return TargetError(302, target.name, what, "Use a smaller model, fewer bits, or a target with more flash")
     return None
+
+
+def _peak(program: Program) -> str:
+    """The layer at which most is alive, with its largest buffers, for a message."""
+    placements = program.plan.placements
+    change = [0] * (len(program.calls) + 3)
+    for placed in placements:
+        change[placed.first] += placed.bytes
+        change[placed.last + 1] -= placed.bytes
+    alive = list(itertools.accumulate(change))
+    step = alive.index(max(alive))
+    largest = sorted((p for p in placements if p.first <= step <= p.last), key=lambda p: -p.bytes)[:2]
+    layer = program.calls[step - 1].node.name if 1 <= step <= len(program.calls) else "the inputs" if step == 0 else "the outputs"
+    return f"{layer}, with {' and '.join(f'{p.name} of {p.bytes:,} B' for p in largest)}"
