@@ -167,6 +167,18 @@ def _bind_fully_connected(graph: Graph, node: Node) -> Binding:
     return Binding(shape, (read(graph, node.inputs[0]), blocks, stream, write(node.output)))
 
 
+def factors_of(node: Node) -> tuple[Multiplier, ...]:
+    """One requantization factor per output channel of a convolution, depthwise convolution or fully connected layer."""
+    x, w, out = node.inputs[0].type, node.inputs[1].type, node.output.type
+    return fully_connected_factors(x, w, out) if node.op == "fully_connected" else conv_multipliers(x, w, out, out.shape[-1])
+
+
+def weight_rows(graph: Graph, node: Node) -> Array:
+    """Constant weights of such a layer as (channels, taps)."""
+    weights, channels = constant_of(graph, node, 1), node.output.type.shape[-1]
+    return weights.reshape(-1, channels).T if node.op == "depthwise_conv_2d" else weights.reshape(channels, -1)
+
+
 def has_activation(node: Node) -> bool:
     """True when a float op clamps its result."""
     return node.attrs.activation is not Activation.NONE

@@ -7,13 +7,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolchain.ir.fixed_point import Multiplier, multiply
+from toolchain.ir.fixed_point import multiply
 from toolchain.ir.graph import Graph, Node
-from toolchain.ir.quantization import activation_bounds, conv_multipliers, matmul_multiplier, quant_of
+from toolchain.ir.quantization import activation_bounds, quant_of
 from toolchain.ir.types import Array
-from toolchain.lowering.kernels.common import Binding, Variant, fields, packed, read, write
-from toolchain.lowering.kernels.conv import BLOCK, accepts_int8, biases_of, constant_of, geometry
-from toolchain.lowering.program import Cost, Operand, ShapeField
+from toolchain.lowering.kernels.common import Binding, Variant, packed, read, write
+from toolchain.lowering.kernels.conv import (
+    BLOCK,
+    accepts_int8,
+    biases_of,
+    constant_of,
+    factors_of,
+    geometry,
+    quantized_fields,
+    row_geometry,
+    weight_rows,
+)
+from toolchain.lowering.program import Cost, Operand
 
 GROUP = 4
 LANE_ORDER = (0, 2, 1, 3)
@@ -58,7 +68,7 @@ def requantize_rows(node: Node, rows: Array, bias: Array) -> list[Requantize] | 
     zero_point, found = quant_of(y).scalar_zero_point, list[Requantize]()
     low, high = activation_bounds(node.attrs.activation, y)
     bounds = (low & 0xFFFF) | (high << 16)
-    for row, b, m in zip(rows, bias, _factors(node), strict=True):
+    for row, b, m in zip(rows, bias, factors_of(node), strict=True):
         worst = 255 * int(np.abs(row.astype(np.int64)).sum()) + abs(int(b))
         if not row.any():
             constant = int(multiply(np.array(b), m.mantissa, m.shift)) + zero_point
@@ -91,24 +101,10 @@ def pack_stream(rows: Array, bias: Array, scales: list[Requantize], groups: int)
     return np.concatenate(words)
 
 
-def _factors(node: Node) -> tuple[Multiplier, ...]:
-    x, w, out = node.inputs[0].type, node.inputs[1].type, node.output.type
-    if node.op == "fully_connected" and quant_of(w).axis is None:
-        return (matmul_multiplier(x, w, out),) * out.shape[-1]
-    return conv_multipliers(x, w, out, out.shape[-1])
-
-
-def _rows(graph: Graph, node: Node) -> Array:
-    """(channels, taps) weights."""
-    weights = constant_of(graph, node, 1)
-    channels = node.output.type.shape[-1]
-    return weights.reshape(-1, channels).T if node.op == "depthwise_conv_2d" else weights.reshape(channels, -1)
-
-
 def _fits(graph: Graph, node: Node) -> bool:
     if not accepts_int8(graph, node):
         return False
-    return requantize_rows(node, _rows(graph, node), biases_of(graph, node, node.output.type.shape[-1])) is not None
+    return requantize_rows(node, weight_rows(graph, node), biases_of(graph, node, node.output.type.shape[-1])) is not None
 
 
 def _scales(node: Node, rows: Array, bias: Array) -> list[Requantize]:
@@ -118,17 +114,11 @@ def _scales(node: Node, rows: Array, bias: Array) -> list[Requantize]:
     return scales
 
 
-def _clamps(node: Node) -> tuple[ShapeField, ...]:
-    low, high = activation_bounds(node.attrs.activation, node.output.type)
-    offset = -quant_of(node.inputs[0].type).scalar_zero_point
-    return fields(in_offset=offset, out_offset=quant_of(node.output.type).scalar_zero_point, act_min=low, act_max=high)
-
-
 def _stream(graph: Graph, node: Node, runs: Array, groups: int) -> tuple[Operand, int]:
     """The packed stream and the taps of a filled filter."""
     bias = biases_of(graph, node, node.output.type.shape[-1])
     filled = filled_runs(runs)
-    return packed("int32_t", pack_stream(filled, bias, _scales(node, _rows(graph, node), bias), groups)), filled.shape[1]
+    return packed("int32_t", pack_stream(filled, bias, _scales(node, weight_rows(graph, node), bias), groups)), filled.shape[1]
 
 
 def _bind_conv(graph: Graph, node: Node) -> Binding:
@@ -136,7 +126,9 @@ def _bind_conv(graph: Graph, node: Node) -> Binding:
     x, w = node.inputs[0].type, node.inputs[1].type
     groups = x.shape[3] // w.shape[3]
     stream, taps = _stream(graph, node, runs_of(node, weights), groups)
-    shape = geometry(node, (w.shape[1], w.shape[2]), groups) + _clamps(node)
+    shape = geometry(node, (w.shape[1], w.shape[2]), groups) + quantized_fields(
+        node, -quant_of(node.inputs[0].type).scalar_zero_point
+    )
     scratch = Operand("int32_t", scratch_bytes=4 * taps)
     return Binding(shape, (read(graph, node.inputs[0]), stream, scratch, write(node.output)))
 
@@ -151,10 +143,12 @@ def _bind_dense(graph: Graph, node: Node) -> Binding:
     out, depth = weights.shape
     rows = _rows_of(node)
     stream, taps = _stream(graph, node, weights.reshape(out, 1, depth), 1)
-    shape = fields(batch=1, in_h=1, in_w=rows, in_c=depth, out_h=1, out_w=rows, out_c=out, groups=1, k_h=1, k_w=1)
-    shape += fields(stride_h=1, stride_w=1, dilation_h=1, dilation_w=1, pad_top=0, pad_left=0)
+    shape = row_geometry(rows, depth, out)
     scratch = Operand("int32_t", scratch_bytes=(2 if rows == 1 else 4) * taps)
-    return Binding(shape + _clamps(node), (read(graph, node.inputs[0]), stream, scratch, write(node.output)))
+    return Binding(
+        shape + quantized_fields(node, -quant_of(node.inputs[0].type).scalar_zero_point),
+        (read(graph, node.inputs[0]), stream, scratch, write(node.output)),
+    )
 
 
 def _is_3x3(node: Node) -> bool:
@@ -172,14 +166,16 @@ def _plane_elements(node: Node) -> int:
 
 def _bind_depthwise(graph: Graph, node: Node) -> Binding:
     bias = biases_of(graph, node, node.output.type.shape[3])
-    rows = _rows(graph, node).astype(np.int64)
+    rows = weight_rows(graph, node).astype(np.int64)
     scales = _scales(node, rows, bias)
     folded = bias - quant_of(node.inputs[0].type).scalar_zero_point * rows.sum(axis=1)
     lanes = (2 * rows.reshape(-1, 3, 3)[:, :, [0, 1, 1, 2]]).astype(np.int16).reshape(-1, 12).view(np.int32)
     sums = np.array([0 if s.mantissa == 0 else 2 * b for s, b in zip(scales, folded, strict=True)]).reshape(-1, 1)
     parameters = np.array([(s.mantissa, s.addend, s.shift, s.bounds) for s in scales])
     stream = np.concatenate([sums, lanes, parameters], axis=1).astype(np.int32)
-    shape = geometry(node, (3, 3), node.inputs[0].type.shape[3]) + _clamps(node)
+    shape = geometry(node, (3, 3), node.inputs[0].type.shape[3]) + quantized_fields(
+        node, -quant_of(node.inputs[0].type).scalar_zero_point
+    )
     scratch = Operand("int16_t", scratch_bytes=2 * _plane_elements(node))
     return Binding(shape, (read(graph, node.inputs[0]), packed("int32_t", stream.reshape(-1)), scratch, write(node.output)))
 

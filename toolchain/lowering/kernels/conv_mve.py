@@ -8,32 +8,28 @@ import numpy as np
 
 from toolchain.ir.fixed_point import Multiplier
 from toolchain.ir.graph import Graph, Node
-from toolchain.ir.quantization import activation_bounds, conv_multipliers, matmul_multiplier, quant_of
+from toolchain.ir.quantization import activation_bounds, quant_of
 from toolchain.ir.types import Array
-from toolchain.lowering.kernels.common import Binding, Variant, fields, packed, read, write
-from toolchain.lowering.kernels.conv import BLOCK, accepts_int8, biases_of, constant_of, fold_offset, geometry
-from toolchain.lowering.program import Cost, Operand, ShapeField
+from toolchain.lowering.kernels.common import Binding, Variant, packed, read, write
+from toolchain.lowering.kernels.conv import (
+    BLOCK,
+    accepts_int8,
+    biases_of,
+    factors_of,
+    fold_offset,
+    geometry,
+    quantized_fields,
+    row_geometry,
+    weight_rows,
+)
+from toolchain.lowering.program import Cost, Operand
 
 LANES = 16
 
 
-def factors_of(node: Node) -> tuple[Multiplier, ...]:
-    """One requantization factor per output channel of a convolution or fully connected layer."""
-    x, w, out = node.inputs[0].type, node.inputs[1].type, node.output.type
-    if node.op == "fully_connected" and quant_of(w).axis is None:
-        return (matmul_multiplier(x, w, out),) * out.shape[-1]
-    return conv_multipliers(x, w, out, out.shape[-1])
-
-
-def _rows(graph: Graph, node: Node) -> Array:
-    """(channels, taps) weights."""
-    weights, channels = constant_of(graph, node, 1), node.output.type.shape[-1]
-    return weights.reshape(-1, channels).T if node.op == "depthwise_conv_2d" else weights.reshape(channels, -1)
-
-
 def _folded(graph: Graph, node: Node) -> Array | None:
     offset = -quant_of(node.inputs[0].type).scalar_zero_point
-    return fold_offset(biases_of(graph, node, node.output.type.shape[-1]), _rows(graph, node), offset)
+    return fold_offset(biases_of(graph, node, node.output.type.shape[-1]), weight_rows(graph, node), offset)
 
 
 def _parameters(bias: Array, factors: tuple[Multiplier, ...]) -> Array:
@@ -68,12 +64,6 @@ def _by_tap(block: Array) -> Array:
     return filled
 
 
-def _clamps(node: Node) -> tuple[ShapeField, ...]:
-    low, high = activation_bounds(node.attrs.activation, node.output.type)
-    offset = -quant_of(node.inputs[0].type).scalar_zero_point
-    return fields(in_offset=offset, out_offset=quant_of(node.output.type).scalar_zero_point, act_min=low, act_max=high)
-
-
 def _accepts(graph: Graph, node: Node) -> bool:
     """Constant weights and factors of at most one, so that requantization only shifts right."""
     return accepts_int8(graph, node) and all(m.shift <= 0 for m in factors_of(node))
@@ -89,7 +79,7 @@ def _accepts_depthwise(graph: Graph, node: Node) -> bool:
 
 def _stream(graph: Graph, node: Node, groups: int) -> tuple[Operand, Operand]:
     """The packed stream and the scratch of two filled filters."""
-    rows, folded = _rows(graph, node), _folded(graph, node)
+    rows, folded = weight_rows(graph, node), _folded(graph, node)
     if folded is None:
         raise ValueError(f"{node.name} was not accepted by this kernel")
     low, high = activation_bounds(node.attrs.activation, node.output.type)
@@ -102,7 +92,9 @@ def _stream(graph: Graph, node: Node, groups: int) -> tuple[Operand, Operand]:
 def _bind_conv(graph: Graph, node: Node) -> Binding:
     x, w = node.inputs[0].type, node.inputs[1].type
     groups = x.shape[3] // w.shape[3]
-    shape = geometry(node, (w.shape[1], w.shape[2]), groups) + _clamps(node)
+    shape = geometry(node, (w.shape[1], w.shape[2]), groups) + quantized_fields(
+        node, -quant_of(node.inputs[0].type).scalar_zero_point
+    )
     return Binding(shape, (read(graph, node.inputs[0]), *_stream(graph, node, groups), write(node.output)))
 
 
@@ -110,16 +102,20 @@ def _bind_dense(graph: Graph, node: Node) -> Binding:
     """A fully connected layer as a 1x1 convolution over its rows."""
     out, depth = node.inputs[1].type.shape
     rows = node.inputs[0].type.elements // depth
-    shape = fields(batch=1, in_h=1, in_w=rows, in_c=depth, out_h=1, out_w=rows, out_c=out, groups=1, k_h=1, k_w=1)
-    shape += fields(stride_h=1, stride_w=1, dilation_h=1, dilation_w=1, pad_top=0, pad_left=0)
-    return Binding(shape + _clamps(node), (read(graph, node.inputs[0]), *_stream(graph, node, 1), write(node.output)))
+    shape = row_geometry(rows, depth, out)
+    return Binding(
+        shape + quantized_fields(node, -quant_of(node.inputs[0].type).scalar_zero_point),
+        (read(graph, node.inputs[0]), *_stream(graph, node, 1), write(node.output)),
+    )
 
 
 def _bind_depthwise(graph: Graph, node: Node) -> Binding:
     w = node.inputs[1].type
     bias = biases_of(graph, node, node.output.type.shape[3])
-    stream = pack_blocks(_rows(graph, node), _parameters(bias, factors_of(node)), 1, _by_tap, np.empty(0))
-    shape = geometry(node, (w.shape[1], w.shape[2]), node.inputs[0].type.shape[3]) + _clamps(node)
+    stream = pack_blocks(weight_rows(graph, node), _parameters(bias, factors_of(node)), 1, _by_tap, np.empty(0))
+    shape = geometry(node, (w.shape[1], w.shape[2]), node.inputs[0].type.shape[3]) + quantized_fields(
+        node, -quant_of(node.inputs[0].type).scalar_zero_point
+    )
     return Binding(shape, (read(graph, node.inputs[0]), packed("int8_t", stream), write(node.output)))
 
 
