@@ -226,7 +226,7 @@ def test_a_bad_command_is_refused_in_json(name: str, folder: Path, refusals: lis
 def test_a_model_too_large_names_the_tensor_and_what_helps(folder: Path) -> None:
     (folder / "m.onnx").write_bytes(large_model(256, 16))
     found = refuse("peak", list(compiling(model="m.onnx")), "E301", folder)
-    # In and out of the sigmoid, whose names in the graph start as those of the model do. 256 x 256 x 16 floats at the least; the board's RAM; the tensor; what to do.
+    # In and out of the sigmoid, 256 x 256 x 16 floats each; their names in the graph start as those of the model do.
     needed = int(found.text.split("activations need ")[1].split(" B")[0].replace(",", ""))
     assert needed >= 256 * 256 * 16 * 4
     assert "270,336 B" in found.text

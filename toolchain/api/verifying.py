@@ -18,6 +18,7 @@ from toolchain.api.progress import Progress, silent
 from toolchain.api.results import VerifyResult
 from toolchain.api.running import stacked
 from toolchain.bundle.read import read_bundle
+from toolchain.errors import UsageError
 from toolchain.frontends.load import load_model
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array, DType, TensorType
@@ -27,6 +28,7 @@ from toolchain.reference.evaluator import run as run_reference
 RANDOM_SAMPLES = 8
 FLOAT_TOLERANCE = 1e-5
 FOREIGN_SHARE = 1 / 8
+MAX_RANDOM_BYTES = 1 << 28
 SMALL_INTEGER = 1 << 15
 
 
@@ -52,6 +54,8 @@ def verify(
     """
     opened = read_bundle(Path(bundle))
     graph = opened.graph()
+    if data is None:
+        _check_samples(graph, samples, seed)
     chosen = where(opened, place, compiler)
     real = None if model is None else canonicalize(load_model(Path(model), input_shapes))
     given = load_samples(data, graph.inputs) if data is not None else None
@@ -84,6 +88,15 @@ def _tolerance(place: str, expected: Sequence[Array]) -> float:
         return FLOAT_TOLERANCE
     foreign = place in ("litert", "litert_reference", "onnxruntime")
     return FOREIGN_SHARE * min(2.0 ** (8 * array.dtype.itemsize) for array in expected) if foreign else 0.0
+
+
+def _check_samples(graph: Graph, samples: int, seed: int) -> None:
+    """Raise UsageError(901) for a number of random samples that is none or would not fit the memory, and for a wrong seed."""
+    most = MAX_RANDOM_BYTES // max(1, sum(value.type.bytes for value in graph.inputs))
+    if not 1 <= samples <= most:
+        raise UsageError(901, "--samples", f"{samples:,} random inputs were asked for", f"Use 1 to {most:,}")
+    if seed < 0:
+        raise UsageError(901, "--seed", f"it is {seed:,}", "Use 0 or more")
 
 
 def accuracy(

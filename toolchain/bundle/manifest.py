@@ -11,11 +11,15 @@ from typing import Any, cast
 from targets.load import FORMATS
 from toolchain.bundle.codec import CodecError, decode, encode
 from toolchain.errors import RunError
+from toolchain.ir.types import DType, TensorType
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _OPTIMISATION_FLAG = re.compile(r"-O[0-3sgz]?|-f(?!plugin|dump|profile|lto|use-ld)[a-z0-9-]+(=[a-z0-9-]+)?")
+# What a 32-bit device can address.
+_MAX_ARENA_BYTES = 1 << 32
+_MAX_ALIGN = 1 << 12
 _STALE = "Compile the model again with this version of Strop"
 
 
@@ -201,7 +205,26 @@ def _checked(manifest: Manifest) -> Manifest:
     for flag in manifest.c.cflags if manifest.c else ():
         if not _OPTIMISATION_FLAG.fullmatch(flag):
             raise CodecError(f"key 'c.cflags' must hold optimisation flags only, has {flag!r:.80}")
+    if manifest.ram is not None:
+        _check_number("ram.arena_bytes", manifest.ram.arena_bytes, 1, _MAX_ARENA_BYTES)
+        _check_number("ram.arena_align", manifest.ram.arena_align, 1, _MAX_ALIGN)
+    for tensor in (*manifest.inputs, *manifest.outputs):
+        _check_tensor(tensor)
     return manifest
+
+
+def _check_number(key: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise CodecError(f"key '{key}' is {value:,.0f}, it must lie in {low:,} to {high:,}")
+
+
+def _check_tensor(tensor: TensorInfo) -> None:
+    """Raise CodecError unless the element type exists and shape and bytes agree."""
+    if tensor.dtype not in set(DType):
+        raise CodecError(f"tensor {tensor.name!r:.80} has the element type {tensor.dtype!r:.40}")
+    needed = TensorType(tensor.shape, DType(tensor.dtype)).bytes
+    if min(tensor.shape, default=0) < 0 or tensor.bytes != needed:
+        raise CodecError(f"tensor {tensor.name!r:.80} of shape {tensor.shape!s:.80} has {needed:,} B, not {tensor.bytes:,}")
 
 
 def _json_object(content: bytes, place: str) -> dict[str, Any]:

@@ -32,7 +32,12 @@ class Bundle:
 
     def graph(self) -> Graph:
         """The graph the bundle was made from, verified. Raises RunError(504), ModelError."""
-        return read_graph(self.file(self.manifest.graph.text), self.file(self.manifest.graph.constants))
+        text = self.file(self.manifest.graph.text)
+        graph = read_graph(text, self.file(self.manifest.graph.constants))
+        stated = [(t.name, t.dtype, t.shape) for t in (*self.manifest.inputs, *self.manifest.outputs)]
+        if stated != [(v.name, str(v.type.dtype), v.type.shape) for v in (*graph.inputs, *graph.outputs)]:
+            raise RunError(504, str(text), "its inputs and outputs are not those of the manifest", _STALE)
+        return graph
 
 
 def read_bundle(path: Path) -> Bundle:

@@ -12,6 +12,9 @@ from pathlib import Path, PurePosixPath
 from toolchain.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest, manifest_bytes
 from toolchain.errors import RunError
 
+# What file systems take.
+MAX_NAME = 255
+
 
 def write_bundle(path: Path, files: Mapping[str, bytes], manifest: Manifest) -> Manifest:
     """Write files (by path relative to the bundle, `/` between parts) and the manifest; return it with `files` filled in.
@@ -44,7 +47,7 @@ def write_bundle(path: Path, files: Mapping[str, bytes], manifest: Manifest) -> 
 
 def is_inside(name: str) -> bool:
     """True for a plain relative path below a folder that is not the manifest: no root, drive, `..` or control character."""
-    if not name.isprintable() or any(mark in name for mark in '\\:*?"<>|') or name == MANIFEST_NAME:
+    if len(name) > MAX_NAME or not name.isprintable() or any(mark in name for mark in '\\:*?"<>|') or name == MANIFEST_NAME:
         return False
     path = PurePosixPath(name)
     return bool(path.parts) and path.as_posix() == name and not path.is_absolute() and ".." not in path.parts

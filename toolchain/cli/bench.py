@@ -16,7 +16,7 @@ from pathlib import Path
 
 from toolchain.cli.answer import Answer, table
 from toolchain.cli.options import add_place
-from toolchain.errors import VerificationError
+from toolchain.errors import UsageError, VerificationError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +31,9 @@ def run(arguments: argparse.Namespace) -> Answer:
     """Measure, show measured beside predicted, and compare with an older measurement."""
     from benchmarks.api import bench, hold_to, read_bench
 
-    old = read_bench(Path(arguments.against)) if arguments.against else None
+    if not arguments.tolerance >= 0:
+        raise UsageError(901, "--tolerance", f"it is {arguments.tolerance}", "Give a share such as 0.02")
+    old = read_bench(Path(arguments.against)) if arguments.against is not None else None
     result = bench(arguments.bundle, place=arguments.on, compiler=arguments.compiler)
     plan, found = result.manifest, result.measurement
     predicted, ram, flash = plan.predicted, plan.ram, plan.flash
