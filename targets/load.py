@@ -12,6 +12,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Literal, cast
 
+from targets.costs import load_costs
 from targets.model import Core, FlashTool, Memory, MemoryRole, Qemu, Target
 from targets.table import Table, parse_table
 from toolchain.errors import TargetError
@@ -103,6 +104,7 @@ def _core(table: Table) -> Core:
         zig_flags=table.texts("zig_flags"),
         unicorn_cpu=table.text("unicorn_cpu", empty=True),
         source=table.text("source"),
+        costs=load_costs(table.text("name")),
     )
 
 

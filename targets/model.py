@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from targets.costs import CostTable
+
 MemoryRole = Literal["flash", "ram"]
 
 
@@ -15,7 +17,7 @@ class Core:
     kernels: folders of `firmware/kernels` from the most to the least specific; the last is `portable`.
     features: of `thumb1`, `thumb2`, `dsp`, `fpu_sp`, `fpu_dp`, `mve`, `mve_fp`, `rv32m`, `rv32c`, `host`.
     gcc: the GCC driver (`arm-none-eabi-gcc`, `riscv64-unknown-elf-gcc`, `cc`); gcc_flags and zig_flags select
-    the core for GCC and for `zig cc`. unicorn_cpu: unicorn's CPU model name, empty when it has none.
+    the core for GCC and for `zig cc`. unicorn_cpu: unicorn's CPU model name, empty when it has none. costs: what kernels take.
     """
 
     name: str
@@ -27,6 +29,7 @@ class Core:
     zig_flags: tuple[str, ...]
     unicorn_cpu: str
     source: str
+    costs: CostTable
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -103,6 +104,20 @@ class Table:
             if not isinstance(item, str) or not item:
                 raise self.fault(f"{key}[{index}]", f"must be a string that is not empty, is {item!r}")
         return tuple(cast("list[str]", items))
+
+    def numbers(self, key: str, counts: tuple[int, ...]) -> tuple[float, ...]:
+        """An array of finite numbers, none negative, as many as one of `counts`."""
+        value = self.values[key]
+        if not isinstance(value, list):
+            raise self._wrong_type(key, "an array of numbers")
+        found: list[float] = []
+        for index, item in enumerate(cast("list[object]", value)):
+            if not isinstance(item, int | float) or isinstance(item, bool) or not 0 <= item < math.inf:
+                raise self.fault(f"{key}[{index}]", f"must be a number from 0 up, is {item!r:.40}")
+            found.append(float(item))
+        if len(found) not in counts:
+            raise self.fault(key, f"has {len(found)} numbers", f"Give {' or '.join(map(str, counts))}")
+        return tuple(found)
 
     def choices(self, key: str, options: tuple[str, ...]) -> tuple[str, ...]:
         """An array of different strings, at least one, each of `options`."""

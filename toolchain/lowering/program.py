@@ -51,29 +51,11 @@ class Operand:
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """Predicted work of one call, in instructions: the sum of every `per_` times its count, and `fixed`.
-
-    per_input: per element of the first operand, for kernels whose work its size decides (reductions). per_tap: per element
-    of every pooling window. soft: how many times as much it is on a core without an FPU.
-    """
-
-    per_mac: float = 0.0
-    per_output: float = 0.0
-    fixed: float = 60.0
-    per_input: float = 0.0
-    per_tap: float = 0.0
-    soft: float = 1.0
-
-    def instructions(self, macs: int, outputs: int, inputs: int = 0, taps: int = 0, *, has_fpu: bool = True) -> int:
-        """Predicted instructions of one run."""
-        elements = self.per_output * outputs + self.per_input * inputs + self.per_tap * taps
-        return round((self.per_mac * macs + elements) * (1.0 if has_fpu else self.soft) + self.fixed)
-
-
-@dataclass(frozen=True, slots=True)
 class KernelCall:
-    """One step of a program: which function of which header on which operands, with the shape it is specialised for."""
+    """One step of a program: which function of which header on which operands, with the shape it is specialised for.
+
+    instructions, cycles: predicted; cycles only where the core's table has them.
+    """
 
     node: Node
     variant: str
@@ -83,6 +65,7 @@ class KernelCall:
     shape: tuple[ShapeField, ...]
     operands: tuple[Operand, ...]
     instructions: int
+    cycles: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,3 +128,9 @@ class Program:
     def instructions(self) -> int:
         """Predicted instructions of one inference."""
         return sum(call.instructions for call in self.calls)
+
+    @property
+    def cycles(self) -> int | None:
+        """Predicted cycles of one inference at zero wait states, None when they are not known for every call."""
+        found = [call.cycles for call in self.calls if call.cycles is not None]
+        return sum(found) if len(found) == len(self.calls) else None

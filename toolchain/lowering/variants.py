@@ -81,8 +81,7 @@ def candidates(graph: Graph, node: Node, target: Target) -> tuple[Variant, ...]:
 
 def choose(graph: Graph, node: Node, target: Target, objective: Objective = "balanced") -> tuple[KernelCall, ...]:
     """The best calls for a node by the objective. Raises TargetError(305) when no variant takes it."""
-    has_fpu = not target.core.features.isdisjoint({"fpu_sp", "host"})
-    choices = [variant.calls(graph, node, has_fpu=has_fpu) for variant in candidates(graph, node, target)]
+    choices = [variant.calls(graph, node, target) for variant in candidates(graph, node, target)]
     if not choices:
         kinds = ", ".join(f"{value.type.dtype}{'q' if value.type.quant else ''}" for value in (*node.inputs, *node.outputs))
         what = f"no kernel runs {node.op} on ({kinds})"

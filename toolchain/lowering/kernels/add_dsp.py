@@ -8,8 +8,8 @@ from toolchain.ir.fixed_point import Multiplier, multiply
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.quantization import activation_bounds, add_parameters, quant_of
 from toolchain.ir.types import Array, TensorType
+from toolchain.lowering.cost import linear
 from toolchain.lowering.kernels.common import Binding, Variant, fields, is_i8, packed, read, write
-from toolchain.lowering.program import Cost
 
 SUM_LIMIT = 2**30
 
@@ -47,6 +47,6 @@ def _bind(graph: Graph, node: Node) -> Binding:
 
 
 VARIANTS = tuple(
-    Variant(op, "armv7em", "add_dsp.h", "strop_add_dsp", "strop_add_dsp_shape", _accepts, _bind, Cost(per_output=16))
+    Variant(op, "armv7em", "add_dsp.h", "strop_add_dsp", "strop_add_dsp_shape", _accepts, _bind, linear(per_output=16))
     for op in ("add", "sub")
 )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.quantization import activation_bounds, add_parameters, quant_of
+from toolchain.lowering.cost import linear
 from toolchain.lowering.kernels.common import Binding, Variant, fields, is_i8, read, write
-from toolchain.lowering.program import Cost
 
 
 def _accepts(graph: Graph, node: Node) -> bool:
@@ -40,6 +40,6 @@ def _bind(graph: Graph, node: Node) -> Binding:
 
 
 VARIANTS = tuple(
-    Variant(op, "mve", "add_mve.h", "strop_add_mve", "strop_add_mve_shape", _accepts, _bind, Cost(per_output=6))
+    Variant(op, "mve", "add_mve.h", "strop_add_mve", "strop_add_mve_shape", _accepts, _bind, linear(per_output=6))
     for op in ("add", "sub")
 )

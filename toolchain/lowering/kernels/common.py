@@ -10,12 +10,11 @@ import numpy as np
 
 from targets.model import Target
 from toolchain.errors import TargetError
-from toolchain.ir.attrs import PoolAttrs
 from toolchain.ir.fixed_point import Multiplier
 from toolchain.ir.graph import Graph, Node, Value
-from toolchain.ir.optable import macs
 from toolchain.ir.types import Array, DType, TensorType
-from toolchain.lowering.program import Constant, Cost, Field, KernelCall, Operand, ShapeField
+from toolchain.lowering.cost import Cost, Prediction, predict
+from toolchain.lowering.program import Constant, Field, KernelCall, Operand, ShapeField
 
 MAX_LOOPS = 6
 C_TYPES: dict[DType, str] = {
@@ -70,16 +69,20 @@ class Variant:
         """The variant's name in plans and explanations."""
         return f"{self.folder}.{self.function.removeprefix('strop_')}"
 
-    def calls(self, graph: Graph, node: Node, *, has_fpu: bool = True) -> tuple[KernelCall, ...]:
-        """The kernel calls that run the node, in order. has_fpu: the core has single-precision instructions."""
+    def predict(self, graph: Graph, node: Node, target: Target) -> Prediction:
+        """What the node takes on the target's core."""
+        has_fpu = not target.core.features.isdisjoint({"fpu_sp", "host"})
+        return predict(self.cost, self.name, self.cost.units(graph, node), target.core.costs, has_fpu=has_fpu)
+
+    def calls(self, graph: Graph, node: Node, target: Target) -> tuple[KernelCall, ...]:
+        """The kernel calls that run the node, in order."""
         made = self.bind(graph, node)
         parts = made if isinstance(made, tuple) else (made,)
-        outputs = sum(output.type.elements for output in node.outputs)
-        inputs = node.inputs[0].type.elements if node.inputs else 0
-        taps = outputs * math.prod(node.attrs.window) if isinstance(node.attrs, PoolAttrs) else 0
-        work = self.cost.instructions(macs(node), outputs, inputs, taps, has_fpu=has_fpu) // len(parts)
+        work = self.predict(graph, node, target)
+        share = round(work.instructions / len(parts))
+        cycles = None if work.cycles is None else round(work.cycles / len(parts))
         return tuple(
-            KernelCall(node, self.name, self.header, self.function, self.shape_type, part.shape, part.operands, work)
+            KernelCall(node, self.name, self.header, self.function, self.shape_type, part.shape, part.operands, share, cycles)
             for part in parts
         )
 
@@ -215,8 +218,3 @@ def merged_loops(
     parts = [ShapeField("size", tuple([1] * front + sizes))]
     parts += [ShapeField(name, tuple([0] * front + steps)) for name, steps in zip(names, merged, strict=True)]
     return ShapeField("loops", tuple(parts))
-
-
-def target_folders(target: Target) -> tuple[str, ...]:
-    """Kernel folders of a target, the most specific first."""
-    return target.core.kernels

@@ -10,6 +10,7 @@ from toolchain.ir.fixed_point import INT32_MAX, INT32_MIN, Multiplier
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.quantization import activation_bounds, conv_multipliers, matmul_multiplier, quant_of
 from toolchain.ir.types import Array, DType, TensorType
+from toolchain.lowering.cost import linear
 from toolchain.lowering.kernels.common import (
     Binding,
     Variant,
@@ -20,7 +21,7 @@ from toolchain.lowering.kernels.common import (
     read,
     write,
 )
-from toolchain.lowering.program import Cost, ShapeField
+from toolchain.lowering.program import ShapeField
 
 BLOCK = 4
 
@@ -198,7 +199,7 @@ VARIANTS = (
         "strop_conv_2d_shape",
         accepts_int8,
         _bind_conv,
-        Cost(per_mac=3.05, per_output=38),
+        linear(per_mac=3.05, per_output=38),
     ),
     Variant(
         "fully_connected",
@@ -208,7 +209,7 @@ VARIANTS = (
         "strop_conv_2d_shape",
         accepts_int8,
         _bind_fully_connected,
-        Cost(per_mac=3.0, per_output=36),
+        linear(per_mac=3.0, per_output=36),
     ),
     Variant(
         "depthwise_conv_2d",
@@ -218,6 +219,6 @@ VARIANTS = (
         "strop_conv_2d_shape",
         _accepts_depthwise,
         _bind_depthwise,
-        Cost(per_mac=4.9, per_output=28),
+        linear(per_mac=4.9, per_output=28),
     ),
 )

@@ -11,6 +11,7 @@ from toolchain.ir.fixed_point import multiply
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.quantization import activation_bounds, quant_of
 from toolchain.ir.types import Array
+from toolchain.lowering.cost import Cost, linear
 from toolchain.lowering.kernels.common import Binding, Variant, packed, read, write
 from toolchain.lowering.kernels.conv import (
     BLOCK,
@@ -23,7 +24,7 @@ from toolchain.lowering.kernels.conv import (
     row_geometry,
     weight_rows,
 )
-from toolchain.lowering.program import Cost, Operand
+from toolchain.lowering.program import Operand
 
 GROUP = 4
 LANE_ORDER = (0, 2, 1, 3)
@@ -190,15 +191,15 @@ def _variant(
 
 
 VARIANTS = (
-    _variant("conv_2d", "conv_2d_dsp.h", "strop_conv_2d_dsp", _bind_conv, lambda node: True, Cost(0.82, 10)),
-    _variant("fully_connected", "conv_2d_dsp.h", "strop_conv_2d_dsp", _bind_dense, lambda n: _rows_of(n) > 1, Cost(0.82, 10)),
+    _variant("conv_2d", "conv_2d_dsp.h", "strop_conv_2d_dsp", _bind_conv, lambda node: True, linear(0.82, 10)),
+    _variant("fully_connected", "conv_2d_dsp.h", "strop_conv_2d_dsp", _bind_dense, lambda n: _rows_of(n) > 1, linear(0.82, 10)),
     _variant(
         "fully_connected",
         "fully_connected_dsp.h",
         "strop_fully_connected_dsp",
         _bind_dense,
         lambda node: _rows_of(node) == 1,
-        Cost(0.78, 11),
+        linear(0.78, 11),
     ),
-    _variant("depthwise_conv_2d", "depthwise_3x3_dsp.h", "strop_depthwise_3x3_dsp", _bind_depthwise, _is_3x3, Cost(1.1, 10)),
+    _variant("depthwise_conv_2d", "depthwise_3x3_dsp.h", "strop_depthwise_3x3_dsp", _bind_depthwise, _is_3x3, linear(1.1, 10)),
 )

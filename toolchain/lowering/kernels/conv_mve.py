@@ -10,6 +10,7 @@ from toolchain.ir.fixed_point import Multiplier
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.quantization import activation_bounds, quant_of
 from toolchain.ir.types import Array
+from toolchain.lowering.cost import Cost, linear
 from toolchain.lowering.kernels.common import Binding, Variant, packed, read, write
 from toolchain.lowering.kernels.conv import (
     BLOCK,
@@ -22,7 +23,7 @@ from toolchain.lowering.kernels.conv import (
     row_geometry,
     weight_rows,
 )
-from toolchain.lowering.program import Cost, Operand
+from toolchain.lowering.program import Operand
 
 LANES = 16
 
@@ -131,14 +132,14 @@ def _variant(
 
 
 VARIANTS = (
-    _variant("conv_2d", "strop_conv_2d_mve", _accepts_folded, _bind_conv, Cost(0.16, 5)),
-    _variant("fully_connected", "strop_conv_2d_mve", _accepts_folded, _bind_dense, Cost(0.18, 5)),
+    _variant("conv_2d", "strop_conv_2d_mve", _accepts_folded, _bind_conv, linear(0.16, 5)),
+    _variant("fully_connected", "strop_conv_2d_mve", _accepts_folded, _bind_dense, linear(0.18, 5)),
     _variant(
         "depthwise_conv_2d",
         "strop_depthwise_conv_2d_mve",
         _accepts_depthwise,
         _bind_depthwise,
-        Cost(1.4, 6),
+        linear(1.4, 6),
         "depthwise_conv_2d_mve.h",
     ),
 )

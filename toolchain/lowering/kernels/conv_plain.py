@@ -10,9 +10,10 @@ from toolchain.ir.fixed_point import Multiplier
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.quantization import conv_multipliers, quant_of
 from toolchain.ir.types import DType
+from toolchain.lowering.cost import linear
 from toolchain.lowering.kernels.common import Binding, Variant, factor_rows, fields, is_i8, packed, read, write
 from toolchain.lowering.kernels.conv import fully_connected_factors, geometry, quantized_fields, row_geometry
-from toolchain.lowering.program import Cost, ShapeField
+from toolchain.lowering.program import ShapeField
 
 HEADER, SHAPE = "conv_2d_plain_s8.h", "strop_conv_2d_plain_shape"
 
@@ -53,7 +54,7 @@ def _bind_fully_connected(graph: Graph, node: Node) -> Binding:
 
 
 def _variant(op: str, function: str, bind: Callable[[Graph, Node], Binding]) -> Variant:
-    return Variant(op, "portable", HEADER, function, SHAPE, _accepts, bind, Cost(per_mac=4.6, per_output=35))
+    return Variant(op, "portable", HEADER, function, SHAPE, _accepts, bind, linear(per_mac=4.6, per_output=35))
 
 
 VARIANTS = (

@@ -10,6 +10,7 @@ from toolchain.ir.fixed_point import Multiplier
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.quantization import conv_multipliers
 from toolchain.ir.types import Array
+from toolchain.lowering.cost import linear
 from toolchain.lowering.kernels.common import Binding, Variant, is_i16, packed, read, wide_factor_rows, write
 from toolchain.lowering.kernels.conv import (
     biases_of,
@@ -21,7 +22,7 @@ from toolchain.lowering.kernels.conv import (
     quantized_fields,
     row_geometry,
 )
-from toolchain.lowering.program import Cost, ShapeField
+from toolchain.lowering.program import ShapeField
 
 
 def accepts_int16(graph: Graph, node: Node) -> bool:
@@ -67,7 +68,7 @@ VARIANTS = (
         "strop_conv_2d_shape",
         accepts_int16,
         _bind_conv,
-        Cost(per_mac=3.2, per_output=49),
+        linear(per_mac=3.2, per_output=49),
     ),
     Variant(
         "fully_connected",
@@ -77,7 +78,7 @@ VARIANTS = (
         "strop_conv_2d_shape",
         accepts_int16,
         _bind_fully_connected,
-        Cost(per_mac=3.05, per_output=46),
+        linear(per_mac=3.05, per_output=46),
     ),
     Variant(
         "depthwise_conv_2d",
@@ -87,6 +88,6 @@ VARIANTS = (
         "strop_conv_2d_shape",
         accepts_int16,
         _bind_depthwise,
-        Cost(per_mac=6.8, per_output=32),
+        linear(per_mac=6.8, per_output=32),
     ),
 )

@@ -7,9 +7,10 @@ import numpy as np
 from toolchain.ir.attrs import ActivationAttrs, AlphaAttrs, GeluAttrs, HardSigmoidAttrs, IsInfAttrs
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.types import DType
+from toolchain.lowering.cost import Cost, linear
 from toolchain.lowering.kernels.common import Binding, Variant, fields, loops_field, read, write
 from toolchain.lowering.kernels.float_layers import activation_field
-from toolchain.lowering.program import Cost, ShapeField
+from toolchain.lowering.program import ShapeField
 
 UNARY_COSTS: dict[str, tuple[int, int]] = {
     "relu": (8, 42),
@@ -103,7 +104,7 @@ def _bind_binary(graph: Graph, node: Node) -> Binding:
 
 
 def _cost(counted: tuple[int, int]) -> Cost:
-    return Cost(per_output=counted[0], soft=counted[1] / counted[0])
+    return linear(per_output=counted[0], soft=counted[1] / counted[0])
 
 
 def _unary(op: str, header: str, cost: tuple[int, int]) -> Variant:

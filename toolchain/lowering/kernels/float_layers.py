@@ -11,6 +11,7 @@ from toolchain.ir.attrs import Activation, ConvAttrs, MatmulAttrs, PoolAttrs, Re
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.quantization import resize_coordinates
 from toolchain.ir.types import DType
+from toolchain.lowering.cost import Cost, linear
 from toolchain.lowering.kernels.common import (
     Binding,
     Variant,
@@ -23,7 +24,7 @@ from toolchain.lowering.kernels.common import (
 )
 from toolchain.lowering.kernels.conv import is_float32
 from toolchain.lowering.kernels.pool import pool_geometry
-from toolchain.lowering.program import Cost, Operand, ShapeField
+from toolchain.lowering.program import Operand, ShapeField
 
 MATMUL_TYPES = (DType.F32, DType.I32, DType.U32, DType.I64, DType.U64)
 POOL_TYPES = (DType.I8, DType.U8, DType.I16, DType.I32)
@@ -141,13 +142,13 @@ def _conv_i32(op: str, bind: Callable[[Graph, Node], Binding]) -> Variant:
         plain = all(value.type.dtype is DType.I32 and value.type.quant is None for value in (*node.inputs, node.output))
         return plain and node.attrs.activation is Activation.NONE
 
-    shape, cost = "strop_conv_2d_f32_shape", Cost(per_mac=6, per_output=30)
+    shape, cost = "strop_conv_2d_f32_shape", linear(per_mac=6, per_output=30)
     return Variant(op, "portable", "conv_2d_i32.h", "strop_conv_2d_i32", shape, accepts, bind, cost)
 
 
 def _matmul(dtype: DType) -> Variant:
     function = f"strop_batch_matmul_{dtype}"
-    cost = Cost(per_mac=4, per_output=5, soft=22 if dtype is DType.F32 else 1)
+    cost = linear(per_mac=4, per_output=5, soft=22 if dtype is DType.F32 else 1)
     shape = "strop_batch_matmul_shape"
     return Variant("batch_matmul", "portable", "batch_matmul_raw.h", function, shape, is_plain(dtype), _bind_batch_matmul, cost)
 
@@ -162,7 +163,7 @@ def _pool(op: str, dtype: DType) -> Variant:
         shape,
         is_plain(dtype),
         _bind_pool,
-        Cost(per_output=13, per_tap=8, soft=8 if dtype is DType.F32 else 1),
+        linear(per_output=13, per_tap=8, soft=8 if dtype is DType.F32 else 1),
     )
 
 
@@ -172,10 +173,10 @@ def _rows(op: str, cost: Cost) -> Variant:
 
 
 VARIANTS = (
-    _conv("conv_2d", "conv_2d_f32.h", _bind_conv, Cost(per_mac=3.4, per_output=16, soft=23)),
-    _conv("fully_connected", "conv_2d_f32.h", _bind_fully_connected, Cost(per_mac=3.7, per_output=16, soft=24)),
-    _conv("depthwise_conv_2d", "depthwise_conv_2d_f32.h", _bind_conv, Cost(per_mac=5.6, per_output=6, soft=14)),
-    _conv("transpose_conv_2d", "transpose_conv_2d_f32.h", _bind_transpose_conv, Cost(per_mac=4.6, per_output=5, soft=18)),
+    _conv("conv_2d", "conv_2d_f32.h", _bind_conv, linear(per_mac=3.4, per_output=16, soft=23)),
+    _conv("fully_connected", "conv_2d_f32.h", _bind_fully_connected, linear(per_mac=3.7, per_output=16, soft=24)),
+    _conv("depthwise_conv_2d", "depthwise_conv_2d_f32.h", _bind_conv, linear(per_mac=5.6, per_output=6, soft=14)),
+    _conv("transpose_conv_2d", "transpose_conv_2d_f32.h", _bind_transpose_conv, linear(per_mac=4.6, per_output=5, soft=18)),
     _conv_i32("conv_2d", _bind_conv),
     _conv_i32("fully_connected", _bind_fully_connected),
     *(_matmul(dtype) for dtype in MATMUL_TYPES),
@@ -189,9 +190,9 @@ VARIANTS = (
         "strop_resize_bilinear_f32_shape",
         accepts_float32,
         _bind_resize_bilinear,
-        Cost(per_output=17, soft=16),
+        linear(per_output=17, soft=16),
     ),
-    _rows("softmax", Cost(per_output=61, soft=20)),
-    _rows("log_softmax", Cost(per_output=68, soft=18)),
-    _rows("l2_norm", Cost(per_output=11, soft=25)),
+    _rows("softmax", linear(per_output=61, soft=20)),
+    _rows("log_softmax", linear(per_output=68, soft=18)),
+    _rows("l2_norm", linear(per_output=11, soft=25)),
 )

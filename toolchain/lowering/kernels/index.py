@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from toolchain.ir.attrs import GatherAttrs, OneHotAttrs, Reduction, ScatterAttrs
 from toolchain.ir.graph import Graph, Node, Value
 from toolchain.ir.types import DType, TensorType
+from toolchain.lowering.cost import linear
 from toolchain.lowering.kernels.common import Binding, Variant, fields, read, row_strides, write
 from toolchain.lowering.kernels.move import ELEMENT_BYTES, element_bytes, has_element, read_bytes, write_bytes
-from toolchain.lowering.program import Cost, ShapeField
+from toolchain.lowering.program import ShapeField
 
 GATHER_LOOPS = 8
 INDEX_TYPES = (DType.I8, DType.I16, DType.I32, DType.I64, DType.U8, DType.U16, DType.U32, DType.U64)
@@ -122,19 +123,19 @@ def _scatters(op: str) -> tuple[Variant, ...]:
     function, shape = f"strop_{op}", f"strop_{op}_shape"
     joining = (
         Variant(
-            op, "portable", "scatter.h", f"{function}_{dtype}", shape, _joins(dtype), _bind_joining_scatter, Cost(per_output=25)
+            op, "portable", "scatter.h", f"{function}_{dtype}", shape, _joins(dtype), _bind_joining_scatter, linear(per_output=25)
         )
         for dtype in JOINED_TYPES
     )
-    return (Variant(op, "portable", "scatter.h", function, shape, _replaces, _bind_scatter, Cost(per_output=20)), *joining)
+    return (Variant(op, "portable", "scatter.h", function, shape, _replaces, _bind_scatter, linear(per_output=20)), *joining)
 
 
 def _gather(op: str, accepts: Callable[[Graph, Node], bool], bind: Callable[[Graph, Node], Binding]) -> Variant:
-    return Variant(op, "portable", "gather.h", f"strop_{op}", f"strop_{op}_shape", accepts, bind, Cost(per_output=15))
+    return Variant(op, "portable", "gather.h", f"strop_{op}", f"strop_{op}_shape", accepts, bind, linear(per_output=15))
 
 
 def _one_hot(count: int) -> Variant:
-    function, shape, cost = f"strop_one_hot_{count}", "strop_one_hot_shape", Cost(per_output=12)
+    function, shape, cost = f"strop_one_hot_{count}", "strop_one_hot_shape", linear(per_output=12)
     return Variant("one_hot", "portable", "select.h", function, shape, has_element(count, 1), _bind_one_hot, cost)
 
 

@@ -19,6 +19,7 @@ from toolchain.ir.quantization import (
     quant_of,
     squared_difference_parameters,
 )
+from toolchain.lowering.cost import linear
 from toolchain.lowering.kernels.common import (
     ELEMENT_TYPES,
     Binding,
@@ -32,7 +33,6 @@ from toolchain.lowering.kernels.common import (
     read,
     write,
 )
-from toolchain.lowering.program import Cost
 
 UNUSED = Multiplier(0, 0)
 
@@ -125,17 +125,17 @@ def _accepts_comparison(graph: Graph, node: Node) -> bool:
 
 
 def _arithmetic(op: str, factors_of: Callable[[Node], BinaryFactors], per_output: float) -> Variant:
-    bind, cost = _bind(factors_of, False), Cost(per_output=per_output)
+    bind, cost = _bind(factors_of, False), linear(per_output=per_output)
     return Variant(op, "portable", "integer_binary.h", f"strop_integer_{op}", "strop_binary_shape", _accepts, bind, cost)
 
 
 def _pick(op: str) -> Variant:
-    bind, cost = _bind(_of_pick, False), Cost(per_output=8)
+    bind, cost = _bind(_of_pick, False), linear(per_output=8)
     return Variant(op, "portable", "integer_binary.h", f"strop_integer_{op}", "strop_binary_shape", _accepts_pick, bind, cost)
 
 
 def _comparison(op: str, function: str, swap: bool) -> Variant:
-    bind, cost = _bind(_of_comparison, swap), Cost(per_output=42)
+    bind, cost = _bind(_of_comparison, swap), linear(per_output=42)
     name = f"strop_integer_{function}"
     return Variant(op, "portable", "integer_compare.h", name, "strop_binary_shape", _accepts_comparison, bind, cost)
 

@@ -20,6 +20,7 @@ from toolchain.ir.quantization import (
     rescale_multiplier,
 )
 from toolchain.ir.types import TensorType
+from toolchain.lowering.cost import linear
 from toolchain.lowering.kernels.common import (
     ELEMENT_TYPES,
     Binding,
@@ -34,7 +35,7 @@ from toolchain.lowering.kernels.common import (
     wide_factor_field,
     write,
 )
-from toolchain.lowering.program import Cost, ShapeField
+from toolchain.lowering.program import ShapeField
 
 HEADER = "integer_reduce.h"
 SUM_LIMIT = 2**31
@@ -127,7 +128,7 @@ def _bind_cumsum(graph: Graph, node: Node) -> Binding:
 
 def _reduction(op: str, function: str, accepts: Callable[[Graph, Node], bool], per_input: float) -> Variant:
     return Variant(
-        op, "portable", HEADER, function, "strop_reduce_shape", accepts, _bind, Cost(per_input=per_input, per_output=30)
+        op, "portable", HEADER, function, "strop_reduce_shape", accepts, _bind, linear(per_input=per_input, per_output=30)
     )
 
 
@@ -145,6 +146,6 @@ VARIANTS = (
         "strop_cumsum_shape",
         _accepts_cumsum,
         _bind_cumsum,
-        Cost(per_output=30),
+        linear(per_output=30),
     ),
 )

@@ -11,8 +11,8 @@ from toolchain.ir.graph import Graph, Node, Value
 from toolchain.ir.optable import OPS
 from toolchain.ir.quantization import lut_int16, quant_of, sigmoid_table, wide_squash_parameters
 from toolchain.ir.types import Array, DType
+from toolchain.lowering.cost import linear
 from toolchain.lowering.kernels.common import Binding, Variant, as_untyped, fields, is_i16, packed, read, write
-from toolchain.lowering.program import Cost
 
 WITHOUT_SAMPLES = frozenset({"relu", "relu6", "relu_n1_1", "leaky_relu", "abs", "sqrt", "sigmoid", "tanh"})
 """Unary ops that int16 computes by arithmetic of their own."""
@@ -91,17 +91,26 @@ def _bind_sqrt(graph: Graph, node: Node) -> Binding:
 
 
 def _bytes(op: str) -> Variant:
-    return Variant(op, "portable", "lut_8.h", "strop_lut_8", "strop_lut_8_shape", _accepts_bytes, _bind_bytes, Cost(per_output=4))
+    return Variant(
+        op, "portable", "lut_8.h", "strop_lut_8", "strop_lut_8_shape", _accepts_bytes, _bind_bytes, linear(per_output=4)
+    )
 
 
 def _sampled(op: str) -> Variant:
     return Variant(
-        op, "portable", "lut_s16.h", "strop_lut_s16", "strop_lut_s16_shape", _accepts_sampled, _bind_sampled, Cost(per_output=20)
+        op,
+        "portable",
+        "lut_s16.h",
+        "strop_lut_s16",
+        "strop_lut_s16_shape",
+        _accepts_sampled,
+        _bind_sampled,
+        linear(per_output=20),
     )
 
 
 def _squash(op: str) -> Variant:
-    function, cost = f"strop_{op}_s16", Cost(per_output=21)
+    function, cost = f"strop_{op}_s16", linear(per_output=21)
     return Variant(op, "portable", "squash_s16.h", function, "strop_squash_s16_shape", _accepts_squash, _bind_squash, cost)
 
 
@@ -118,6 +127,6 @@ VARIANTS = (
         "strop_sqrt_s16_shape",
         _accepts_sampled,
         _bind_sqrt,
-        Cost(per_output=17, soft=24),
+        linear(per_output=17, soft=24),
     ),
 )

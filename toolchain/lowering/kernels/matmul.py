@@ -5,6 +5,7 @@ from __future__ import annotations
 from toolchain.ir.attrs import Activation, MatmulAttrs
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.quantization import activation_bounds, matmul_multiplier, quant_of
+from toolchain.lowering.cost import linear
 from toolchain.lowering.kernels.common import (
     Binding,
     Variant,
@@ -18,7 +19,7 @@ from toolchain.lowering.kernels.common import (
     wide_factor_field,
     write,
 )
-from toolchain.lowering.program import Cost, ShapeField
+from toolchain.lowering.program import ShapeField
 
 
 def _accepts_int8(graph: Graph, node: Node) -> bool:
@@ -66,7 +67,7 @@ VARIANTS = (
         "strop_matmul_shape",
         _accepts_int8,
         _bind,
-        Cost(per_mac=5, per_output=35),
+        linear(per_mac=5, per_output=35),
     ),
     Variant(
         "batch_matmul",
@@ -76,6 +77,6 @@ VARIANTS = (
         "strop_matmul_shape",
         _accepts_int16,
         _bind,
-        Cost(per_mac=3, per_output=25),
+        linear(per_mac=3, per_output=25),
     ),
 )

@@ -13,6 +13,7 @@ from toolchain.ir.graph import Graph, Node, Value
 from toolchain.ir.quantization import stored_value
 from toolchain.ir.quantization.resize import nearest_indices
 from toolchain.ir.types import TensorType
+from toolchain.lowering.cost import linear
 from toolchain.lowering.kernels.common import (
     Binding,
     Variant,
@@ -26,7 +27,7 @@ from toolchain.lowering.kernels.common import (
     row_strides,
     write,
 )
-from toolchain.lowering.program import Cost, Operand, ShapeField
+from toolchain.lowering.program import Operand, ShapeField
 
 MOVE_LOOPS = 8
 PAD_LOOPS = 6
@@ -229,25 +230,25 @@ _STRIDED: dict[str, Bind | Callable[[Graph, Node], tuple[Binding, ...]]] = {
 
 def _by_size(count: int) -> tuple[Variant, ...]:
     """The kernels for elements of so many bytes."""
-    header, shape, cost = "move_strided.h", "strop_move_shape", Cost(per_output=5)
+    header, shape, cost = "move_strided.h", "strop_move_shape", linear(per_output=5)
     moves = tuple(
         Variant(op, "portable", header, f"strop_move_{count}", shape, has_element(count), bind, cost)
         for op, bind in _STRIDED.items()
     )
-    pad = Variant("pad", "portable", header, f"strop_pad_{count}", shape, _constant_pad(count), _bind_pad, Cost(per_output=5))
+    pad = Variant("pad", "portable", header, f"strop_pad_{count}", shape, _constant_pad(count), _bind_pad, linear(per_output=5))
     where = f"strop_where_{count}"
     return (
         *moves,
         pad,
         Variant(
-            "where", "portable", "select.h", where, "strop_where_shape", has_element(count, 1), _bind_where, Cost(per_output=20)
+            "where", "portable", "select.h", where, "strop_where_shape", has_element(count, 1), _bind_where, linear(per_output=20)
         ),
     )
 
 
 VARIANTS = (
     *(
-        Variant(op, "portable", "move.h", "strop_copy", "strop_copy_shape", _always, bind_copy, Cost(per_output=1))
+        Variant(op, "portable", "move.h", "strop_copy", "strop_copy_shape", _always, bind_copy, linear(per_output=1))
         for op in ("copy", "reshape")
     ),
     *(variant for count in ELEMENT_BYTES for variant in _by_size(count)),
@@ -259,7 +260,7 @@ VARIANTS = (
         "strop_pad_border_shape",
         _accepts_border,
         _bind_border,
-        Cost(per_output=15),
+        linear(per_output=15),
     ),
     Variant(
         "resize_nearest",
@@ -269,6 +270,6 @@ VARIANTS = (
         "strop_resize_nearest_shape",
         _always,
         _bind_resize_nearest,
-        Cost(per_output=6),
+        linear(per_output=6),
     ),
 )

@@ -8,9 +8,10 @@ import numpy as np
 
 from toolchain.ir.graph import Graph, Node, Value
 from toolchain.ir.types import DType
+from toolchain.lowering.cost import linear
 from toolchain.lowering.kernels.common import C_TYPES, Binding, Variant, fields, loops_field, read, write
 from toolchain.lowering.kernels.move import bind_copy
-from toolchain.lowering.program import Constant, Cost, Operand
+from toolchain.lowering.program import Constant, Operand
 
 SIGNED = (DType.I8, DType.I16, DType.I32, DType.I64)
 UNSIGNED = (DType.U8, DType.U16, DType.U32, DType.U64)
@@ -59,16 +60,16 @@ def _bind_map(graph: Graph, node: Node) -> Binding:
 def _pair(op: str, kernel: str, dtype: DType, cost: float) -> Variant:
     function = f"strop_{kernel}_pair_{'u8' if dtype is DType.BOOL else dtype}"
     shape = "strop_binary_raw_shape"
-    return Variant(op, "portable", "binary_raw.h", function, shape, plain(dtype), _bind_pair, Cost(per_output=cost))
+    return Variant(op, "portable", "binary_raw.h", function, shape, plain(dtype), _bind_pair, linear(per_output=cost))
 
 
 def _map(op: str, dtype: DType) -> Variant:
     shape = "strop_unary_raw_shape"
-    return Variant(op, "portable", "unary_raw.h", f"strop_{op}_map_{dtype}", shape, plain(dtype), _bind_map, Cost(per_output=6))
+    return Variant(op, "portable", "unary_raw.h", f"strop_{op}_map_{dtype}", shape, plain(dtype), _bind_map, linear(per_output=6))
 
 
 def _same(op: str, dtypes: tuple[DType, ...]) -> Variant:
-    return Variant(op, "portable", "move.h", "strop_copy", "strop_copy_shape", plain(*dtypes), bind_copy, Cost(per_output=1))
+    return Variant(op, "portable", "move.h", "strop_copy", "strop_copy_shape", plain(*dtypes), bind_copy, linear(per_output=1))
 
 
 def _unsigned(dtype: DType) -> DType:
@@ -132,7 +133,7 @@ def _casts() -> tuple[Variant, ...]:
             "strop_cast_shape",
             _is_cast(source, target),
             _bind_cast,
-            Cost(per_output=7),
+            linear(per_output=7),
         )
         for source, target in sorted(pair for pair in pairs if pair is not None)
     )
@@ -154,9 +155,9 @@ VARIANTS = (
         "strop_unary_raw_shape",
         plain(DType.BOOL),
         _bind_map,
-        Cost(per_output=6),
+        linear(per_output=6),
     ),
     *(_same(op, dtypes) for op, dtypes in UNCHANGED.items()),
     *_casts(),
-    Variant("cast", "portable", "move.h", "strop_copy", "strop_copy_shape", _keeps_bytes, bind_copy, Cost(per_output=1)),
+    Variant("cast", "portable", "move.h", "strop_copy", "strop_copy_shape", _keeps_bytes, bind_copy, linear(per_output=1)),
 )

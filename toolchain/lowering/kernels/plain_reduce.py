@@ -8,11 +8,12 @@ from collections.abc import Callable
 from toolchain.ir.attrs import ArgAttrs, CumsumAttrs, ReduceAttrs, TopKAttrs
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.types import DType, TensorType
+from toolchain.lowering.cost import Cost, linear
 from toolchain.lowering.kernels.common import Binding, Variant, fields, merge_dimensions, read, row_strides, write
 from toolchain.lowering.kernels.index import index_type
 from toolchain.lowering.kernels.move import write_bytes
 from toolchain.lowering.kernels.plain_elementwise import INTEGERS, plain
-from toolchain.lowering.program import Cost, ShapeField
+from toolchain.lowering.program import ShapeField
 
 REDUCE_LOOPS = 4
 NUMBERS = (DType.F32, *INTEGERS)
@@ -94,7 +95,7 @@ def _wide_enough(dtype: DType) -> Callable[[Graph, Node], bool]:
 
 
 def _cost(dtype: DType) -> Cost:
-    return Cost(per_output=16, per_input=8, soft=6 if dtype is DType.F32 else 1)
+    return linear(per_output=16, per_input=8, soft=6 if dtype is DType.F32 else 1)
 
 
 def _reduce(op: str, dtype: DType) -> Variant:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from toolchain.ir.attrs import PoolAttrs
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.quantization import activation_bounds
+from toolchain.lowering.cost import linear
 from toolchain.lowering.kernels.common import Binding, Variant, fields, is_i8, is_i16, read, write
-from toolchain.lowering.program import Cost, ShapeField
+from toolchain.lowering.program import ShapeField
 
 MOST_INT16 = 65535
 
@@ -39,7 +40,7 @@ def _bind(graph: Graph, node: Node) -> Binding:
 
 
 def _variant(op: str, header: str, suffix: str, accepts: Callable[[Graph, Node], bool]) -> Variant:
-    function, cost = f"strop_{op}_{suffix}", Cost(per_output=6, per_tap=4)
+    function, cost = f"strop_{op}_{suffix}", linear(per_output=6, per_tap=4)
     return Variant(op, "portable", header, function, "strop_pool_2d_shape", accepts, _bind, cost)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.quantization import quant_of
 from toolchain.ir.types import DType, TensorType
+from toolchain.lowering.cost import linear
 from toolchain.lowering.kernels.common import ELEMENT_TYPES, Binding, Variant, as_untyped, fields, read, write
-from toolchain.lowering.program import Cost, ShapeField
+from toolchain.lowering.program import ShapeField
 
 NARROW = (DType.I8, DType.U8, DType.I16)
 
@@ -49,7 +50,7 @@ VARIANTS = (
         "strop_quantize_shape",
         _accepts_quantize,
         _bind_quantize,
-        Cost(per_output=36, soft=12),
+        linear(per_output=36, soft=12),
     ),
     Variant(
         "dequantize",
@@ -59,6 +60,6 @@ VARIANTS = (
         "strop_quantize_shape",
         _accepts_dequantize,
         _bind_dequantize,
-        Cost(per_output=8, soft=8),
+        linear(per_output=8, soft=8),
     ),
 )

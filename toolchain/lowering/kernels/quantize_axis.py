@@ -9,8 +9,9 @@ import numpy as np
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.quantization import quant_of
 from toolchain.ir.types import DType, TensorType
+from toolchain.lowering.cost import linear
 from toolchain.lowering.kernels.common import ELEMENT_TYPES, Binding, Variant, as_untyped, fields, packed, read, write
-from toolchain.lowering.program import Cost, Operand, ShapeField
+from toolchain.lowering.program import Operand, ShapeField
 
 
 def _stored(tensor: TensorType) -> bool:
@@ -60,7 +61,7 @@ VARIANTS = (
         "strop_quantize_axis_shape",
         _accepts_quantize,
         _bind_quantize,
-        Cost(per_output=600),
+        linear(per_output=600),
     ),
     Variant(
         "dequantize",
@@ -70,6 +71,6 @@ VARIANTS = (
         "strop_quantize_axis_shape",
         _accepts_dequantize,
         _bind_dequantize,
-        Cost(per_output=200),
+        linear(per_output=200),
     ),
 )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from toolchain.ir.attrs import RecurrentAttrs
 from toolchain.ir.graph import Graph, Node
+from toolchain.lowering.cost import linear
 from toolchain.lowering.kernels.common import Binding, Variant, fields, read, write
 from toolchain.lowering.kernels.conv import is_float32
-from toolchain.lowering.program import Cost, Operand
+from toolchain.lowering.program import Operand
 
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 STATES = {"lstm": 2, "gru": 1, "rnn": 1}
@@ -38,7 +39,7 @@ VARIANTS = tuple(
         "strop_recurrent_shape",
         _accepts,
         _bind,
-        Cost(per_mac=5, per_output=60 * GATES[op], soft=20),
+        linear(per_mac=5, per_output=60 * GATES[op], soft=20),
     )
     for op in GATES
 )

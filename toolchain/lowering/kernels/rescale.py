@@ -14,8 +14,8 @@ from toolchain.ir.quantization import (
     relu_multiplier,
     rescale_multiplier,
 )
+from toolchain.lowering.cost import linear
 from toolchain.lowering.kernels.common import ELEMENT_TYPES, Binding, Variant, as_untyped, factor_field, fields, read, write
-from toolchain.lowering.program import Cost
 
 _ACTIVATIONS = {"relu": Activation.RELU, "relu6": Activation.RELU6, "relu_n1_1": Activation.RELU_N1_1}
 
@@ -51,7 +51,7 @@ def _bind(graph: Graph, node: Node) -> Binding:
 
 
 def _variant(op: str, accepts: Callable[[Graph, Node], bool] = _accepts) -> Variant:
-    return Variant(op, "portable", "rescale.h", "strop_rescale", "strop_rescale_shape", accepts, _bind, Cost(per_output=15))
+    return Variant(op, "portable", "rescale.h", "strop_rescale", "strop_rescale_shape", accepts, _bind, linear(per_output=15))
 
 
 VARIANTS = tuple(_variant(op) for op in ("requantize", "relu", "relu6", "relu_n1_1", "leaky_relu", "abs"))

@@ -9,8 +9,9 @@ import numpy as np
 from toolchain.ir.attrs import ResizeAttrs
 from toolchain.ir.graph import Graph, Node, Value
 from toolchain.ir.quantization import bilinear_table
+from toolchain.lowering.cost import linear
 from toolchain.lowering.kernels.common import Binding, Variant, fields, is_i8, is_i16, packed, read, write
-from toolchain.lowering.program import Cost, Operand
+from toolchain.lowering.program import Operand
 
 
 def _taps(node: Node, axis: int) -> Operand:
@@ -32,7 +33,7 @@ def _variant(function: str, kind: Callable[..., bool], per_output: float) -> Var
         return kind(*operands)
 
     header, shape = "resize_bilinear_integer.h", "strop_bilinear_shape"
-    return Variant("resize_bilinear", "portable", header, function, shape, accepts, _bind, Cost(per_output=per_output))
+    return Variant("resize_bilinear", "portable", header, function, shape, accepts, _bind, linear(per_output=per_output))
 
 
 VARIANTS = (

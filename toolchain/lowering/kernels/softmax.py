@@ -12,8 +12,9 @@ from toolchain.ir.quantization import (
     wide_softmax_multiplier,
 )
 from toolchain.ir.types import DType
+from toolchain.lowering.cost import linear
 from toolchain.lowering.kernels.common import Binding, Variant, factor_field, fields, is_i8, is_i16, packed, read, write
-from toolchain.lowering.program import Cost, ShapeField
+from toolchain.lowering.program import ShapeField
 
 MOST_INT8, MOST_INT16 = 4095, 65535
 """Longest rows whose sums of exponentials the fixed-point formats hold."""
@@ -75,7 +76,7 @@ VARIANTS = (
         "strop_softmax_shape",
         _accepts_int8,
         _bind,
-        Cost(per_output=220),
+        linear(per_output=220),
     ),
     Variant(
         "softmax",
@@ -85,7 +86,7 @@ VARIANTS = (
         "strop_softmax_shape",
         _accepts_wide,
         _bind,
-        Cost(per_output=220),
+        linear(per_output=220),
     ),
     Variant(
         "softmax",
@@ -95,7 +96,7 @@ VARIANTS = (
         "strop_softmax_s16_shape",
         _accepts_int16,
         _bind_int16,
-        Cost(per_output=40),
+        linear(per_output=40),
     ),
     Variant(
         "log_softmax",
@@ -105,7 +106,7 @@ VARIANTS = (
         "strop_log_softmax_shape",
         _accepts_int8,
         _bind_log,
-        Cost(per_output=135),
+        linear(per_output=135),
     ),
     Variant(
         "l2_norm",
@@ -115,6 +116,6 @@ VARIANTS = (
         "strop_l2_norm_shape",
         _accepts_int8,
         _bind_l2_norm,
-        Cost(per_output=38),
+        linear(per_output=38),
     ),
 )

@@ -5,10 +5,11 @@ from __future__ import annotations
 from toolchain.ir.attrs import TransposeConvAttrs
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.quantization import conv_multipliers, quant_of
+from toolchain.lowering.cost import linear
 from toolchain.lowering.kernels.common import Binding, Variant, channel_stream, fields, packed, read, write
 from toolchain.lowering.kernels.conv import accepts_int8, biases_of, constant_of, pack_blocks, quantized_fields
 from toolchain.lowering.kernels.conv_s16 import accepts_int16, bind_int16
-from toolchain.lowering.program import Cost, ShapeField
+from toolchain.lowering.program import ShapeField
 
 
 def transpose_geometry(node: Node) -> tuple[ShapeField, ...]:
@@ -43,7 +44,7 @@ VARIANTS = (
         "strop_conv_2d_shape",
         accepts_int8,
         _bind_int8,
-        Cost(per_mac=3.2, per_output=30),
+        linear(per_mac=3.2, per_output=30),
     ),
     Variant(
         "transpose_conv_2d",
@@ -53,6 +54,6 @@ VARIANTS = (
         "strop_conv_2d_shape",
         accepts_int16,
         _bind_int16,
-        Cost(per_mac=3.4, per_output=44),
+        linear(per_mac=3.4, per_output=44),
     ),
 )
