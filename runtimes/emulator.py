@@ -94,7 +94,8 @@ def profile_emulated(
     machine = emulated_machine(target, chosen)
     firmware = build_firmware(program, machine, find_compiler(machine, compiler), profile=True)
     if chosen == "unicorn":
-        return profile_unicorn(program, machine, firmware, sample, timeout_s=timeout_s)
+        calls = profile_unicorn(program, machine, firmware, sample, timeout_s=timeout_s)
+        return tuple(call.instructions for call in calls)
     with tempfile.TemporaryDirectory(prefix="strop-") as folder:
         return profile_qemu(program, machine, firmware, sample, timeout_s=timeout_s, work_dir=Path(folder))
 

@@ -1,0 +1,238 @@
+"""Counts modelled cycles under unicorn: every executed block is decoded once and priced by a core's published timings.
+
+A block's price depends on how it is left: straight on, or by a branch that refills the pipeline. Neighbours interact
+(pipelined loads, stalls) within a block and over the border to a block that follows in memory, so that it does not
+matter where the emulator cuts. Not seen: values (ranges that depend on data are priced at their upper end), failed
+conditions in IT blocks (priced as if they held), alignment of code.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from runtimes.block_counter import Block, BlockCounter, Count, Read, thumb_instructions
+from targets.timings import Group, Timing
+from toolchain.errors import EnvironmentFault, TargetError
+
+ReadHook = Callable[[object, int, int, int, int, object], None]
+
+WIDE = 0xE8  # the high byte of a 32-bit Thumb instruction's first halfword is at least this
+# What capstone names unlike the table.
+ALIASES = {"movs": "mov", "fconsts": "vmov", "fmstat": "vmrs"}
+BASE_FIRST = ("ldm", "ldmdb", "stm", "stmdb", "vldmia", "vldmdb", "vstmia", "vstmdb")
+ON_STACK = ("push", "pop", "vpush", "vpop")
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One decoded instruction: alone is what it takes between neighbours that do not matter.
+
+    address: registers of a memory address, none for a load from the program counter. written, consumed: registers, of
+    the floating-point ones their single halves; consumed only what a float_stall is for.
+    """
+
+    group: Group
+    alone: int
+    address: frozenset[str]
+    written: frozenset[str]
+    consumed: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """A block's cost: instructions and cycles per group of the timing table; groups of stalls have cycles only."""
+
+    instructions: Mapping[str, int]
+    cycles: Mapping[str, int]
+
+    @property
+    def count(self) -> Count:
+        """The sum over the groups."""
+        return Count(sum(self.instructions.values()), sum(self.cycles.values()))
+
+
+class CycleModel:
+    """Prices blocks of Thumb code. read: bytes of the program at an address. Raises EnvironmentFault E404 without capstone."""
+
+    def __init__(self, timing: Timing, read: Read) -> None:
+        self._timing = timing
+        self._read = read
+        self._capstone = _capstone()
+        self._decoder = self._capstone.Cs(
+            self._capstone.CS_ARCH_ARM, self._capstone.CS_MODE_THUMB | self._capstone.CS_MODE_MCLASS
+        )
+        self._decoder.detail = True
+
+    def price(self, block: Block) -> Price:
+        """What one execution of a block costs. Raises TargetError 304 for an instruction that the timing table lacks."""
+        address, size, straight = block
+        instructions = list(self._decode(address, size))
+        counted = Counter(instruction.group.name for instruction in instructions)
+        cycles = Counter[str]()
+        for instruction in instructions:
+            cycles[instruction.group.name] += instruction.alone
+        follower = [self._at(address + size)] if straight else []
+        for before, after in pairwise(instructions + follower):
+            for group, more in self._between(before, after):
+                cycles[group] += more
+        if not straight:
+            cycles["refill"] += self._refill(instructions[-1])
+        return Price(counted, cycles)
+
+    def _between(self, before: Instruction, after: Instruction) -> Iterator[tuple[str, int]]:
+        """What changes when after comes right behind before: (group, cycles more)."""
+        timing, late = self._timing, bool(before.written & after.address)
+        if before.group.kind == "load" and after.group.kind in ("load", "store"):
+            saved = 0 if late else timing.load_overlap
+            yield after.group.name, after.group.cycles - saved - after.alone
+        elif before.group.kind in ("data", "store") and late:
+            yield "address_stall", timing.address_stall
+        elif before.group.kind in ("float", "float_accumulate") and before.written & after.consumed:
+            yield "float_stall", timing.float_stall
+
+    def _refill(self, last: Instruction) -> int:
+        loaded = last.group.kind == "table_branch" or (last.group.kind in ("load", "multiple") and "pc" in last.written)
+        return self._timing.loaded_refill if loaded else self._timing.refill
+
+    def _decode(self, address: int, size: int) -> Iterator[Instruction]:
+        code = self._read(address, size)
+        done = 0
+        for found in self._decoder.disasm(code, address):
+            yield self._instruction(found)
+            done += found.size
+        if done != size:
+            raise self._unknown(f"the bytes {code[done : done + 4].hex()}", address + done)
+
+    def _at(self, address: int) -> Instruction:
+        """The instruction at an address."""
+        wide = self._read(address, 2)[1] >= WIDE
+        return next(self._decode(address, 4 if wide else 2))
+
+    def _instruction(self, found: Any) -> Instruction:
+        constants = self._capstone.arm
+        registers = [operand for operand in found.operands if operand.type == constants.ARM_OP_REG]
+        names = [found.reg_name(operand.reg) for operand in registers]
+        memory = next((operand.mem for operand in found.operands if operand.type == constants.ARM_OP_MEM), None)
+        name = self._name(found, registers, names)
+        group = self._timing.mnemonics.get(name)
+        if group is None:
+            raise self._unknown(f"'{name}'", found.address)
+        moved = names[1:] if name in BASE_FIRST else names
+        if memory is not None:
+            address = {found.reg_name(memory.base), found.reg_name(memory.index)} - {"pc", None}
+        else:
+            address = set(names[:1]) if name in BASE_FIRST else {"sp"} if name in ON_STACK else set[str]()
+        alone = group.cycles + group.per_word * sum(len(_halves(register)) for register in moved)
+        if group.kind == "store" and (memory is None or not memory.index):
+            alone = group.immediate
+        written = (found.reg_name(register) for register in found.regs_access()[1])
+        read = names[1:] if group.kind == "float_accumulate" or group.kind == "float" else names
+        return Instruction(group, alone, frozenset(address), _all_halves(written), _all_halves(read))
+
+    def _name(self, found: Any, registers: list[Any], names: list[str]) -> str:
+        name = str(self._decoder.insn_name(found.id))
+        if name == "hint":  # NOP, WFI and others share one number
+            return str(found.mnemonic).partition(".")[0]
+        name = ALIASES.get(name, name)
+        core = any(register[0] not in "sd" or register == "sp" for register in names)
+        lane = any(operand.vector_index != -1 for operand in registers)
+        return "vmov_core" if name == "vmov" and core and not lane else name
+
+    def _unknown(self, what: str, address: int) -> TargetError:
+        message = f"it has no timing for {what} at {address:#010x}"
+        return TargetError(304, self._timing.file, message, "Add it to a group of the table, with its source")
+
+
+class CycleCounter(BlockCounter):
+    """A BlockCounter whose totals have cycles too, by a timing table; also split by group or by place."""
+
+    def __init__(self, timing: Timing, read: Read, mark: int | None = None) -> None:
+        super().__init__(thumb_instructions, read, mark)
+        self._model = CycleModel(timing, read)
+        self._timing = timing
+        self._prices: dict[Block, Price] = {}
+        self._counts: dict[Block, Count] = {}
+        self._late = 0
+
+    def read_hook(self) -> ReadHook | None:
+        """The callback for UC_HOOK_MEM_READ, which prices unaligned loads; None for a core that has none."""
+        penalties = self._timing.unaligned
+        if not (penalties.halfword or penalties.word_on_halfword or penalties.word_on_byte):
+            return None
+        costs = {(2, 1): penalties.halfword, (2, 3): penalties.halfword}
+        costs |= {(4, 1): penalties.word_on_byte, (4, 2): penalties.word_on_halfword, (4, 3): penalties.word_on_byte}
+
+        def read(_engine: object, _access: int, address: int, size: int, _value: int, _user: object) -> None:
+            if address & (size - 1):
+                self._late += costs.get((size, address & 3), 0)
+
+        return read
+
+    def total(self) -> Count:
+        """Instructions and cycles since the hooks were made."""
+        instructions, cycles = 0, self._late
+        for block, times in self.executions().items():
+            count = self._count(block)
+            instructions += times * count.instructions
+            cycles += times * (count.cycles or 0)
+        return Count(instructions, cycles)
+
+    def call_count(self) -> Count:
+        """What a BL costs."""
+        return Count(1, self._timing.mnemonics["bl"].cycles + self._timing.refill)
+
+    def by_group(self) -> dict[str, Count]:
+        """The total split by groups of the timing table, and by what delays them: refill, address_stall, unaligned …"""
+        instructions, cycles = Counter[str](), Counter[str](unaligned=self._late)
+        for block, times in self.executions().items():
+            price = self._price(block)
+            for group, number in price.instructions.items():
+                instructions[group] += times * number
+            for group, number in price.cycles.items():
+                cycles[group] += times * number
+        return {group: Count(instructions[group], cycles[group]) for group in cycles if instructions[group] or cycles[group]}
+
+    def by_place(self, place: Callable[[int], str]) -> dict[str, Count]:
+        """The total without unaligned loads, split by what place says of a block's address."""
+        found: dict[str, Count] = {}
+        for block, times in self.executions().items():
+            count, so_far = self._count(block), found.get(place(block[0]), Count(0, 0))
+            more = Count(times * count.instructions, times * (count.cycles or 0))
+            found[place(block[0])] = Count(so_far.instructions + more.instructions, (so_far.cycles or 0) + (more.cycles or 0))
+        return found
+
+    def _price(self, block: Block) -> Price:
+        if block not in self._prices:
+            self._prices[block] = self._model.price(block)
+        return self._prices[block]
+
+    def _count(self, block: Block) -> Count:
+        if block not in self._counts:
+            self._counts[block] = self._price(block).count
+        return self._counts[block]
+
+
+def _halves(register: str) -> tuple[str, ...]:
+    """A register, a double-precision one as its two single halves."""
+    if register[0] == "d" and register[1:].isdigit():
+        number = int(register[1:])
+        return f"s{2 * number}", f"s{2 * number + 1}"
+    return (register,)
+
+
+def _all_halves(registers: Any) -> frozenset[str]:
+    return frozenset(half for register in registers for half in _halves(register))
+
+
+def _capstone() -> Any:
+    try:
+        package = importlib.import_module("capstone")
+        importlib.import_module("capstone.arm")
+    except ImportError as fault:
+        raise EnvironmentFault(404, "capstone", "it is not installed", "pip install 'strop[mcu]'") from fault
+    return package
