@@ -17,6 +17,7 @@ from firmware.image import Image, read_image
 from firmware.program import CProgram
 from runtimes.base import (
     Bytes,
+    CallCost,
     Measurement,
     RunResult,
     buffer_fault,
@@ -101,8 +102,8 @@ def run_unicorn(
 
 def profile_unicorn(
     program: CProgram, target: Target, firmware: Firmware, sample: Sequence[bytes], *, timeout_s: float
-) -> tuple[int, ...]:
-    """Instructions of every call of a program built with its profile, in order, for one sample.
+) -> tuple[CallCost, ...]:
+    """Cost of every call of a program built with its profile, in order, for one sample.
 
     sample: the bytes of every input. Raises as `run_unicorn`.
     """
@@ -158,13 +159,13 @@ class _Machine:
         """Run sample with every basic block counted; the instructions from entry to return."""
         return self._counted(sample, None).total()
 
-    def profiled_run(self, sample: Sequence[bytes]) -> tuple[int, ...]:
-        """Run sample; the instructions between every two marks."""
+    def profiled_run(self, sample: Sequence[bytes]) -> tuple[CallCost, ...]:
+        """Run sample; what lies between every two marks."""
         mark = self._image.symbols["strop_mark"]
         arm = self._core.architecture == "arm"
         self._uc.mem_write(mark, bytes.fromhex("7047" if arm else "8280"))  # bx lr, ret: the harness's clock is not here
         passed = self._counted(sample, mark).passed
-        return tuple(after - before - MARK_INSTRUCTIONS for before, after in itertools.pairwise(passed))
+        return tuple(CallCost(after - before - MARK_INSTRUCTIONS, None) for before, after in itertools.pairwise(passed))
 
     def _counted(self, sample: Sequence[bytes], mark: int | None) -> BlockCounter:
         uc = self._uc
