@@ -15,6 +15,7 @@ import argparse
 from pathlib import Path
 
 from toolchain.cli.answer import Answer, table
+from toolchain.cli.explained import explained
 from toolchain.cli.options import add_place
 from toolchain.errors import UsageError, VerificationError
 
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument("bundle", metavar="BUNDLE", help="a folder that `strop compile` wrote")
     add_place(parser)
+    parser.add_argument("--explain", action="store_true", help="also measure every layer, beside its prediction")
     parser.add_argument("--against", metavar="OLD", help="fail (E602) when a cost grew against this file of `bench --json`")
     parser.add_argument("--tolerance", type=float, default=0.02, metavar="SHARE", help="growth allowed (default 0.02)")
 
@@ -34,7 +36,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     if not arguments.tolerance >= 0:
         raise UsageError(901, "--tolerance", f"it is {arguments.tolerance}", "Give a share such as 0.02")
     old = read_bench(Path(arguments.against)) if arguments.against is not None else None
-    result = bench(arguments.bundle, place=arguments.on, compiler=arguments.compiler)
+    result = bench(arguments.bundle, place=arguments.on, compiler=arguments.compiler, layers=arguments.explain)
     plan, found = result.manifest, result.measurement
     predicted, ram, flash = plan.predicted, plan.ram, plan.flash
     latency = found.latency_us or (None, None, None)
@@ -52,6 +54,8 @@ def run(arguments: argparse.Namespace) -> Answer:
     )
     head = f"{result.bundle}: {plan.macs:,} MACs on {found.device}, {found.runtime}, {found.compiler}"
     text = f"{head}\n\n{table(('', 'measured', 'predicted'), [row for row in rows if row[1:] != (None, None)])}"
+    if result.calls is not None:
+        text += f"\n\n{explained(plan.layers, result.calls)}"
     document, fault = result.as_json(), None
     if old is not None:
         try:
