@@ -46,6 +46,18 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True)
+class CallCost:
+    """What one call, or any stretch of a program, took: instructions, and cycles where the core's are modelled."""
+
+    instructions: int
+    cycles: int | None = None
+
+    def __sub__(self, other: CallCost) -> CallCost:
+        known = self.cycles is not None and other.cycles is not None
+        return CallCost(self.instructions - other.instructions, (self.cycles or 0) - (other.cycles or 0) if known else None)
+
+
+@dataclass(frozen=True, slots=True)
 class RunResult:
     """outputs: for every output the raw bytes, uint8 (samples, bytes). measurement: what was measured on the way."""
 

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from runtimes.base import CallCost
 
 BlockHook = Callable[[object, int, int, object], None]
 Read = Callable[[int, int], bytes]
 # Address, bytes, and whether the next block executed is the one that follows in memory.
 Block = tuple[int, int, bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """Instructions executed, and their cycles where a model of them was counted along."""
-
-    instructions: int
-    cycles: int | None = None
-
-    def __sub__(self, other: Count) -> Count:
-        known = self.cycles is not None and other.cycles is not None
-        return Count(self.instructions - other.instructions, (self.cycles or 0) - (other.cycles or 0) if known else None)
 
 
 def thumb_instructions(code: bytes) -> int:
@@ -54,7 +43,7 @@ class BlockCounter:
         self._widths: dict[Block, int] = {}
         self._open: tuple[int, int] | None = None
         self._blocks: dict[Block, int] = {}
-        self.passed: list[Count] = []
+        self.passed: list[CallCost] = []
 
     def hook(self) -> BlockHook:
         """The callback for UC_HOOK_BLOCK."""
@@ -80,13 +69,13 @@ class BlockCounter:
         last = (*self._open, False)
         return {**self._blocks, last: self._blocks.get(last, 0) + 1}
 
-    def call_count(self) -> Count:
+    def call_count(self) -> CallCost:
         """What the call of a function costs, without the function."""
-        return Count(1)
+        return CallCost(1)
 
-    def total(self) -> Count:
+    def total(self) -> CallCost:
         """What was executed since the hook was made."""
-        return Count(sum(times * self._width(block) for block, times in self.executions().items()))
+        return CallCost(sum(times * self._width(block) for block, times in self.executions().items()))
 
     def _width(self, block: Block) -> int:
         if block not in self._widths:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from runtimes.block_counter import Block, BlockCounter, Count, Read, thumb_instructions
+from runtimes.base import CallCost
+from runtimes.block_counter import Block, BlockCounter, Read, thumb_instructions
 from targets.timings import Group, Timing
 from toolchain.errors import EnvironmentFault, TargetError
 
@@ -51,9 +52,9 @@ class Price:
     cycles: Mapping[str, int]
 
     @property
-    def count(self) -> Count:
+    def count(self) -> CallCost:
         """The sum over the groups."""
-        return Count(sum(self.instructions.values()), sum(self.cycles.values()))
+        return CallCost(sum(self.instructions.values()), sum(self.cycles.values()))
 
 
 class CycleModel:
@@ -156,7 +157,7 @@ class CycleCounter(BlockCounter):
         self._model = CycleModel(timing, read)
         self._timing = timing
         self._prices: dict[Block, Price] = {}
-        self._counts: dict[Block, Count] = {}
+        self._counts: dict[Block, CallCost] = {}
         self._late = 0
 
     def read_hook(self) -> ReadHook | None:
@@ -173,20 +174,20 @@ class CycleCounter(BlockCounter):
 
         return read
 
-    def total(self) -> Count:
+    def total(self) -> CallCost:
         """Instructions and cycles since the hooks were made."""
         instructions, cycles = 0, self._late
         for block, times in self.executions().items():
             count = self._count(block)
             instructions += times * count.instructions
             cycles += times * (count.cycles or 0)
-        return Count(instructions, cycles)
+        return CallCost(instructions, cycles)
 
-    def call_count(self) -> Count:
+    def call_count(self) -> CallCost:
         """What a BL costs."""
-        return Count(1, self._timing.mnemonics["bl"].cycles + self._timing.refill)
+        return CallCost(1, self._timing.mnemonics["bl"].cycles + self._timing.refill)
 
-    def by_group(self) -> dict[str, Count]:
+    def by_group(self) -> dict[str, CallCost]:
         """The total split by groups of the timing table, and by what delays them: refill, address_stall, unaligned …"""
         instructions, cycles = Counter[str](), Counter[str](unaligned=self._late)
         for block, times in self.executions().items():
@@ -195,15 +196,15 @@ class CycleCounter(BlockCounter):
                 instructions[group] += times * number
             for group, number in price.cycles.items():
                 cycles[group] += times * number
-        return {group: Count(instructions[group], cycles[group]) for group in cycles if instructions[group] or cycles[group]}
+        return {group: CallCost(instructions[group], cycles[group]) for group in cycles if instructions[group] or cycles[group]}
 
-    def by_place(self, place: Callable[[int], str]) -> dict[str, Count]:
+    def by_place(self, place: Callable[[int], str]) -> dict[str, CallCost]:
         """The total without unaligned loads, split by what place says of a block's address."""
-        found: dict[str, Count] = {}
+        found: dict[str, CallCost] = {}
         for block, times in self.executions().items():
-            count, so_far = self._count(block), found.get(place(block[0]), Count(0, 0))
-            more = Count(times * count.instructions, times * (count.cycles or 0))
-            found[place(block[0])] = Count(so_far.instructions + more.instructions, (so_far.cycles or 0) + (more.cycles or 0))
+            count, so_far = self._count(block), found.get(place(block[0]), CallCost(0, 0))
+            more = CallCost(times * count.instructions, times * (count.cycles or 0))
+            found[place(block[0])] = CallCost(so_far.instructions + more.instructions, (so_far.cycles or 0) + (more.cycles or 0))
         return found
 
     def _price(self, block: Block) -> Price:
@@ -211,7 +212,7 @@ class CycleCounter(BlockCounter):
             self._prices[block] = self._model.price(block)
         return self._prices[block]
 
-    def _count(self, block: Block) -> Count:
+    def _count(self, block: Block) -> CallCost:
         if block not in self._counts:
             self._counts[block] = self._price(block).count
         return self._counts[block]

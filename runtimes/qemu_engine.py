@@ -19,6 +19,7 @@ from firmware.program import CProgram
 from runtimes.base import (
     BAD_BUFFER,
     Bytes,
+    CallCost,
     Measurement,
     RunResult,
     buffer_fault,
@@ -129,8 +130,8 @@ def run_qemu(
 
 def profile_qemu(
     program: CProgram, target: Target, firmware: Firmware, sample: Sequence[bytes], *, timeout_s: float, work_dir: Path
-) -> tuple[int, ...]:
-    """Instructions of every call of a program built with its profile, in order, for one sample.
+) -> tuple[CallCost, ...]:
+    """Cost of every call of a program built with its profile, in order, for one sample.
 
     sample: the bytes of every input. Raises as `run_qemu`.
     """
@@ -140,7 +141,7 @@ def profile_qemu(
         raise EnvironmentFault(403, target.name, "QEMU has no machine for it", "Choose unicorn")
     clock = _read_clock((work_dir / "result.bin").read_bytes(), target.qemu)
     _, empty, _, *calls = INTERVAL.iter_unpack((work_dir / "profile.bin").read_bytes())
-    return tuple(round(clock.between(words) - clock.between(empty)) for words in calls)
+    return tuple(CallCost(round(clock.between(words) - clock.between(empty)), None) for words in calls)
 
 
 def _command(path: str, qemu: Qemu, firmware: Firmware) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from firmware.image import Image, read_image
 from firmware.program import CProgram
 from runtimes.base import (
     Bytes,
+    CallCost,
     Measurement,
     RunResult,
     buffer_fault,
@@ -26,7 +27,7 @@ from runtimes.base import (
     outputs_digest,
     stack_fault,
 )
-from runtimes.block_counter import BlockCounter, Count, Read, riscv_instructions, thumb_instructions
+from runtimes.block_counter import BlockCounter, Read, riscv_instructions, thumb_instructions
 from runtimes.cycle_counter import CycleCounter
 from targets.model import Core, Target
 from toolchain.errors import EnvironmentFault, RunError
@@ -81,7 +82,7 @@ def run_unicorn(
             output[sample] = np.frombuffer(machine.read_output(index), np.uint8)
     stack = machine.stack_used()
     # Counted last: the hooks slow the program down, and it is known to end by now.
-    counted = machine.counted_run([array[0].tobytes() for array in inputs]).total() if count else Count(0)
+    counted = machine.counted_run([array[0].tobytes() for array in inputs]).total() if count else CallCost(0)
     timing = target.core.timing if count else None
     return RunResult(
         outputs,
@@ -104,7 +105,7 @@ def run_unicorn(
 
 def profile_unicorn(
     program: CProgram, target: Target, firmware: Firmware, sample: Sequence[bytes], *, timeout_s: float
-) -> tuple[Count, ...]:
+) -> tuple[CallCost, ...]:
     """Instructions, and cycles where the core has a timing table, of every call of a program built with its profile, in order.
 
     sample: the bytes of every input. Raises as `run_unicorn`.
@@ -161,7 +162,7 @@ class _Machine:
         """Run sample with every basic block counted, from entry to return."""
         return self._counted(sample, None)
 
-    def profiled_run(self, sample: Sequence[bytes]) -> tuple[Count, ...]:
+    def profiled_run(self, sample: Sequence[bytes]) -> tuple[CallCost, ...]:
         """Run sample; what was executed between every two marks, without the call of the mark."""
         mark = self._image.symbols["strop_mark"]
         arm = self._core.architecture == "arm"

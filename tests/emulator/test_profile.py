@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -35,9 +36,11 @@ def test_calls_are_told_apart(target: str, tmp_path: Path) -> None:
     _, program = compile_c(graph, target, tmp_path)
     rng = np.random.default_rng(1)
     sample = [rng.integers(0, 256, value.type.bytes, dtype=np.uint8) for value in graph.inputs]
+    raw = [array.tobytes() for array in sample]
+    engines: tuple[Literal["qemu", "unicorn"], ...] = ("qemu", "unicorn")
     found = {
-        engine: profile_emulated(program, load_target(target), [array.tobytes() for array in sample], engine=engine)
-        for engine in ("qemu", "unicorn")
+        engine: [call.instructions for call in profile_emulated(program, load_target(target), raw, engine=engine)]
+        for engine in engines
     }
     assert found["qemu"] == pytest.approx(found["unicorn"], abs=4)
     small, middle, large = found["unicorn"]

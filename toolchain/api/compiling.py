@@ -25,6 +25,7 @@ from toolchain.bundle.manifest import (
     Manifest,
     Predicted,
     Ram,
+    RunnerUp,
     SourceModel,
     TensorInfo,
 )
@@ -121,7 +122,7 @@ def describe_bundle(compiled: Compiled, source: SourceModel) -> Manifest:
         versions=_versions(),
         ram=Ram(program.plan.arena_bytes, program.plan.align) if program else None,
         flash=Flash(program.weight_bytes) if program else None,
-        predicted=Predicted(program.instructions) if program else None,
+        predicted=Predicted(program.instructions, program.cycles) if program else None,
         buffers=_buffers(program) if program else (),
         layers=_layers(program) if program else (),
         c=decode(CFiles, c_section) if c_section is not None else None,
@@ -155,17 +156,20 @@ def _buffers(program: Program) -> tuple[Buffer, ...]:
 
 def _layers(program: Program) -> tuple[Layer, ...]:
     """One entry per call; a node that needs several calls has its MACs at the first."""
-    firsts = {call.node.name: index for index, call in reversed(list(enumerate(program.calls)))}
     return tuple(
         Layer(
             name=call.node.name,
             op=call.node.op,
-            kernel=call.function,
-            macs=macs(call.node) if firsts[call.node.name] == index else 0,
+            kernel=call.variant,
+            macs=macs(call.node) if index == 0 else 0,
             instructions=call.instructions,
             weight_bytes=sum(operand.constant.bytes for operand in call.operands if operand.constant is not None),
+            scratch_bytes=sum(operand.scratch_bytes for operand in call.operands),
+            cycles=call.cycles,
+            runner_up=None if choice.runner_up is None else RunnerUp(*choice.runner_up),
         )
-        for index, call in enumerate(program.calls)
+        for choice in program.choices
+        for index, call in enumerate(choice.calls)
     )
 
 

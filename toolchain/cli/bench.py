@@ -1,7 +1,8 @@
 """Build a bundle's program, run it and measure it: instructions, RAM, flash, latency.
 
-Instructions are exact under unicorn and QEMU; the host tells latency quantiles instead. The same bundle, compiler and
-place give the same numbers and outputs_sha256.
+Instructions are exact under unicorn and QEMU; the host tells latency quantiles instead. Cycles are modelled from Arm's
+published timings for Cortex-M0+, M3 and M4 (docs/cycles.md). The same bundle, compiler and place give the same numbers
+and outputs_sha256.
 
 examples:
   strop bench build/kws
@@ -15,6 +16,7 @@ import argparse
 from pathlib import Path
 
 from toolchain.cli.answer import Answer, table
+from toolchain.cli.explained import explained
 from toolchain.cli.options import add_place
 from toolchain.errors import UsageError, VerificationError
 
@@ -23,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument("bundle", metavar="BUNDLE", help="a folder that `strop compile` wrote")
     add_place(parser)
+    parser.add_argument("--explain", action="store_true", help="also measure every layer, beside its prediction")
     parser.add_argument("--against", metavar="OLD", help="fail (E602) when a cost grew against this file of `bench --json`")
     parser.add_argument("--tolerance", type=float, default=0.02, metavar="SHARE", help="growth allowed (default 0.02)")
 
@@ -34,13 +37,14 @@ def run(arguments: argparse.Namespace) -> Answer:
     if not arguments.tolerance >= 0:
         raise UsageError(901, "--tolerance", f"it is {arguments.tolerance}", "Give a share such as 0.02")
     old = read_bench(Path(arguments.against)) if arguments.against is not None else None
-    result = bench(arguments.bundle, place=arguments.on, compiler=arguments.compiler)
+    result = bench(arguments.bundle, place=arguments.on, compiler=arguments.compiler, layers=arguments.explain)
     plan, found = result.manifest, result.measurement
     predicted, ram, flash = plan.predicted, plan.ram, plan.flash
     latency = found.latency_us or (None, None, None)
     rows = (
         ("instructions", found.instructions, predicted.instructions if predicted else None),
         ("cycles", found.cycles, predicted.cycles if predicted else None),
+        ("cycles per MAC", found.cycles / plan.macs if found.cycles and plan.macs else None, None),
         ("instructions per MAC", found.instructions / plan.macs if found.instructions and plan.macs else None, None),
         ("arena B", found.arena_bytes, ram.arena_bytes if ram else None),
         ("stack B", found.stack_bytes, ram.stack_bytes if ram else None),
@@ -51,7 +55,10 @@ def run(arguments: argparse.Namespace) -> Answer:
         ("latency p99 us", latency[2], None),
     )
     head = f"{result.bundle}: {plan.macs:,} MACs on {found.device}, {found.runtime}, {found.compiler}"
+    head += f"\ncycles: {found.cycles_source}" if found.cycles_source else ""
     text = f"{head}\n\n{table(('', 'measured', 'predicted'), [row for row in rows if row[1:] != (None, None)])}"
+    if result.calls is not None:
+        text += f"\n\n{explained(plan.layers, result.calls)}"
     document, fault = result.as_json(), None
     if old is not None:
         try:

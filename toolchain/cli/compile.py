@@ -16,7 +16,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from toolchain.cli.answer import Answer, pairs, table
+from toolchain.cli.answer import Answer, pairs
+from toolchain.cli.explained import explained
 from toolchain.cli.options import add_input_shape, byte_count, input_shapes
 from toolchain.cli.progress import shown_progress
 from toolchain.errors import UsageError
@@ -46,7 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-ram", type=byte_count, metavar="N", help="most bytes of RAM, for example 64KiB")
     parser.add_argument("--max-flash", type=byte_count, metavar="N", help="most bytes of flash, for example 1MiB")
     add_input_shape(parser)
-    parser.add_argument("--explain", action="store_true", help="list every layer with its kernel and predicted cost")
+    parser.add_argument(
+        "--explain", action="store_true", help="list every layer: its kernel, its predicted cost, and the kernel that came second"
+    )
     note = "print the graph after a pass to standard error; `quantize` or a name in toolchain/passes/canonical.py"
     parser.add_argument("--print-after", metavar="PASS", help=note)
 
@@ -83,12 +86,12 @@ def run(arguments: argparse.Namespace) -> Answer:
         ("arena bytes", found.ram.arena_bytes if found.ram else None),
         ("weight bytes", found.flash.weight_bytes if found.flash else None),
         ("predicted instructions", found.predicted.instructions if found.predicted else None),
+        ("predicted cycles", found.predicted.cycles if found.predicted else None),
     )
     text = pairs(facts)
     if arguments.explain:
-        rows = [(i, x.op, x.kernel, x.macs, x.instructions, x.weight_bytes, x.name) for i, x in enumerate(found.layers, 1)]
-        heads = ("", "operation", "kernel", "MACs", "instructions", "weight B", "layer")
-        return Answer(result.as_json() | {"layers": [asdict(layer) for layer in found.layers]}, f"{text}\n\n{table(heads, rows)}")
+        layers = [asdict(layer) for layer in found.layers]
+        return Answer(result.as_json() | {"layers": layers}, f"{text}\n\n{explained(found.layers)}")
     return Answer(result.as_json(), text)
 
 
