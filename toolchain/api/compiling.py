@@ -61,19 +61,21 @@ def compile(
     input_shapes: Mapping[str, tuple[int, ...]] = NO_SHAPES,
     progress: Progress = silent,
     after: AfterPass | None = None,
+    skip: Sequence[str] = (),
 ) -> CompileResult:
     """Compile a model for a target and write the bundle to the folder `output`.
 
     target: a name of `strop targets` or a .toml file. name: prefix of C names, from the file's name when None.
     formats: empty takes the target's own. precision, calibrate (DATA), calibration_method: see `to_precision`.
     optimize: `speed`, `ram`, `size` or `balanced`, what kernels are chosen for. io: `arena` keeps inputs and outputs in the
-    arena, `caller` takes pointers. after: called with the name and result of every pass. Nothing is written when it raises:
+    arena, `caller` takes pointers. after: called with the name and result of every pass. skip: names of passes in
+    toolchain/passes/canonical.py to leave out. Nothing is written when it raises:
     ModelError (E1xx), DataError (E2xx), TargetError (E3xx), RunError(505), UsageError(901).
     """
     path = Path(model)
     device = load_target(target)
     progress("reading the model")
-    canonical = canonicalize(load_model(path, input_shapes), after=after)
+    canonical = canonicalize(load_model(path, input_shapes), after=after, skip=skip)
     graph = to_precision(canonical, precision, calibrate, calibration_method, progress, after)
     progress("compiling")
     limits = Limits(max_ram_bytes, max_flash_bytes)

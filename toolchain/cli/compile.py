@@ -50,6 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--explain", action="store_true", help="list every layer: its kernel, its predicted cost, and the kernel that came second"
     )
+    note = "leave out a pass of toolchain/passes/canonical.py, `drop_dead_channels` for example; may be repeated"
+    parser.add_argument("--skip", action="append", metavar="PASS", help=note)
     note = "print the graph after a pass to standard error; `quantize` or a name in toolchain/passes/canonical.py"
     parser.add_argument("--print-after", metavar="PASS", help=note)
 
@@ -75,6 +77,7 @@ def run(arguments: argparse.Namespace) -> Answer:
             input_shapes=input_shapes(arguments.input_shape),
             progress=progress,
             after=None if arguments.print_after is None else _printer(arguments.print_after),
+            skip=[_pass_name("--skip", name) for name in arguments.skip or ()],
         )
     found = result.manifest
     facts = (
@@ -95,14 +98,21 @@ def run(arguments: argparse.Namespace) -> Answer:
     return Answer(result.as_json(), text)
 
 
+def _pass_name(option: str, name: str, more: tuple[str, ...] = ()) -> str:
+    """The name of a canonical pass, or one of `more`. Raises UsageError(901) when there is none."""
+    from toolchain.passes.canonical import PASSES
+
+    known = [*more, *sorted({each.__name__ for each in PASSES})]
+    if name not in known:
+        raise UsageError(901, option, f"there is no pass {name!r}", f"Use one of: {', '.join(known)}")
+    return name
+
+
 def _printer(wanted: str) -> Callable[[str, Graph], None]:
     """Prints the graph after the passes of a name. Raises UsageError(901) when there is none."""
     from toolchain.ir.text import print_graph
-    from toolchain.passes.canonical import PASSES
 
-    known = ["quantize", *sorted({each.__name__ for each in PASSES})]
-    if wanted not in known:
-        raise UsageError(901, "--print-after", f"there is no pass {wanted!r}", f"Use one of: {', '.join(known)}")
+    _pass_name("--print-after", wanted, ("quantize",))
 
     def after(name: str, graph: Graph) -> None:
         if name == wanted:
