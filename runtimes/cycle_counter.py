@@ -132,7 +132,7 @@ class CycleModel:
         if group.kind == "store" and (memory is None or not memory.index):
             alone = group.immediate
         written = (found.reg_name(register) for register in found.regs_access()[1])
-        read = names[1:] if group.kind == "float_accumulate" or group.kind == "float" else names
+        read = names[1:] if group.kind in {"float", "float_accumulate"} else names
         return Instruction(group, alone, frozenset(address), _all_halves(written), _all_halves(read))
 
     def _name(self, found: Any, registers: list[Any], names: list[str]) -> str:

@@ -97,7 +97,8 @@ def profile_emulated(
 ) -> tuple[CallCost, ...]:
     """Cost of every call of a program for one sample, in the order of the calls.
 
-    sample: the bytes of every input. engine: `auto` takes the one that models cycles, where there is one. Raises as `run_emulated`.
+    sample: the bytes of every input. engine: `auto` takes the one that models cycles, where there is one.
+    Raises as `run_emulated`.
     """
     chosen = "unicorn" if engine == "auto" and models_cycles(target) else choose_engine(target, engine)
     machine = emulated_machine(target, chosen)

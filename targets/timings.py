@@ -91,13 +91,10 @@ def read_timing(content: bytes, file: str) -> Timing:
     unaligned = table.table("unaligned")
     penalties = ("halfword", "word_on_halfword", "word_on_byte")
     unaligned.expect(penalties)
-    return Timing(
-        table.identifier("name"),
-        table.text("source"),
-        *(table.integer(key, 0, _MOST_CYCLES) for key in cycles),
-        unaligned=Unaligned(*(unaligned.integer(key, 0, _MOST_CYCLES) for key in penalties)),
-        mnemonics=_mnemonics(table.table("groups")),
-    )
+    numbers = {key: table.integer(key, 0, _MOST_CYCLES) for key in cycles}
+    late = Unaligned(*(unaligned.integer(key, 0, _MOST_CYCLES) for key in penalties))
+    name, source = table.identifier("name"), table.text("source")
+    return Timing(name, source, **numbers, unaligned=late, mnemonics=_mnemonics(table.table("groups")))
 
 
 def _mnemonics(groups: Table) -> dict[str, Group]:
@@ -116,5 +113,7 @@ def _group(name: str, table: Table) -> Group:
     needed = {"store": ("immediate",), "multiple": ("per_word",)}
     kind = table.choice("kind", KINDS) if "kind" in table.values else "data"
     table.expect(("cycles", "mnemonics", *needed.get(kind, ())), ("kind",))
-    numbers = {key: table.integer(key, 0, _MOST_CYCLES) if key in table.values else 0 for key in ("cycles", "per_word", "immediate")}
+    numbers = {
+        key: table.integer(key, 0, _MOST_CYCLES) if key in table.values else 0 for key in ("cycles", "per_word", "immediate")
+    }
     return Group(name, cast("Kind", kind), **numbers)
