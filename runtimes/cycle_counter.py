@@ -3,7 +3,10 @@
 A block's price depends on how it is left: straight on, or by a branch that refills the pipeline. Neighbours interact
 (pipelined loads, stalls) within a block and over the border to a block that follows in memory, so that it does not
 matter where the emulator cuts. Not seen: values (ranges that depend on data are priced at their upper end), failed
-conditions in IT blocks (priced as if they held), alignment of code.
+conditions in IT blocks (priced as if they held), unaligned loads in IT blocks, alignment of code.
+
+Unaligned loads take a run of their own first: `loads` of a counter tells where to put `load_hook` of the next one. A hook
+on every memory read would be slower, and unicorn 2.1 loses track of IT blocks under it.
 """
 
 from __future__ import annotations
@@ -16,15 +19,17 @@ from itertools import pairwise
 from typing import Any
 
 from runtimes.base import CallCost
-from runtimes.block_counter import Block, BlockCounter, Read, thumb_instructions
-from targets.timings import Group, Timing
+from runtimes.block_counter import Block, BlockCounter, BlockHook, Read, thumb_instructions
+from targets.timings import Group, Timing, Unaligned
 from toolchain.errors import EnvironmentFault, TargetError
 
-ReadHook = Callable[[object, int, int, int, int, object], None]
+ReadRegister = Callable[[str], int]
 
 WIDE = 0xE8  # the high byte of a 32-bit Thumb instruction's first halfword is at least this
 # What capstone names unlike the table.
 ALIASES = {"movs": "mov", "fconsts": "vmov", "fmstat": "vmrs"}
+HALFWORDS = ("ldrh", "ldrsh")
+WORDS = ("ldr",)
 BASE_FIRST = ("ldm", "ldmdb", "stm", "stmdb", "vldmia", "vldmdb", "vstmia", "vstmdb")
 ON_STACK = ("push", "pop", "vpush", "vpop")
 
@@ -57,6 +62,17 @@ class Price:
         return CallCost(sum(self.instructions.values()), sum(self.cycles.values()))
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A single load of more than a byte: where it reads, as base + (index << shift) + offset, and how many bytes."""
+
+    base: str
+    index: str | None
+    shift: int
+    offset: int
+    width: int
+
+
 class CycleModel:
     """Prices blocks of Thumb code. read: bytes of the program at an address. Raises EnvironmentFault E404 without capstone."""
 
@@ -85,6 +101,18 @@ class CycleModel:
             cycles["refill"] += self._refill(instructions[-1])
         return Price(counted, cycles)
 
+    def loads(self, block: Block) -> Iterator[tuple[int, Load]]:
+        """The loads of a block that may be unaligned: (address of the instruction, load)."""
+        for found in self._found(block[0], block[1]):
+            width = {**dict.fromkeys(HALFWORDS, 2), **dict.fromkeys(WORDS, 4)}.get(self._decoder.insn_name(found.id), 0)
+            if width == 0 or found.cc != self._capstone.arm.ARM_CC_AL:
+                continue
+            operand = found.operands[1]
+            base, index = found.reg_name(operand.mem.base), found.reg_name(operand.mem.index)
+            if base in {"pc", "sp"} and index is None and operand.mem.disp % width == 0:
+                continue  # both are aligned to words
+            yield found.address, Load(base, index, operand.shift.value, operand.mem.disp, width)
+
     def _between(self, before: Instruction, after: Instruction) -> Iterator[tuple[str, int]]:
         """What changes when after comes right behind before: (group, cycles more)."""
         timing, late = self._timing, bool(before.written & after.address)
@@ -101,10 +129,14 @@ class CycleModel:
         return self._timing.loaded_refill if loaded else self._timing.refill
 
     def _decode(self, address: int, size: int) -> Iterator[Instruction]:
+        return map(self._instruction, self._found(address, size))
+
+    def _found(self, address: int, size: int) -> Iterator[Any]:
+        """What capstone finds in a block."""
         code = self._read(address, size)
         done = 0
         for found in self._decoder.disasm(code, address):
-            yield self._instruction(found)
+            yield found
             done += found.size
         if done != size:
             raise self._unknown(f"the bytes {code[done : done + 4].hex()}", address + done)
@@ -160,19 +192,26 @@ class CycleCounter(BlockCounter):
         self._counts: dict[Block, CallCost] = {}
         self._late = 0
 
-    def read_hook(self) -> ReadHook | None:
-        """The callback for UC_HOOK_MEM_READ, which prices unaligned loads; None for a core that has none."""
-        penalties = self._timing.unaligned
-        if not (penalties.halfword or penalties.word_on_halfword or penalties.word_on_byte):
-            return None
-        costs = {(2, 1): penalties.halfword, (2, 3): penalties.halfword}
-        costs |= {(4, 1): penalties.word_on_byte, (4, 2): penalties.word_on_halfword, (4, 3): penalties.word_on_byte}
+    def loads(self) -> dict[int, Load]:
+        """The loads in the blocks executed so far that may be unaligned, by address; none where such loads fault."""
+        if self._timing.unaligned == Unaligned(0, 0, 0):
+            return {}
+        return dict(load for block in self.executions() for load in self._model.loads(block))
 
-        def read(_engine: object, _access: int, address: int, size: int, _value: int, _user: object) -> None:
-            if address & (size - 1):
-                self._late += costs.get((size, address & 3), 0)
+    def load_hook(self, loads: Mapping[int, Load], read_register: ReadRegister) -> BlockHook:
+        """The callback for UC_HOOK_CODE at the address of every load: it prices unaligned ones."""
+        late = self._timing.unaligned
+        costs = {(2, 1): late.halfword, (2, 3): late.halfword}
+        costs |= {(4, 1): late.word_on_byte, (4, 2): late.word_on_halfword, (4, 3): late.word_on_byte}
 
-        return read
+        def look(_engine: object, address: int, _size: int, _user: object) -> None:
+            load = loads[address]
+            place = read_register(load.base) + load.offset
+            if load.index is not None:
+                place += read_register(load.index) << load.shift
+            self._late += costs.get((load.width, place & 3), 0)
+
+        return look
 
     def total(self) -> CallCost:
         """Instructions and cycles since the hooks were made."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import itertools
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +28,8 @@ from runtimes.base import (
     outputs_digest,
     stack_fault,
 )
-from runtimes.block_counter import BlockCounter, Read, riscv_instructions, thumb_instructions
-from runtimes.cycle_counter import CycleCounter
+from runtimes.block_counter import BlockCounter, riscv_instructions, thumb_instructions
+from runtimes.cycle_counter import CycleCounter, Load
 from targets.model import Core, Target
 from toolchain.errors import EnvironmentFault, RunError
 
@@ -83,6 +84,8 @@ def run_unicorn(
     stack = machine.stack_used()
     # Counted last: the hooks slow the program down, and it is known to end by now.
     counted = machine.counted_run([array[0].tobytes() for array in inputs]).total() if count else CallCost(0)
+    if count and any(machine.read_output(index) != output[0].tobytes() for index, output in enumerate(outputs)):
+        raise RunError(502, program.name, "counted, it gives other outputs than uncounted", "Report this with the bundle")
     timing = target.core.timing if count else None
     return RunResult(
         outputs,
@@ -172,23 +175,43 @@ class _Machine:
         return tuple(after - before - call for before, after in itertools.pairwise(counter.passed))
 
     def _counted(self, sample: Sequence[bytes], mark: int | None) -> BlockCounter:
-        uc = self._uc
+        """Run sample with blocks counted; where cycles are, first to find the loads that may be unaligned."""
+        loads: dict[int, Load] = {}
+        if self._core.timing is not None:
+            first = self._counter(None)
+            self._hooked_run(sample, first, {})
+            loads = first.loads() if isinstance(first, CycleCounter) else {}
+        counter = self._counter(mark)
+        self._hooked_run(sample, counter, loads)
+        return counter
+
+    def _counter(self, mark: int | None) -> BlockCounter:
+        """What counts the core's instructions, and its cycles where it has a timing table."""
+        uc, core = self._uc, self._core
+
+        def read(address: int, size: int) -> bytes:
+            return bytes(uc.mem_read(address, size))
+
+        if core.timing is not None:
+            return CycleCounter(core.timing, read, mark)
+        return BlockCounter(thumb_instructions if core.architecture == "arm" else riscv_instructions, read, mark)
+
+    def _hooked_run(self, sample: Sequence[bytes], counter: BlockCounter, loads: Mapping[int, Load]) -> None:
+        uc, unicorn = self._uc, _unicorn()
         for index, data in enumerate(sample):
             self.write_input(index, data)
-        counter = _counter(self._core, lambda address, size: bytes(uc.mem_read(address, size)), mark)
         uc.ctl_flush_tb()  # blocks translated without the hook would go uncounted
         self._timeout_s *= COUNTING_SLOWDOWN
-        handles = [uc.hook_add(_unicorn().UC_HOOK_BLOCK, counter.hook())]
-        reads = counter.read_hook() if isinstance(counter, CycleCounter) else None
-        if reads is not None:
-            handles.append(uc.hook_add(_unicorn().UC_HOOK_MEM_READ, reads))
+        handles = [uc.hook_add(unicorn.UC_HOOK_BLOCK, counter.hook())]
+        if isinstance(counter, CycleCounter):
+            look = counter.load_hook(loads, lambda name: int(uc.reg_read(_register(name))))
+            handles += [uc.hook_add(unicorn.UC_HOOK_CODE, look, begin=address, end=address) for address in loads]
         try:
             self.check_status("run", self.call("run"))
         finally:
             for handle in handles:
                 uc.hook_del(handle)
             self._timeout_s /= COUNTING_SLOWDOWN
-        return counter
 
     def write_input(self, index: int, data: bytes) -> None:
         """Fill input index by its accessor."""
@@ -238,11 +261,10 @@ class _Machine:
         return RunError(502, self._program.name, message, "Report this with the bundle")
 
 
-def _counter(core: Core, read: Read, mark: int | None) -> BlockCounter:
-    """What counts a core's instructions, and its cycles where it has a timing table."""
-    if core.timing is not None:
-        return CycleCounter(core.timing, read, mark)
-    return BlockCounter(thumb_instructions if core.architecture == "arm" else riscv_instructions, read, mark)
+@functools.cache
+def _register(name: str) -> int:
+    """unicorn's number of an Arm register."""
+    return int(getattr(_unicorn("arm_const"), f"UC_ARM_REG_{name.upper()}"))
 
 
 def _guard_pattern(size: int) -> bytes:

@@ -11,7 +11,7 @@ import pytest
 
 from runtimes.base import CallCost
 from runtimes.block_counter import BlockCounter
-from runtimes.cycle_counter import CycleCounter, CycleModel
+from runtimes.cycle_counter import CycleCounter, CycleModel, Load
 from runtimes.emulator import run_emulated
 from targets.load import load_target, target_names
 from targets.timings import load_timing, read_timing, timing_names
@@ -168,7 +168,11 @@ def test_an_instruction_without_timing_is_an_error(core: str, code: str, what: s
 
 
 def run_code(code: str, registers: dict[str, int]) -> CycleCounter:
-    """Execute code that ends with bx lr in unicorn, counted for a Cortex-M4."""
+    """Execute code that ends with bx lr in unicorn, counted for a Cortex-M4, its loads found by a run before."""
+    return run_counted(code, registers, run_counted(code, registers, {}).loads())
+
+
+def run_counted(code: str, registers: dict[str, int], loads: dict[int, Load]) -> CycleCounter:
     unicorn, arm = importlib.import_module("unicorn"), importlib.import_module("unicorn.arm_const")
     uc: Any = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
     uc.ctl_set_cpu_model(arm.UC_CPU_ARM_CORTEX_M4)
@@ -181,7 +185,9 @@ def run_code(code: str, registers: dict[str, int]) -> CycleCounter:
         uc.reg_write(getattr(arm, f"UC_ARM_REG_{register}"), value)
     counter = CycleCounter(load_timing("cortex-m4"), lambda address, size: bytes(uc.mem_read(address, size)))
     uc.hook_add(unicorn.UC_HOOK_BLOCK, counter.hook())
-    uc.hook_add(unicorn.UC_HOOK_MEM_READ, counter.read_hook())
+    look = counter.load_hook(loads, lambda name: uc.reg_read(getattr(arm, f"UC_ARM_REG_{name.upper()}")))
+    for address in loads:
+        uc.hook_add(unicorn.UC_HOOK_CODE, look, begin=address, end=address)
     uc.emu_start(CODE | 1, stop)
     return counter
 
@@ -195,6 +201,27 @@ def test_unaligned_loads_are_late(offset: int, late: int) -> None:
     assert counter.by_group().get("unaligned", CallCost(0, 0)).cycles == late
     # ldrh r0, [r1]; str r0, [r1]; bx lr: a store is not late
     assert run_code("0888 0860 7047", {"R1": DATA + offset}).total() == CallCost(3, 2 + 1 + 3 + offset % 2)
+    # ldr r0, [r1], #4; bx lr; then ldr.w r0, [r1, r2, lsl #2] with r2 = 3; then ldr r0, [r1, #-4]
+    for load, base in (("51f8040b", DATA), ("51f82200", DATA), ("51f8040c", DATA + 4)):
+        assert run_code(f"{load} 7047", {"R1": base + offset, "R2": 3}).total() == CallCost(2, 2 + 3 + late)
+    # ldrsb r0, [r1, r2]; ldrd r2, r3, [r4]: never unaligned
+    assert run_code("8856 d4e90023 7047", {"R1": DATA, "R2": offset, "R4": DATA}).total() == CallCost(3, 2 + 3 + 3)
+
+
+@pytest.mark.parametrize(
+    ("code", "watched"),
+    [
+        ("0868", 1),  # ldr r0, [r1]
+        ("0098", 0),  # ldr r0, [sp]
+        ("ddf80200", 1),  # ldr.w r0, [sp, #2]
+        ("0048", 0),  # ldr r0, [pc]
+        ("91f90100", 0),  # ldrsb.w r0, [r1, #1]
+        ("18bf 0868", 0),  # it ne; ldrne r0, [r1]
+    ],
+)
+def test_loads_that_are_watched(code: str, watched: int) -> None:
+    data = bytes.fromhex(code)
+    assert len(list(model("cortex-m4", data).loads((0, len(data), True)))) == watched
 
 
 @needs_unicorn
