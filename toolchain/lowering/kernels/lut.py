@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -56,11 +57,26 @@ def byte_table(graph: Graph, node: Node) -> Array:
     return meaning(probe, arrays)[0].view(np.uint8)
 
 
-def _bind_bytes(graph: Graph, node: Node) -> Binding:
-    index = _varying(graph, node) or 0
-    table = packed("uint8_t", byte_table(graph, node))
-    operands = (as_untyped(read(graph, node.inputs[index])), table, as_untyped(write(node.output)))
-    return Binding(fields(elements=node.output.type.elements), operands)
+def bind_bytes(graph: Graph, node: Node) -> Binding:
+    """A node as a table of the results for all 256 bytes."""
+    return bind_chain(graph, (node,))
+
+
+def feeds(graph: Graph, before: Node, after: Node) -> bool:
+    """True when both nodes are tables of bytes, and the second reads the first's result alone."""
+    if not (_accepts_bytes(graph, before) and _accepts_bytes(graph, after)):
+        return False
+    return after.inputs[_varying(graph, after) or 0].name == before.output.name
+
+
+def bind_chain(graph: Graph, nodes: Sequence[Node]) -> Binding:
+    """One table for nodes that each read the one before."""
+    table = byte_table(graph, nodes[0])
+    for node in nodes[1:]:
+        table = byte_table(graph, node)[table]
+    source, result = nodes[0].inputs[_varying(graph, nodes[0]) or 0], nodes[-1].output
+    operands = (as_untyped(read(graph, source)), packed("uint8_t", table), as_untyped(write(result)))
+    return Binding(fields(elements=result.type.elements), operands)
 
 
 def _accepts_sampled(graph: Graph, node: Node) -> bool:
@@ -92,7 +108,7 @@ def _bind_sqrt(graph: Graph, node: Node) -> Binding:
 
 def _bytes(op: str) -> Variant:
     return Variant(
-        op, "portable", "lut_8.h", "strop_lut_8", "strop_lut_8_shape", _accepts_bytes, _bind_bytes, linear(per_output=4)
+        op, "portable", "lut_8.h", "strop_lut_8", "strop_lut_8_shape", _accepts_bytes, bind_bytes, linear(per_output=4)
     )
 
 
