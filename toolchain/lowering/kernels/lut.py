@@ -23,6 +23,8 @@ BINARY = (
     *("add", "sub", "mul", "div", "squared_difference", "minimum", "maximum", "prelu"),
     *("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"),
 )
+TABLES = (*UNARY, *BINARY, "requantize")
+"""Ops that a table of bytes can stand for."""
 
 
 def _varying(graph: Graph, node: Node) -> int | None:
@@ -64,7 +66,7 @@ def bind_bytes(graph: Graph, node: Node) -> Binding:
 
 def feeds(graph: Graph, before: Node, after: Node) -> bool:
     """True when both nodes are tables of bytes, and the second reads the first's result alone."""
-    if not (_accepts_bytes(graph, before) and _accepts_bytes(graph, after)):
+    if not all(node.op in TABLES and _accepts_bytes(graph, node) for node in (before, after)):
         return False
     return after.inputs[_varying(graph, after) or 0].name == before.output.name
 
@@ -131,7 +133,7 @@ def _squash(op: str) -> Variant:
 
 
 VARIANTS = (
-    *(_bytes(op) for op in (*UNARY, *BINARY, "requantize")),
+    *(_bytes(op) for op in TABLES),
     *(_sampled(op) for op in UNARY if op not in WITHOUT_SAMPLES),
     _squash("sigmoid"),
     _squash("tanh"),
