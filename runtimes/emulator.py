@@ -77,9 +77,14 @@ def run_emulated(
     return replace(result, measurement=replace(result.measurement, device=f"{target.name} as {machine.name}"))
 
 
-def engine_label(target: Target, engine: EngineChoice) -> str:
-    """The engine that is taken, with its version. Raises EnvironmentFault E403, E404."""
-    chosen = choose_engine(target, engine)
+def _profiler(target: Target, engine: EngineChoice) -> Engine:
+    """The engine for profiles: `auto` takes the one that models cycles, where there is one."""
+    return "unicorn" if engine == "auto" and models_cycles(target) else choose_engine(target, engine)
+
+
+def profiler_label(target: Target, engine: EngineChoice) -> str:
+    """The engine that `profile_emulated` takes, with its version. Raises EnvironmentFault E403, E404."""
+    chosen = _profiler(target, engine)
     machine = emulated_machine(target, chosen).qemu
     if chosen == "unicorn" or machine is None:
         return f"unicorn {unicorn_version()}"
@@ -100,7 +105,7 @@ def profile_emulated(
     sample: the bytes of every input. engine: `auto` takes the one that models cycles, where there is one.
     Raises as `run_emulated`.
     """
-    chosen = "unicorn" if engine == "auto" and models_cycles(target) else choose_engine(target, engine)
+    chosen = _profiler(target, engine)
     machine = emulated_machine(target, chosen)
     firmware = build_firmware(program, machine, find_compiler(machine, compiler), profile=True)
     if chosen == "unicorn":
