@@ -20,6 +20,7 @@ from toolchain.lowering.kernels import (
     conv_mve,
     conv_plain,
     conv_s16,
+    depthwise_dsp,
     float_elementwise,
     float_layers,
     index,
@@ -48,6 +49,7 @@ BALANCED_SLACK = 1.05
 VARIANTS: tuple[Variant, ...] = (
     *conv.VARIANTS,
     *conv_dsp.VARIANTS,
+    *depthwise_dsp.VARIANTS,
     *add_dsp.VARIANTS,
     *add_mve.VARIANTS,
     *conv_mve.VARIANTS,
