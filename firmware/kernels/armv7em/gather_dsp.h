@@ -195,7 +195,7 @@ STROP_KERNEL void strop_stage_filter(int8_t *to, const int8_t *in, const strop_c
             if (!strop_row_inside(s, y) || !strop_columns_inside(s, x, taps)) {
                 strop_stage_cut(to, in, cut, y, x);
             } else if (bytes <= 16) {
-                memcpy(to, in + (y * s->in_w + x) * s->in_c, (size_t)bytes);
+                __builtin_memcpy(to, in + (y * s->in_w + x) * s->in_c, (size_t)bytes);
             } else {
                 strop_copy_bytes(to, in + (y * s->in_w + x) * s->in_c, bytes);
             }
