@@ -39,6 +39,7 @@ from toolchain.lowering.kernels import (
     resize,
     softmax,
     transpose_conv,
+    winograd_dsp,
 )
 from toolchain.lowering.kernels.common import Variant
 from toolchain.lowering.program import Choice
@@ -50,6 +51,7 @@ VARIANTS: tuple[Variant, ...] = (
     *conv.VARIANTS,
     *conv_dsp.VARIANTS,
     *depthwise_dsp.VARIANTS,
+    *winograd_dsp.VARIANTS,
     *add_dsp.VARIANTS,
     *add_mve.VARIANTS,
     *conv_mve.VARIANTS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -117,19 +118,34 @@ def _byte_block(block: Array, sums: Array) -> tuple[Array, Array]:
     return _words(both), _pairs(_merged(block)).reshape(-1)
 
 
-def pack_stream(rows: Array, bias: Array, scales: list[Requantize], groups: int, lanes: Lanes) -> Array:
-    """The int32 stream of dot_dsp.h from lane-ordered rows (out, n)."""
-    out, length = rows.shape
-    per_group = out // groups
-    parameters = parameters_of(scales)
+def _blocks(rows: Array, parameters: Array, bias: Array, groups: int) -> Iterator[tuple[Array, Array, Array]]:
+    """Weights (4, n), sums and parameters of every block of four channels, filled by zeros. rows: (out, n)."""
+    per_group = len(rows) // groups
     sums_of_constants = np.where(parameters[:, 0] == 0, 0, bias)
-    words: list[Array] = []
     for group in range(groups):
         for start in range(0, per_group, BLOCK):
-            chosen = np.arange(group * per_group + start, group * per_group + min(start + BLOCK, per_group))
-            block, sums = np.zeros((BLOCK, length), np.int64), np.zeros(BLOCK, np.int64)
-            scale = np.zeros((BLOCK, PARAMETERS), np.int64)
-            block[: len(chosen)], sums[: len(chosen)] = rows[chosen], sums_of_constants[chosen]
-            scale[: len(chosen)] = parameters[chosen]
-            words += [*(_wide_block if lanes == "wide" else _byte_block)(block, sums), _words(scale)]
+            chosen = slice(group * per_group + start, group * per_group + min(start + BLOCK, per_group))
+            missing = BLOCK - len(rows[chosen])
+            yield (
+                np.pad(rows[chosen], ((0, missing), (0, 0))),
+                np.pad(sums_of_constants[chosen], (0, missing)),
+                np.pad(parameters[chosen], ((0, missing), (0, 0))),
+            )
+
+
+def pack_stream(rows: Array, bias: Array, scales: list[Requantize], groups: int, lanes: Lanes) -> Array:
+    """The int32 stream of dot_dsp.h from lane-ordered rows (out, n)."""
+    words: list[Array] = []
+    for block, sums, parameters in _blocks(rows, parameters_of(scales), bias, groups):
+        words += [*(_wide_block if lanes == "wide" else _byte_block)(block, sums), _words(parameters)]
+    return np.concatenate(words)
+
+
+def pack_products(products: Array, bias: Array, scales: list[Requantize]) -> Array:
+    """The int32 stream of conv_2d_winograd_dsp.h from lane-ordered doubled weights (4, out, n)."""
+    count, out, length = products.shape
+    words: list[Array] = []
+    for block, sums, parameters in _blocks(products.transpose(1, 0, 2).reshape(out, -1), parameters_of(scales), bias, 1):
+        steps = [_pairs(each).reshape(-1) for each in block.reshape(BLOCK, count, length).transpose(1, 0, 2)]
+        words += [_words(2 * sums), *steps[:-1], _words(parameters), steps[-1], _words(parameters)]
     return np.concatenate(words)
