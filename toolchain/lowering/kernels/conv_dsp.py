@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import numpy as np
-
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.quantization import quant_of
 from toolchain.ir.types import Array
-from toolchain.lowering.cost import Cost, linear
+from toolchain.lowering.cost import Cost, Work
 from toolchain.lowering.kernels.common import Binding, Variant, fields, packed, read, write
 from toolchain.lowering.kernels.conv import BLOCK, biases_of, constant_of, geometry, quantized_fields, row_geometry, weight_rows
+from toolchain.lowering.kernels.dsp_costs import WORDS_OF_REST, Gathered, blocks_of, bounded, gather_units, is_signed
 from toolchain.lowering.kernels.dsp_stream import GROUP, Lanes, filled, filled_runs, fits, pack_stream, scales_of
 from toolchain.lowering.program import Operand, ShapeField
 
-ROW_STEP = 8
+ROW_STEP, ROW_STEPS_UNROLLED = 8, 8
 STEP_INSTRUCTIONS = 11
 RUN_INSTRUCTIONS = 8
 
@@ -39,12 +38,12 @@ def is_staged(node: Node) -> bool:
 
 def _runs_of(node: Node, weights: Array) -> Array:
     """(out, h, w, depth) weights as (out, runs, run)."""
-    return weights.reshape(weights.shape[0], 1 if is_staged(node) else -1, weights[0].size if is_staged(node) else _run_length(node))
+    return weights.reshape(
+        weights.shape[0], 1 if is_staged(node) else -1, weights[0].size if is_staged(node) else _run_length(node)
+    )
 
 
-def _stream(
-    graph: Graph, node: Node, runs: Array, groups: int, lanes: Lanes, granule: int = GROUP
-) -> tuple[Operand, int]:
+def _stream(graph: Graph, node: Node, runs: Array, groups: int, lanes: Lanes, granule: int = GROUP) -> tuple[Operand, int]:
     """The packed stream and the taps of a filled filter."""
     bias = biases_of(graph, node, node.output.type.shape[-1])
     rows, scales = filled_runs(runs, granule), scales_of(node, weight_rows(graph, node), bias)
@@ -66,7 +65,7 @@ def _may_be_cut(node: Node) -> bool:
 def _bind_conv(graph: Graph, node: Node, lanes: Lanes) -> Binding:
     weights = constant_of(graph, node, 1)
     x, w = node.inputs[0].type, node.inputs[1].type
-    groups = x.shape[3] // w.shape[3]
+    groups = _groups(node)
     stream, taps = _stream(graph, node, _runs_of(node, weights), groups, lanes)
     conv = geometry(node, (w.shape[1], w.shape[2]), groups) + quantized_fields(node, -quant_of(x).scalar_zero_point)
     stage = taps if is_staged(node) else filled(_run_length(node)) if _may_be_cut(node) else 0
@@ -104,6 +103,64 @@ def _bind_dense_row(graph: Graph, node: Node, lanes: Lanes) -> Binding:
     return Binding(_dense_geometry(node), (read(graph, node.inputs[0]), stream, scratch, write(node.output)))
 
 
+def _groups(node: Node) -> int:
+    return node.inputs[0].type.shape[3] // node.inputs[1].type.shape[3]
+
+
+def _conv_units(_graph: Graph, node: Node) -> Work:
+    out, height, width, depth = node.inputs[1].type.shape
+    groups, (batch, out_h, out_w, _) = _groups(node), node.output.type.shape
+    run = _run_length(node)
+    pairs = batch * -(-out_h * out_w // 2)
+    taps = filled(height * width * depth) if is_staged(node) else height * width * depth // run * filled(run)
+    gathered = Gathered(run // depth, run, is_staged(node))
+    work = blocks_of(pairs * groups, out // groups, taps // 2, signed=is_signed(node))
+    return work | gather_units(node, gathered, depth, groups) | {"pair": pairs, "bounded": bounded(node), "call": 1}
+
+
+def _dense_rows_units(_graph: Graph, node: Node) -> Work:
+    (out, depth), pairs = node.inputs[1].type.shape, -(-_rows_of(node) // 2)
+    staged = depth < GROUP
+    work = blocks_of(pairs, out, filled(depth) // 2, signed=is_signed(node))
+    return work | {
+        "run": pairs * (1 if staged or depth % GROUP == 0 else 1.6),
+        "four": pairs * (1 if staged else depth // GROUP),
+        "cut": 0,
+        "staged": 2 * pairs if staged else 0,
+        "word": 2 * pairs * WORDS_OF_REST[depth] if staged else 0,
+        "pair": pairs,
+        "bounded": bounded(node),
+        "call": 1,
+    }
+
+
+def _dense_row_units(_graph: Graph, node: Node) -> Work:
+    out, depth = node.inputs[1].type.shape
+    steps, blocks = filled(depth, ROW_STEP) // ROW_STEP, -(-out // BLOCK)
+    return {
+        "step": blocks * steps,
+        "pass": blocks * -(-steps // ROW_STEPS_UNROLLED),
+        "block": blocks,
+        "four": depth // GROUP + 3 * (depth % GROUP > 0),
+        "rest": out % BLOCK,
+        "dot": (out >= BLOCK) + (out % BLOCK > 0),
+        "bounded": bounded(node),
+        "call": 1,
+    }
+
+
+def _conv_cost(lanes: Lanes, units: Callable[[Graph, Node], Work]) -> Cost:
+    step, block = (11, 45) if lanes == "wide" else (12, 57)
+    prior = {"step": step, "pass": 4, "block": block, "signed": 9, "dot": 55, "rest": 8, "pair": 45, "run": 45, "four": 7.6}
+    return Cost(units, prior | {"cut": 60, "staged": 14, "word": 2, "bounded": 2.2, "call": 100})
+
+
+def _dense_cost(lanes: Lanes) -> Cost:
+    step, block = (21, 33) if lanes == "wide" else (27, 39)
+    prior = {"step": step, "pass": 3, "block": block, "four": 8, "rest": 10, "dot": 45, "bounded": 2.2, "call": 60}
+    return Cost(_dense_row_units, prior)
+
+
 def _variant(
     op: str,
     header: str,
@@ -120,28 +177,21 @@ def _variant(
     return Variant(op, "armv7em", f"{header}_dsp.h", function, shape_type, accepts, partial(bind, lanes=lanes), cost)
 
 
-def _variants(lanes: Lanes, rate: float) -> tuple[Variant, ...]:
+def _variants(lanes: Lanes) -> tuple[Variant, ...]:
+    conv, rows = _conv_cost(lanes, _conv_units), _conv_cost(lanes, _dense_rows_units)
     return (
-        _variant("conv_2d", "conv_2d", "strop_conv_dsp_shape", lanes, _bind_conv, lambda node: True, linear(rate + 0.12, 7)),
-        _variant(
-            "fully_connected",
-            "conv_2d",
-            "strop_conv_dsp_shape",
-            lanes,
-            _bind_dense_rows,
-            lambda node: _rows_of(node) > 1,
-            linear(rate + 0.12, 7),
-        ),
+        _variant("conv_2d", "conv_2d", "strop_conv_dsp_shape", lanes, _bind_conv, lambda node: True, conv),
+        _variant("fully_connected", "conv_2d", "strop_conv_dsp_shape", lanes, _bind_dense_rows, lambda n: _rows_of(n) > 1, rows),
         _variant(
             "fully_connected",
             "fully_connected",
             "strop_conv_2d_shape",
             lanes,
             _bind_dense_row,
-            lambda node: _rows_of(node) == 1,
-            linear(rate, 11),
+            lambda n: _rows_of(n) == 1,
+            _dense_cost(lanes),
         ),
     )
 
 
-VARIANTS = (*_variants("wide", 0.7), *_variants("byte", 0.76))
+VARIANTS = (*_variants("wide"), *_variants("byte"))

@@ -15,6 +15,7 @@ from toolchain.ir.types import Array
 from toolchain.lowering.cost import Cost, Work
 from toolchain.lowering.kernels.common import Binding, Variant, fields, packed, read, write
 from toolchain.lowering.kernels.conv import biases_of, weight_rows
+from toolchain.lowering.kernels.dsp_costs import bounded, is_signed
 from toolchain.lowering.kernels.dsp_stream import fits, parameters_of, scales_of
 from toolchain.lowering.program import Operand, ShapeField
 
@@ -106,13 +107,12 @@ def _shared_units(node: Node, layout: Layout) -> dict[str, float]:
     """Work that both kernels do: copies, borders, bounds."""
     batch, channels = node.inputs[0].type.shape[0], node.inputs[0].type.shape[3]
     rows, fours, rest = _copies(layout)
-    low, high = activation_bounds(node.attrs.activation, node.output.type)
     return {
         "copied_row": batch * channels * rows,
         "copied_four": batch * channels * fours,
         "copied_one": batch * channels * rest,
         "border": layout.plane_h * layout.plane_w * layout.row.dilation / 2,
-        "bounded": node.output.type.elements if (low, high) != (-128, 127) else 0,
+        "bounded": bounded(node),
         "channel": batch * node.output.type.shape[3],
         "call": 1,
     }
@@ -133,7 +133,7 @@ def _work_3x3(node: Node, layout: Layout) -> Work:
         "four": rows * layout.groups[0],
         "two": rows * layout.groups[1],
         "strided": rows * (layout.groups[0] + 0.5 * layout.groups[1]) * (layout.row.stride - 1),
-        "signed": node.output.type.elements if _is_signed(node) else 0,
+        "signed": node.output.type.elements if is_signed(node) else 0,
     }
 
 
@@ -172,11 +172,6 @@ def _units(_graph: Graph, node: Node) -> Work:
 PRIOR = SHARED_PRIOR | {"channel": 70, "row": 45, "four": 48, "tap_row": 5, "tap_pair": 11, "part": 50}
 
 
-def _is_signed(node: Node) -> bool:
-    """True when the smallest output is below the zero point, so that sums below zero count."""
-    return activation_bounds(node.attrs.activation, node.output.type)[0] < quant_of(node.output.type).scalar_zero_point
-
-
 def _shape(node: Node, layout: Layout) -> tuple[ShapeField, ...]:
     row, column = layout.row, layout.column
     low, high = activation_bounds(node.attrs.activation, node.output.type)
@@ -205,7 +200,7 @@ def _shape(node: Node, layout: Layout) -> tuple[ShapeField, ...]:
         zero=quant_of(node.inputs[0].type).scalar_zero_point,
         act_min=low,
         act_max=high,
-        is_signed=int(_is_signed(node)),
+        is_signed=int(is_signed(node)),
     )
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from toolchain.ir.graph import Graph, Node
-from toolchain.ir.quantization import activation_bounds, quant_of
+from toolchain.ir.quantization import quant_of
 from toolchain.ir.types import Array
 from toolchain.lowering.cost import Cost, Work
 from toolchain.lowering.kernels.common import Binding, Variant, packed, read, write
-from toolchain.lowering.kernels.conv import BLOCK, biases_of, constant_of, geometry, quantized_fields, weight_rows
+from toolchain.lowering.kernels.conv import biases_of, constant_of, geometry, quantized_fields, weight_rows
+from toolchain.lowering.kernels.dsp_costs import UNROLLED, blocks_of, bounded
 from toolchain.lowering.kernels.dsp_stream import GROUP, filled_runs, fits, pack_products, scales_of
 from toolchain.lowering.program import Operand
 
-COLUMNS, TILE, UNROLLED = 3, 2, 16
+COLUMNS, TILE = 3, 2
 TRANSFORM = np.array([[1, 1, 1], [1, -1, 1], [2, 0, 0], [0, 0, -2]], np.int64)
 """Doubled weights of the four products from the three columns of a filter, in the order of the stream."""
 
@@ -42,27 +43,44 @@ def _bind(graph: Graph, node: Node) -> Binding:
     return Binding(shape, (read(graph, node.inputs[0]), stream, scratch, write(node.output)))
 
 
+def _tiles_cut(node: Node) -> int:
+    """Filter rows of all tiles, in pairs, that reach beyond the input."""
+    attrs, (_, in_h, in_w, _) = node.attrs, node.inputs[0].type.shape
+    out_h, per_row = node.output.type.shape[1], -(-node.output.type.shape[2] // TILE)
+    tiles = np.minimum(np.arange(-(-out_h * per_row // 2) * 2), out_h * per_row - 1)
+    y = (
+        (tiles // per_row)[:, None] * attrs.stride[0]
+        - attrs.padding[0]
+        + np.arange(node.inputs[1].type.shape[1]) * attrs.dilation[0]
+    )
+    x = (tiles % per_row)[:, None] * TILE - attrs.padding[2]
+    return int(((y < 0) | (y >= in_h) | (x < 0) | (x + COLUMNS + 1 > in_w)).sum())
+
+
 def _units(_graph: Graph, node: Node) -> Work:
+    """As in dsp_costs.py, for pairs of tiles: a block has four products of `step`s; a `row` is one of one tile."""
     (out, height, _, depth), (batch, out_h, out_w, _) = node.inputs[1].type.shape, node.output.type.shape
-    tiles = batch * out_h * -(-out_w // TILE)
     pairs = batch * -(-out_h * -(-out_w // TILE) // 2)
-    steps, blocks = height * depth // 2, -(-out // BLOCK)
-    low, high = activation_bounds(node.attrs.activation, node.output.type)
+    work = blocks_of(pairs, out, 4 * (height * depth // 2), signed=False)
+    cut = batch * _tiles_cut(node)
     return {
-        "step": pairs * blocks * 4 * steps,
-        "pass": pairs * blocks * 4 * -(-steps // UNROLLED),
-        "block": pairs * blocks,
+        "step": work["step"],
+        "pass": work["block"] * 4 * -(-(height * depth // 2) // UNROLLED),
+        "block": work["block"],
+        "dot": work["dot"],
+        "rest": work["rest"],
         "pair": pairs,
-        "cut_block": pairs * (out % BLOCK > 0),
         "row": 2 * pairs * height,
         "four": 2 * pairs * height * depth / GROUP,
-        "cut_row": tiles * 0,
-        "bounded": node.output.type.elements if (low, high) != (-128, 127) else 0,
+        "cut": cut,
+        "word": cut * depth,
+        "bounded": bounded(node),
         "call": 1,
     }
 
 
-PRIOR = {"step": 11, "pass": 3, "block": 177, "pair": 130, "cut_block": 200, "row": 50, "four": 33, "cut_row": 80, "bounded": 2.2, "call": 100}
+PRIOR = {"step": 11, "pass": 4, "block": 165, "dot": 60, "rest": 30, "pair": 60, "row": 35, "four": 33, "cut": 70, "word": 4}
+PRIOR |= {"bounded": 2.2, "call": 100}
 
 
 VARIANTS = (
