@@ -12,23 +12,33 @@
 /* True when the smallest output is below the zero point, so that sums below zero count. */
 STROP_KERNEL bool strop_is_signed(const strop_conv_2d_shape *s) { return s->act_min < s->out_offset; }
 
+/* Which of the dot products runs. */
+typedef struct {
+    bool wide, is_signed;
+} strop_dot_kind;
+
 STROP_KERNEL const int32_t *strop_dot_blocks(const strop_dot *dot, const int32_t *stream, int8_t *out_0, int8_t *out_1,
-                                             bool wide) {
-    return wide ? strop_dot_wide(dot, stream, out_0, out_1) : strop_dot_byte(dot, stream, out_0, out_1);
+                                             strop_dot_kind kind) {
+    if (kind.wide) {
+        return kind.is_signed ? strop_dot_wide_signed(dot, stream, out_0, out_1)
+                              : strop_dot_wide_floored(dot, stream, out_0, out_1);
+    }
+    return kind.is_signed ? strop_dot_byte_signed(dot, stream, out_0, out_1)
+                          : strop_dot_byte_floored(dot, stream, out_0, out_1);
 }
 
 /* All channels of one group of two pixels. A block cut by the last channel goes through a copy. */
 STROP_KERNEL const int32_t *strop_conv_channels(strop_dot *dot, const int32_t *stream, int8_t *out_0, int8_t *out_1,
-                                                int32_t channels, int32_t block_words, bool wide) {
+                                                int32_t channels, int32_t block_words, strop_dot_kind kind) {
     const int32_t rest = channels % 4;
     if (channels >= 4) {
         dot->stream_bytes = 4 * (channels / 4) * block_words;
-        stream = strop_dot_blocks(dot, stream, out_0, out_1, wide);
+        stream = strop_dot_blocks(dot, stream, out_0, out_1, kind);
     }
     if (rest != 0) {
         int8_t last[8];
         dot->stream_bytes = 4 * block_words;
-        stream = strop_dot_blocks(dot, stream, last, last + 4, wide);
+        stream = strop_dot_blocks(dot, stream, last, last + 4, kind);
         for (int32_t i = 0; i < rest; ++i) {
             out_0[channels - rest + i] = last[i];
             out_1[channels - rest + i] = last[4 + i];
@@ -49,7 +59,8 @@ STROP_KERNEL void strop_conv_pairs_dsp(const int8_t *restrict in, const int32_t 
     const int32_t channels = s->out_c / s->groups;
     const int32_t steps = strop_gathered(shape) / 2;
     const int32_t block_words = steps * (wide ? 4 : 2) + 16;
-    strop_dot dot = strop_dot_of(pair, steps, wide ? STROP_WIDE_STEP_BYTES : STROP_BYTE_STEP_BYTES, strop_is_signed(s));
+    strop_dot dot = strop_dot_of(pair, steps, wide ? STROP_WIDE_STEP_BYTES : STROP_BYTE_STEP_BYTES);
+    const strop_dot_kind kind = {wide, strop_is_signed(s)};
     const strop_cut cut = strop_cut_of(s);
     int8_t *const stage = (int8_t *)(pair + 2 * steps);
     for (int32_t image = 0; image < s->batch; ++image, in += s->in_h * s->in_w * s->in_c) {
@@ -69,7 +80,7 @@ STROP_KERNEL void strop_conv_pairs_dsp(const int8_t *restrict in, const int32_t 
             const int32_t *w = weights;
             for (int32_t group = 0; group < s->groups; ++group) {
                 strop_gather(in + group * (s->in_c / s->groups), shape, &cut, at_0, at_1, pair, stage);
-                w = strop_conv_channels(&dot, w, out + group * channels, out_1 + group * channels, channels, block_words, wide);
+                w = strop_conv_channels(&dot, w, out + group * channels, out_1 + group * channels, channels, block_words, kind);
             }
         }
         out -= s->out_h * s->out_w % 2 * s->out_c;

@@ -6,7 +6,7 @@
  *     serves both: as it is it sums 256 * first + second, sign extended from its low bytes it sums the second channel.
  * addend = (1 << (shift - 1)) + (output zero point << shift): rounding and zero point in one addition.
  * Registers: r0 activations, r1 stream, r2-r3 activations, r4-r5 weights, r6-r9 sums of pixel 0, r10-r12 and lr of pixel 1.
- * On the stack: output 0, output 1, pair, end of pair, end of stream, entry into the steps, finish.
+ * On the stack: output 0, output 1, pair, end of pair, end of stream, entry into the steps.
  * Cost of a block: wide 11, byte 12 instructions a step of 16 multiply-accumulates, 3 for every 16 steps begun, and for
  * its eight outputs 49 (floored) or 58 (signed) and 12 more of byte weights. */
 #ifndef STROP_DOT_DSP_H
@@ -18,31 +18,25 @@
 #define STROP_WIDE_STEP_BYTES 44
 #define STROP_BYTE_STEP_BYTES 48
 
-/* What all pixels of a layer share. back: bytes of code from the first step to the end of the steps, less the Thumb bit.
- * is_signed: sums below zero can become other outputs than the smallest, so their halves need their own rounding. */
+/* What all pixels of a layer share. back: bytes of code from the first step to the end of the steps, less the Thumb bit. */
 typedef struct {
     const int32_t *pair, *pair_end;
-    int32_t back, stream_bytes, is_signed;
+    int32_t back, stream_bytes;
 } strop_dot;
 
 /* The blocks to run are set later. steps: of two taps. */
-STROP_KERNEL strop_dot strop_dot_of(const int32_t *pair, int32_t steps, int32_t step_bytes, bool is_signed) {
+STROP_KERNEL strop_dot strop_dot_of(const int32_t *pair, int32_t steps, int32_t step_bytes) {
     const int32_t first = (steps - 1) % STROP_DOT_STEPS + 1;
-    const strop_dot dot = {pair, pair + 2 * steps, first * step_bytes - 1, 0, is_signed};
+    const strop_dot dot = {pair, pair + 2 * steps, first * step_bytes - 1, 0};
     return dot;
 }
 
-#define STROP_DOT_BEGIN \
-    "ldmia r0, {r4-r8}\n\t" \
-    "adr.w r9, 3f\n\t" \
-    "sub.w r9, r9, r6\n\t" \
-    "add.w r7, r7, r1\n\t" \
-    "cmp r8, #0\n\t" \
-    "ite eq\n\t" \
-    "adreq.w r10, 4f\n\t" \
-    "adrne.w r10, 5f\n\t" \
-    "orr r10, r10, #1\n\t" \
-    "push {r2-r5, r7, r9, r10}\n\t" \
+#define STROP_DOT_BEGIN      \
+    "ldmia.w r0, {r4-r7}\n\t" \
+    "adr.w r9, 3f\n\t"       \
+    "sub.w r9, r9, r6\n\t"   \
+    "add.w r7, r7, r1\n\t"   \
+    "push {r2-r5, r7, r9}\n\t" \
     "1:\n\t" \
     "ldmia r1!, {r6-r9}\n\t" \
     "mov r10, r6\n\t" \
@@ -126,43 +120,48 @@ STROP_KERNEL strop_dot strop_dot_of(const int32_t *pair, int32_t steps, int32_t 
     "smmlar " sum_1 ", " sum_1 ", r0, r4\n\t"          \
     then STROP_DOT_STORE(sum_0, sum_1)
 
-#define STROP_DOT_END \
-    "strd r2, r3, [sp]\n\t"   \
-    "ldr r0, [sp, #16]\n\t"   \
-    "cmp r0, r1\n\t"          \
-    "bne.w 1b\n\t"
+#define STROP_DOT_END        \
+    "strd r2, r3, [sp]\n\t"  \
+    "ldr r0, [sp, #16]\n\t"  \
+    "cmp r0, r1\n\t"         \
+    "bne.w 1b\n\t"           \
+    "add sp, sp, #24\n\t"
 
-#define STROP_DOT_FINISH                                                       \
-    "ldr pc, [sp, #24]\n"                                                      \
-    "4:\n\t" STROP_DOT_FLOORED("r6", "r10") STROP_DOT_FLOORED("r7", "r11")     \
-    STROP_DOT_FLOORED("r8", "r12") STROP_DOT_FLOORED("r9", "lr")               \
-    STROP_DOT_END                                                         \
-    "b 6f\n"                                                                   \
-    "5:\n\t" STROP_DOT_SIGNED("r6", "r10", "r3", "ldr r3, [sp, #4]\n\t")       \
-    STROP_DOT_SIGNED("r7", "r11", "r6", "") STROP_DOT_SIGNED("r8", "r12", "r6", "") \
-    STROP_DOT_SIGNED("r9", "lr", "r6", "")                                     \
-    STROP_DOT_END                                                         \
-    "6:\n\t"                                                                   \
-    "add sp, sp, #28\n\t"
+#define STROP_DOT_FLOORED_ALL                                                                             \
+    STROP_DOT_FLOORED("r6", "r10") STROP_DOT_FLOORED("r7", "r11") STROP_DOT_FLOORED("r8", "r12")          \
+    STROP_DOT_FLOORED("r9", "lr")
 
-#define STROP_DOT_BODY(STEP, SPLIT)                                                                                    \
+#define STROP_DOT_SIGNED_ALL(reload)                                                                      \
+    STROP_DOT_SIGNED("r6", "r10", "r3", reload) STROP_DOT_SIGNED("r7", "r11", "r6", "")                   \
+    STROP_DOT_SIGNED("r8", "r12", "r6", "") STROP_DOT_SIGNED("r9", "lr", "r6", "")
+
+#define STROP_DOT_BODY(STEP, SPLIT, FINISH)                                                                            \
     register const strop_dot *r0 __asm__("r0") = dot;                                                                  \
     register const int32_t *r1 __asm__("r1") = stream;                                                                 \
     register int8_t *r2 __asm__("r2") = out_0;                                                                         \
     register int8_t *r3 __asm__("r3") = out_1;                                                                         \
-    __asm__ volatile(STROP_DOT_BEGIN STEP STROP_DOT_NEXT SPLIT STROP_DOT_FINISH                                        \
+    __asm__ volatile(STROP_DOT_BEGIN STEP STROP_DOT_NEXT SPLIT FINISH STROP_DOT_END                                    \
                      : "+r"(r0), "+r"(r1), "+r"(r2), "+r"(r3)                                                          \
                      :                                                                                                 \
                      : "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr", "cc", "memory");                 \
     return r1
 
-/* The blocks of one stream; returns the stream behind them. Outputs of a pixel lie one after the other. */
-STROP_SHARED const int32_t *strop_dot_wide(const strop_dot *dot, const int32_t *stream, int8_t *out_0, int8_t *out_1) {
-    STROP_DOT_BODY(STROP_DOT_WIDE_STEP, "");
+/* The blocks of one stream; returns the stream behind them. Outputs of a pixel lie one after the other. floored: no output
+ * is below the zero point. signed: some are, and halves of negative sums need their own rounding. */
+STROP_SHARED const int32_t *strop_dot_wide_floored(const strop_dot *dot, const int32_t *stream, int8_t *out_0, int8_t *out_1) {
+    STROP_DOT_BODY(STROP_DOT_WIDE_STEP, "", STROP_DOT_FLOORED_ALL);
 }
 
-STROP_SHARED const int32_t *strop_dot_byte(const strop_dot *dot, const int32_t *stream, int8_t *out_0, int8_t *out_1) {
-    STROP_DOT_BODY(STROP_DOT_BYTE_STEP, STROP_DOT_SPLIT);
+STROP_SHARED const int32_t *strop_dot_wide_signed(const strop_dot *dot, const int32_t *stream, int8_t *out_0, int8_t *out_1) {
+    STROP_DOT_BODY(STROP_DOT_WIDE_STEP, "", STROP_DOT_SIGNED_ALL("ldr r3, [sp, #4]\n\t"));
+}
+
+STROP_SHARED const int32_t *strop_dot_byte_floored(const strop_dot *dot, const int32_t *stream, int8_t *out_0, int8_t *out_1) {
+    STROP_DOT_BODY(STROP_DOT_BYTE_STEP, STROP_DOT_SPLIT, STROP_DOT_FLOORED_ALL);
+}
+
+STROP_SHARED const int32_t *strop_dot_byte_signed(const strop_dot *dot, const int32_t *stream, int8_t *out_0, int8_t *out_1) {
+    STROP_DOT_BODY(STROP_DOT_BYTE_STEP, STROP_DOT_SPLIT, STROP_DOT_SIGNED_ALL("ldr r3, [sp, #4]\n\t"));
 }
 
 #endif

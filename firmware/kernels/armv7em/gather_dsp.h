@@ -182,23 +182,38 @@ STROP_SHARED void strop_stage_cut(int8_t *to, const int8_t *in, const strop_cut 
     strop_fill_bytes(to + end * depth, cut->zero, (cut->taps - end) * depth);
 }
 
+/* A whole run, inline where it is short. */
+STROP_KERNEL void strop_stage_run(int8_t *to, const int8_t *from, int32_t bytes) {
+    if (bytes <= 16) {
+        __builtin_memcpy(to, from, (size_t)bytes);
+    } else {
+        strop_copy_bytes(to, from, bytes);
+    }
+}
+
+/* True when no run of the filter is cut. */
+STROP_KERNEL bool strop_filter_inside(const strop_conv_2d_shape *s, strop_origin at) {
+    return !strop_is_cut(s) || (at.y >= 0 && at.x >= 0 && at.y + (s->k_h - 1) * s->dilation_h < s->in_h &&
+                                at.x + (s->k_w - 1) * s->dilation_w < s->in_w);
+}
+
 /* The whole filter of one pixel as bytes. */
 STROP_KERNEL void strop_stage_filter(int8_t *to, const int8_t *in, const strop_conv_2d_shape *s, const strop_cut *cut,
                                      strop_origin at) {
-    const int32_t depth = s->in_c / s->groups;
     const int32_t taps = strop_run_taps(s);
-    const int32_t bytes = taps * depth;
-    for (int32_t ky = 0; ky < s->k_h; ++ky) {
-        const int32_t y = at.y + ky * s->dilation_h;
-        for (int32_t kx = 0; kx < s->k_w; kx += taps, to += bytes) {
-            const int32_t x = at.x + kx * s->dilation_w;
-            if (!strop_row_inside(s, y) || !strop_columns_inside(s, x, taps)) {
-                strop_stage_cut(to, in, cut, y, x);
-            } else if (bytes <= 16) {
-                __builtin_memcpy(to, in + (y * s->in_w + x) * s->in_c, (size_t)bytes);
-            } else {
-                strop_copy_bytes(to, in + (y * s->in_w + x) * s->in_c, bytes);
+    const int32_t bytes = taps * (s->in_c / s->groups);
+    const int32_t end_y = at.y + s->k_h * s->dilation_h, end_x = at.x + s->k_w * s->dilation_w;
+    if (strop_filter_inside(s, at)) {
+        for (int32_t y = at.y; y != end_y; y += s->dilation_h) {
+            for (int32_t x = at.x; x != end_x; x += taps * s->dilation_w, to += bytes) {
+                strop_stage_run(to, in + (y * s->in_w + x) * s->in_c, bytes);
             }
+        }
+        return;
+    }
+    for (int32_t y = at.y; y != end_y; y += s->dilation_h) {
+        for (int32_t x = at.x; x != end_x; x += taps * s->dilation_w, to += bytes) {
+            strop_stage_cut(to, in, cut, y, x);
         }
     }
 }
