@@ -79,6 +79,16 @@ def depthwise_case(rng: np.random.Generator) -> Case:
     return finish(rng, "depthwise_conv_2d", x, w, replace(attrs, activation=act), out_quant, channels * multiplier)
 
 
+def depthwise_blocks_case(rng: np.random.Generator) -> Case:
+    """Four channels and more without multiplier, any kernel."""
+    channels, kernel = int(rng.integers(4, 18)), (int(rng.integers(1, 8)), int(rng.integers(1, 8)))
+    attrs, size = _window(rng, kernel, 3, 3)
+    act, out_quant = activation(rng)
+    x = _int8(rng, (int(rng.integers(1, 3)), *size, channels))
+    w = weights(rng, (1, *kernel, channels), 3, 0.02, out_quant.scalar_scale)
+    return finish(rng, "depthwise_conv_2d", x, w, replace(attrs, activation=act), out_quant, channels)
+
+
 def depthwise_3x3_case(rng: np.random.Generator) -> Case:
     """3x3 filters without dilation, rows of every length."""
     channels, multiplier = int(rng.integers(1, 10)), int(rng.choice([1, 1, 2]))
@@ -116,6 +126,7 @@ KERNELS: tuple[tuple[str, Make], ...] = (
     ("armv7em.fully_connected_byte_dsp", dense_row_case),
     ("armv7em.depthwise_dsp", depthwise_case),
     ("armv7em.depthwise_3x3_dsp", depthwise_3x3_case),
+    ("armv7em.depthwise_block_dsp", depthwise_blocks_case),
 )
 
 
@@ -139,10 +150,19 @@ def _written(graph: Graph, variant: str, folder: Path) -> CProgram:
     for path, text in printed.files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
-    sizes = (tuple(value.type.bytes for value in side) for side in (graph.inputs, graph.outputs))
+    inputs, outputs = (tuple(value.type.bytes for value in side) for side in (graph.inputs, graph.outputs))
     plan = program.plan
     return CProgram(
-        "net", folder, printed.header, printed.sources, printed.include_dirs, printed.cflags, plan.arena_bytes, plan.align, *sizes
+        "net",
+        folder,
+        printed.header,
+        printed.sources,
+        printed.include_dirs,
+        printed.cflags,
+        plan.arena_bytes,
+        plan.align,
+        inputs,
+        outputs,
     )
 
 

@@ -33,4 +33,13 @@ STROP_KERNEL void strop_clamp_outputs(int8_t *out, int32_t n, int32_t low, int32
     }
 }
 
+/* Int16 outputs, which are rarely bounded. */
+STROP_KERNEL void strop_clamp_outputs_s16(int16_t *out, int32_t n, int32_t low, int32_t high) {
+    if (low > INT16_MIN || high < INT16_MAX) {
+        for (const int16_t *const end = out + n; out != end; ++out) {
+            *out = (int16_t)strop_clamp(*out, low, high);
+        }
+    }
+}
+
 #endif

@@ -4,6 +4,7 @@
  *     product with the mantissa is the doubling multiply.
  *   byte: a step is 2 words, each with two taps of two channels as lanes of 256 * first + second channel, so that one word
  *     serves both: as it is it sums 256 * first + second, sign extended from its low bytes it sums the second channel.
+ *   half, for int16 outputs: as wide, but not doubled, and behind the steps 4 mantissas times 2^(32 - right shift).
  * addend = (1 << (shift - 1)) + (output zero point << shift): rounding and zero point in one addition.
  * Registers: r0 activations, r1 stream, r2-r3 activations, r4-r5 weights, r6-r9 sums of pixel 0, r10-r12 and lr of pixel 1.
  * On the stack: output 0, output 1, pair, end of pair, end of stream, entry into the steps.
@@ -120,6 +121,19 @@ STROP_KERNEL strop_dot strop_dot_of(const int32_t *pair, int32_t steps, int32_t 
     "smmlar " sum_1 ", " sum_1 ", r0, r4\n\t"          \
     then STROP_DOT_STORE(sum_0, sum_1)
 
+/* One int16 channel: the mantissa's high product is the rounded output. */
+#define STROP_DOT_HALF(sum_0, sum_1)            \
+    "ldr r0, [r1], #4\n\t"                      \
+    "smmulr " sum_0 ", " sum_0 ", r0\n\t"       \
+    "smmulr " sum_1 ", " sum_1 ", r0\n\t"       \
+    "ssat " sum_0 ", #16, " sum_0 "\n\t"        \
+    "ssat " sum_1 ", #16, " sum_1 "\n\t"        \
+    "strh " sum_0 ", [r2], #2\n\t"              \
+    "strh " sum_1 ", [r3], #2\n\t"
+
+#define STROP_DOT_HALF_ALL \
+    STROP_DOT_HALF("r6", "r10") STROP_DOT_HALF("r7", "r11") STROP_DOT_HALF("r8", "r12") STROP_DOT_HALF("r9", "lr")
+
 #define STROP_DOT_END        \
     "strd r2, r3, [sp]\n\t"  \
     "ldr r0, [sp, #16]\n\t"  \
@@ -162,6 +176,10 @@ STROP_SHARED const int32_t *strop_dot_byte_floored(const strop_dot *dot, const i
 
 STROP_SHARED const int32_t *strop_dot_byte_signed(const strop_dot *dot, const int32_t *stream, int8_t *out_0, int8_t *out_1) {
     STROP_DOT_BODY(STROP_DOT_BYTE_STEP, STROP_DOT_SPLIT, STROP_DOT_SIGNED_ALL("ldr r3, [sp, #4]\n\t"));
+}
+
+STROP_SHARED const int32_t *strop_dot_half(const strop_dot *dot, const int32_t *stream, int8_t *out_0, int8_t *out_1) {
+    STROP_DOT_BODY(STROP_DOT_WIDE_STEP, "", STROP_DOT_HALF_ALL);
 }
 
 #endif

@@ -60,6 +60,33 @@ STROP_SHARED int32_t *strop_gather_pair(const int8_t *in_0, const int8_t *in_1, 
     return r2;
 }
 
+/* One run of n bytes of int16 elements of two pixels, two elements a word; returns the buffer behind it. */
+STROP_SHARED int32_t *strop_gather_halves(const int8_t *in_0, const int8_t *in_1, int32_t *pair, int32_t n) {
+    register const int8_t *r0 __asm__("r0") = in_0;
+    register const int8_t *r1 __asm__("r1") = in_1;
+    register int32_t *r2 __asm__("r2") = pair;
+    register int32_t r3 __asm__("r3") = n;
+    __asm__ volatile("subs r3, r3, #4\n\t"
+                     "blo 2f\n"
+                     "1:\n\t"
+                     "ldr r4, [r0], #4\n\t"
+                     "ldr r5, [r1], #4\n\t"
+                     "subs r3, r3, #4\n\t"
+                     "strd r4, r5, [r2], #8\n\t"
+                     "bhs 1b\n"
+                     "2:\n\t"
+                     "adds r3, r3, #4\n\t"
+                     "beq 3f\n\t"
+                     "ldrh r4, [r0]\n\t"
+                     "ldrh r5, [r1]\n\t"
+                     "strd r4, r5, [r2], #8\n"
+                     "3:"
+                     : "+r"(r0), "+r"(r1), "+r"(r2), "+r"(r3)
+                     :
+                     : "r4", "r5", "cc", "memory");
+    return r2;
+}
+
 /* n bytes from any address to any other. */
 STROP_SHARED void strop_copy_bytes(int8_t *to, const int8_t *from, int32_t n) {
     int32_t word;
@@ -106,21 +133,20 @@ STROP_SHARED void strop_fill_bytes(int8_t *to, int32_t value, int32_t n) {
                      : "cc", "memory");
 }
 
-/* n elements of zero for both pixels, n a multiple of four; returns the buffer behind them. */
+/* n words of zero, a multiple of two; returns the buffer behind them. */
 STROP_SHARED int32_t *strop_gather_zeros(int32_t *pair, int32_t n) {
-    for (const int32_t *const end = pair + n; pair != end; pair += 4) {
+    for (const int32_t *const end = pair + n; pair != end; pair += 2) {
         pair[0] = 0;
         pair[1] = 0;
-        pair[2] = 0;
-        pair[3] = 0;
     }
     return pair;
 }
 
-/* A convolution and how it is gathered. staged: the whole filter as one run, through a copy. */
+/* A convolution and how it is gathered. staged: the whole filter as one run, through a copy. halves: int16 elements, of which
+ * the input's channels count as two. */
 typedef struct {
     strop_conv_2d_shape conv;
-    bool staged;
+    bool staged, halves;
 } strop_conv_dsp_shape;
 
 /* Where a filter lies: its first row and column in the input, negative in the padding. */
@@ -133,7 +159,7 @@ STROP_KERNEL int32_t strop_filled(int32_t elements) { return (elements + 3) / 4 
 /* Columns of a filter that are contiguous in the input. */
 STROP_KERNEL int32_t strop_run_taps(const strop_conv_2d_shape *s) { return s->dilation_w == 1 && s->groups == 1 ? s->k_w : 1; }
 
-/* Elements of a gathered filter with what fills its runs. */
+/* Bytes of a gathered filter with what fills its runs. */
 STROP_KERNEL int32_t strop_gathered(const strop_conv_dsp_shape *shape) {
     const strop_conv_2d_shape *const s = &shape->conv;
     const int32_t run = strop_run_taps(s) * (s->in_c / s->groups);
@@ -228,21 +254,29 @@ STROP_KERNEL const int8_t *strop_run_of(const int8_t *in, const strop_conv_2d_sh
     return stage;
 }
 
+/* One run of both pixels. */
+STROP_KERNEL int32_t *strop_gather_run(const int8_t *in_0, const int8_t *in_1, int32_t *pair, int32_t n,
+                                       const strop_conv_dsp_shape *shape) {
+    const int32_t lanes = (int32_t)((uint32_t)(uint16_t)shape->conv.in_offset * 0x10001U);
+    return shape->halves ? strop_gather_halves(in_0, in_1, pair, n) : strop_gather_pair(in_0, in_1, pair, n, lanes);
+}
+
 /* The filters of two pixels, run by run. */
-STROP_KERNEL void strop_gather_runs(const int8_t *in, const strop_conv_2d_shape *s, const strop_cut *cut,
-                                    strop_origin at_0, strop_origin at_1, int32_t *pair, int8_t *stage, int32_t lanes) {
+STROP_KERNEL void strop_gather_runs(const int8_t *in, const strop_conv_dsp_shape *shape, const strop_cut *cut,
+                                    strop_origin at_0, strop_origin at_1, int32_t *pair, int8_t *stage) {
+    const strop_conv_2d_shape *const s = &shape->conv;
     const int32_t taps = strop_run_taps(s);
     const int32_t run = taps * (s->in_c / s->groups);
     for (int32_t ky = 0; ky < s->k_h; ++ky) {
         const int32_t y_0 = at_0.y + ky * s->dilation_h, y_1 = at_1.y + ky * s->dilation_h;
         if (!strop_row_inside(s, y_0) && !strop_row_inside(s, y_1)) {
-            pair = strop_gather_zeros(pair, s->k_w / taps * strop_filled(run));
+            pair = strop_gather_zeros(pair, s->k_w / taps * strop_filled(run) / (shape->halves ? 2 : 1));
             continue;
         }
         for (int32_t kx = 0; kx < s->k_w; kx += taps) {
             const int8_t *const run_0 = strop_run_of(in, s, cut, y_0, at_0.x + kx * s->dilation_w, stage);
             const int8_t *const run_1 = strop_run_of(in, s, cut, y_1, at_1.x + kx * s->dilation_w, stage + strop_filled(run));
-            pair = strop_gather_pair(run_0, run_1, pair, run, lanes);
+            pair = strop_gather_run(run_0, run_1, pair, run, shape);
         }
     }
 }
@@ -250,14 +284,13 @@ STROP_KERNEL void strop_gather_runs(const int8_t *in, const strop_conv_2d_shape 
 /* The filters of two pixels. stage: two staged filters, or two staged runs. */
 STROP_KERNEL void strop_gather(const int8_t *in, const strop_conv_dsp_shape *shape, const strop_cut *cut, strop_origin at_0,
                                strop_origin at_1, int32_t *pair, int8_t *stage) {
-    const int32_t lanes = (int32_t)((uint32_t)(uint16_t)shape->conv.in_offset * 0x10001U);
     if (shape->staged) {
         const int32_t filled = strop_gathered(shape);
         strop_stage_filter(stage, in, &shape->conv, cut, at_0);
         strop_stage_filter(stage + filled, in, &shape->conv, cut, at_1);
-        strop_gather_pair(stage, stage + filled, pair, filled, lanes);
+        strop_gather_run(stage, stage + filled, pair, filled, shape);
     } else {
-        strop_gather_runs(in, &shape->conv, cut, at_0, at_1, pair, stage, lanes);
+        strop_gather_runs(in, shape, cut, at_0, at_1, pair, stage);
     }
 }
 

@@ -150,14 +150,14 @@ def _dense_row_units(_graph: Graph, node: Node) -> Work:
 
 
 def _conv_cost(lanes: Lanes, units: Callable[[Graph, Node], Work]) -> Cost:
-    step, block = (11, 45) if lanes == "wide" else (12, 57)
-    prior = {"step": step, "pass": 4, "block": block, "signed": 9, "dot": 55, "rest": 8, "pair": 45, "run": 45, "four": 7.6}
-    return Cost(units, prior | {"cut": 60, "staged": 14, "word": 2, "bounded": 2.2, "call": 100})
+    step, block = (11.3, 43) if lanes == "wide" else (12.3, 56)
+    prior = {"step": step, "pass": 3, "block": block, "signed": 12, "dot": 35, "rest": 8, "pair": 20, "run": 28, "four": 8}
+    return Cost(units, prior | {"cut": 70, "staged": 10, "word": 2, "bounded": 2.5, "call": 40})
 
 
 def _dense_cost(lanes: Lanes) -> Cost:
-    step, block = (21, 33) if lanes == "wide" else (27, 39)
-    prior = {"step": step, "pass": 3, "block": block, "four": 8, "rest": 10, "dot": 45, "bounded": 2.2, "call": 60}
+    step, block = (21.3, 31) if lanes == "wide" else (27.3, 37)
+    prior = {"step": step, "pass": 4, "block": block, "four": 7, "rest": 10, "dot": 20, "bounded": 2.5, "call": 40}
     return Cost(_dense_row_units, prior)
 
 

@@ -118,7 +118,7 @@ def _shared_units(node: Node, layout: Layout) -> dict[str, float]:
     }
 
 
-SHARED_PRIOR = {"copied_row": 12, "copied_four": 9.5, "copied_one": 3, "border": 4, "bounded": 2.2, "call": 120}
+SHARED_PRIOR = {"copied_row": 15, "copied_four": 9, "copied_one": 3, "border": 4, "bounded": 2.5, "call": 40}
 
 
 def _units_3x3(_graph: Graph, node: Node) -> Work:
@@ -137,7 +137,7 @@ def _work_3x3(node: Node, layout: Layout) -> Work:
     }
 
 
-PRIOR_3X3 = SHARED_PRIOR | {"channel": 75, "row": 15, "four": 61, "two": 37, "strided": 3, "signed": 1.1}
+PRIOR_3X3 = SHARED_PRIOR | {"channel": 30, "row": 13, "four": 60, "two": 38, "strided": 3, "signed": 1.2}
 
 
 def _predicted(node: Node, layout: Layout) -> float:
@@ -154,8 +154,7 @@ def _is_3x3(node: Node) -> bool:
     return _layout(node).is_3x3 or _exchanged(_layout(node)).is_3x3
 
 
-def _units(_graph: Graph, node: Node) -> Work:
-    layout = _layout(node)
+def _work(node: Node, layout: Layout) -> Work:
     row, planes = layout.row, node.inputs[0].type.shape[0] * node.output.type.shape[3]
     outputs = [-(-(row.out - first) // row.parts) for first in range(min(row.parts, row.out))]
     groups = planes * layout.column.out * sum(-(-n // 4) for n in outputs)
@@ -169,7 +168,20 @@ def _units(_graph: Graph, node: Node) -> Work:
     }
 
 
-PRIOR = SHARED_PRIOR | {"channel": 70, "row": 45, "four": 48, "tap_row": 5, "tap_pair": 11, "part": 50}
+PRIOR = SHARED_PRIOR | {"channel": 25, "row": 15, "four": 47, "tap_row": 5, "tap_pair": 11, "part": 20}
+
+
+def _best(node: Node) -> Layout:
+    """Rows along the dimension that takes fewer instructions."""
+
+    def predicted(layout: Layout) -> float:
+        return sum(PRIOR[unit] * count for unit, count in _work(node, layout).items())
+
+    return min(_layout(node), _exchanged(_layout(node)), key=predicted)
+
+
+def _units(_graph: Graph, node: Node) -> Work:
+    return _work(node, _best(node))
 
 
 def _shape(node: Node, layout: Layout) -> tuple[ShapeField, ...]:
@@ -233,7 +245,7 @@ def _bind_3x3(graph: Graph, node: Node) -> Binding:
 
 
 def _bind_any(graph: Graph, node: Node) -> Binding:
-    return _bind(graph, node, _layout(node), _pairs)
+    return _bind(graph, node, _best(node), _pairs)
 
 
 def _accepts_3x3(graph: Graph, node: Node) -> bool:

@@ -71,7 +71,7 @@ def _units(_graph: Graph, node: Node) -> Work:
         "rest": work["rest"],
         "pair": pairs,
         "row": 2 * pairs * height,
-        "four": 2 * pairs * height * depth / GROUP,
+        "four": 2 * pairs * height * depth // GROUP,
         "cut": cut,
         "word": cut * depth,
         "bounded": bounded(node),
@@ -79,8 +79,8 @@ def _units(_graph: Graph, node: Node) -> Work:
     }
 
 
-PRIOR = {"step": 11, "pass": 4, "block": 165, "dot": 60, "rest": 30, "pair": 60, "row": 35, "four": 33, "cut": 70, "word": 4}
-PRIOR |= {"bounded": 2.2, "call": 100}
+PRIOR = {"step": 11, "pass": 4, "block": 168, "dot": 50, "rest": 30, "pair": 60, "row": 30, "four": 33, "cut": 80, "word": 2}
+PRIOR |= {"bounded": 2.5, "call": 60}
 
 
 VARIANTS = (
