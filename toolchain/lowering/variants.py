@@ -20,6 +20,8 @@ from toolchain.lowering.kernels import (
     conv_mve,
     conv_plain,
     conv_s16,
+    depthwise_block_dsp,
+    depthwise_dsp,
     float_elementwise,
     float_layers,
     index,
@@ -38,6 +40,7 @@ from toolchain.lowering.kernels import (
     resize,
     softmax,
     transpose_conv,
+    winograd_dsp,
 )
 from toolchain.lowering.kernels.common import Variant
 from toolchain.lowering.program import Choice
@@ -48,6 +51,9 @@ BALANCED_SLACK = 1.05
 VARIANTS: tuple[Variant, ...] = (
     *conv.VARIANTS,
     *conv_dsp.VARIANTS,
+    *depthwise_dsp.VARIANTS,
+    *depthwise_block_dsp.VARIANTS,
+    *winograd_dsp.VARIANTS,
     *add_dsp.VARIANTS,
     *add_mve.VARIANTS,
     *conv_mve.VARIANTS,
