@@ -158,4 +158,4 @@ def _variants(folder: str) -> tuple[Variant, ...]:
     )
 
 
-VARIANTS = tuple(variant for folder in PRIORS for variant in _variants(folder) if folder == "armv7m")
+VARIANTS = tuple(variant for folder in PRIORS for variant in _variants(folder))
