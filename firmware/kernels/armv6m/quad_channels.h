@@ -4,6 +4,7 @@
 #ifndef STROP_QUAD_CHANNELS_H
 #define STROP_QUAD_CHANNELS_H
 
+#include "finish.h"
 #include "quad.h"
 
 /* Words of n activations of each pixel. */
@@ -30,25 +31,8 @@ STROP_SHARED int32_t *strop_quad_interleave(const int8_t *const runs[4], int32_t
     return to;
 }
 
-/* (sum * mantissa + 2^30) >> 31 from 16-bit pieces; |sum| < 2^29, which bounds the middle ones. */
-STROP_KERNEL int32_t strop_quad_scale(int32_t sum, int32_t mantissa_low, int32_t mantissa_high) {
-    const int32_t low = (int16_t)sum;
-    const int32_t high = (sum - low) >> 16;
-    const int32_t middle = low * mantissa_high + high * mantissa_low + ((low * mantissa_low) >> 16) + (1 << 14);
-    return 2 * high * mantissa_high + (middle >> 15);
-}
-
-/* A sum as an output, without branches. */
-STROP_KERNEL int8_t strop_quad_finish(int32_t sum, const strop_quad_channel *p, const strop_quad_block *block) {
-    const uint32_t mantissa = (uint32_t)p->mantissa >> 1;
-    const int32_t high = strop_quad_scale(sum, (int32_t)(mantissa & 0xFFFF), (int32_t)(mantissa >> 16));
-    const int32_t over_low = ((high + (high >> 31) + p->addend) >> p->shift) - block->low;
-    const int32_t below_high = (over_low & ~(over_low >> 31)) - (block->high - block->low);
-    return (int8_t)((below_high & (below_high >> 31)) + block->high);
-}
-
 /* Sums of one channel of four pixels. The last weight is at w_end[-1]. */
-STROP_KERNEL void strop_quad_sums(const int32_t *activations, const int8_t *w_end, int32_t taps, const strop_quad_channel *p,
+STROP_KERNEL void strop_quad_sums(const int32_t *activations, const int8_t *w_end, int32_t taps, const strop_scaled_channel *p,
                                   int32_t sums[4]) {
     register const int32_t *x __asm__("r0") = activations;
     register const int8_t *w __asm__("r1") = w_end;
@@ -90,16 +74,16 @@ STROP_KERNEL void strop_quad_sums(const int32_t *activations, const int8_t *w_en
 }
 
 /* All channels of four pixels. */
-STROP_SHARED void strop_quad_channels(const int32_t *activations, const int8_t *w, const strop_quad_channel *channels,
+STROP_SHARED void strop_quad_channels(const int32_t *activations, const int8_t *w, const strop_scaled_channel *channels,
                                       int8_t *out, const strop_quad_block *block) {
-    for (const strop_quad_channel *const end = channels + block->channels; channels != end; ++channels, ++out) {
+    for (const strop_scaled_channel *const end = channels + block->channels; channels != end; ++channels, ++out) {
         int32_t sums[4];
         w += block->taps;
         strop_quad_sums(activations, w, block->taps, channels, sums);
-        out[0] = strop_quad_finish(sums[0], channels, block);
-        out[block->at[0]] = strop_quad_finish(sums[1], channels, block);
-        out[block->at[1]] = strop_quad_finish(sums[2], channels, block);
-        out[block->at[2]] = strop_quad_finish(sums[3], channels, block);
+        out[0] = strop_finish(sums[0], channels, block->low, block->high);
+        out[block->at[0]] = strop_finish(sums[1], channels, block->low, block->high);
+        out[block->at[1]] = strop_finish(sums[2], channels, block->low, block->high);
+        out[block->at[2]] = strop_finish(sums[3], channels, block->low, block->high);
     }
 }
 

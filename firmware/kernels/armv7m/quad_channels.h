@@ -4,6 +4,7 @@
 #ifndef STROP_QUAD_CHANNELS_H
 #define STROP_QUAD_CHANNELS_H
 
+#include "finish.h"
 #include "quad.h"
 
 /* Words of n activations of each pixel. */
@@ -31,24 +32,10 @@ STROP_SHARED int32_t *strop_quad_interleave(const int8_t *const runs[4], int32_t
     "add %[h1], %[h1], r5, asr #16\n\t"            \
     "add %[s1], %[s1], r5\n\t"
 
-/* A sum as an output. */
-STROP_KERNEL int8_t strop_quad_finish(int32_t sum, const strop_quad_channel *p, const strop_quad_block *block) {
-    int32_t low, high;
-    /* mantissa is less by 2^32 than twice the factor's, so that the sum is added once more, with bit 31 of the low half. */
-    __asm__("smull %[low], %[high], %[sum], %[mantissa]\n\t"
-            "lsls %[low], %[low], #1\n\t"
-            "adc %[high], %[high], %[sum]\n\t"
-            : [low] "=&r"(low), [high] "=&r"(high)
-            : [sum] "r"(sum), [mantissa] "r"(p->mantissa)
-            : "cc");
-    const int32_t y = (high + (high >> 31) + p->addend) >> p->shift;
-    return (int8_t)strop_clamp(y, block->low, block->high);
-}
-
 /* All channels of four pixels. */
-STROP_SHARED void strop_quad_channels(const int32_t *activations, const int8_t *w, const strop_quad_channel *channels,
+STROP_SHARED void strop_quad_channels(const int32_t *activations, const int8_t *w, const strop_scaled_channel *channels,
                                       int8_t *out, const strop_quad_block *block) {
-    for (const strop_quad_channel *const end = channels + block->channels; channels != end; ++channels, ++out) {
+    for (const strop_scaled_channel *const end = channels + block->channels; channels != end; ++channels, ++out) {
         const int32_t *x = activations;
         int32_t s0 = channels->words, h0 = channels->bias, s1 = s0, h1 = h0, n = block->taps, v;
         __asm__ volatile("subs %[n], %[n], #8\n\t"
@@ -67,10 +54,10 @@ STROP_SHARED void strop_quad_channels(const int32_t *activations, const int8_t *
                            [n] "+r"(n), [v] "=&r"(v)
                          : [round] "r"(STROP_QUAD_ROUND)
                          : "cc", "memory", "r4", "r5", "r6", "r8");
-        out[0] = strop_quad_finish(s0 - strop_shift_left(h0, 16), channels, block);
-        out[block->at[0]] = strop_quad_finish(h0, channels, block);
-        out[block->at[1]] = strop_quad_finish(s1 - strop_shift_left(h1, 16), channels, block);
-        out[block->at[2]] = strop_quad_finish(h1, channels, block);
+        out[0] = strop_finish(s0 - strop_shift_left(h0, 16), channels, block->low, block->high);
+        out[block->at[0]] = strop_finish(h0, channels, block->low, block->high);
+        out[block->at[1]] = strop_finish(s1 - strop_shift_left(h1, 16), channels, block->low, block->high);
+        out[block->at[2]] = strop_finish(h1, channels, block->low, block->high);
     }
 }
 

@@ -69,7 +69,7 @@ STROP_KERNEL void strop_quad_place(strop_quad_pixel pixels[4], const int8_t *in,
 }
 
 /* One image. What is computed for pixels beyond the last goes where the last pixel's results go, and is the same. */
-STROP_SHARED void strop_quad_image(const int8_t *in, const int8_t *weights, const strop_quad_channel *channels,
+STROP_SHARED void strop_quad_image(const int8_t *in, const int8_t *weights, const strop_scaled_channel *channels,
                                    int32_t *scratch, int8_t *out, const strop_conv_2d_shape *s) {
     const int32_t depth = s->in_c / s->groups;
     strop_quad_block block = {strop_quad_taps(s), s->out_c / s->groups, s->act_min, s->act_max, {0, 0, 0}};
@@ -93,7 +93,7 @@ STROP_SHARED void strop_quad_image(const int8_t *in, const int8_t *weights, cons
 }
 
 STROP_KERNEL void strop_conv_2d_quad_s8(const int8_t *restrict in, const int8_t *restrict weights,
-                                        const strop_quad_channel *restrict channels, int32_t *restrict scratch,
+                                        const strop_scaled_channel *restrict channels, int32_t *restrict scratch,
                                         int8_t *restrict out, const strop_conv_2d_shape *s) {
     memset(scratch + 2 * strop_quad_taps(s), -s->in_offset, (size_t)(s->k_w * (s->in_c / s->groups)));
     for (int32_t image = 0; image < s->batch; ++image) {

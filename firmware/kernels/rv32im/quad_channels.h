@@ -4,6 +4,7 @@
 #ifndef STROP_QUAD_CHANNELS_H
 #define STROP_QUAD_CHANNELS_H
 
+#include "finish.h"
 #include "quad.h"
 
 /* Words of n activations of each pixel. */
@@ -22,7 +23,7 @@ typedef struct {
     int32_t words_0, high_0, words_1, high_1;
 } strop_quad_sums;
 
-STROP_KERNEL strop_quad_sums strop_quad_begin(const strop_quad_channel *p) {
+STROP_KERNEL strop_quad_sums strop_quad_begin(const strop_scaled_channel *p) {
     const strop_quad_sums sums = {p->words, p->bias, p->words, p->bias};
     return sums;
 }
@@ -38,24 +39,16 @@ STROP_KERNEL void strop_quad_step(const int32_t *x, const int8_t *w, strop_quad_
     sums->high_1 += word_1 >> 16;
 }
 
-/* A sum as an output. The mantissa is less by 2^32 than twice the factor's. */
-STROP_KERNEL int8_t strop_quad_finish(int32_t sum, const strop_quad_channel *p, const strop_quad_block *block) {
-    const int64_t product = (int64_t)sum * p->mantissa;
-    const int32_t high = (int32_t)(product >> 32) + (int32_t)((uint32_t)product >> 31) + sum;
-    const int32_t y = (high + (high >> 31) + p->addend) >> p->shift;
-    return (int8_t)strop_clamp(y, block->low, block->high);
-}
-
-STROP_KERNEL void strop_quad_store(const strop_quad_sums *sums, const strop_quad_channel *p, int8_t *out,
+STROP_KERNEL void strop_quad_store(const strop_quad_sums *sums, const strop_scaled_channel *p, int8_t *out,
                                    const strop_quad_block *block) {
-    out[0] = strop_quad_finish(sums->words_0 - strop_shift_left(sums->high_0, 16), p, block);
-    out[block->at[0]] = strop_quad_finish(sums->high_0, p, block);
-    out[block->at[1]] = strop_quad_finish(sums->words_1 - strop_shift_left(sums->high_1, 16), p, block);
-    out[block->at[2]] = strop_quad_finish(sums->high_1, p, block);
+    out[0] = strop_finish(sums->words_0 - strop_shift_left(sums->high_0, 16), p, block->low, block->high);
+    out[block->at[0]] = strop_finish(sums->high_0, p, block->low, block->high);
+    out[block->at[1]] = strop_finish(sums->words_1 - strop_shift_left(sums->high_1, 16), p, block->low, block->high);
+    out[block->at[2]] = strop_finish(sums->high_1, p, block->low, block->high);
 }
 
 /* All channels of four pixels. An odd last channel is computed twice. */
-STROP_SHARED void strop_quad_channels(const int32_t *activations, const int8_t *weights, const strop_quad_channel *channels,
+STROP_SHARED void strop_quad_channels(const int32_t *activations, const int8_t *weights, const strop_scaled_channel *channels,
                                       int8_t *out, const strop_quad_block *block) {
     const int32_t taps = block->taps;
     for (int32_t left = block->channels; left > 0; left -= 2, channels += 2, weights += 2 * taps, out += 2) {

@@ -82,8 +82,8 @@ def _groups(node: Node) -> int:
     return node.inputs[0].type.shape[-1] // _filter(node)[2]
 
 
-def _channel_rows(graph: Graph, node: Node, steps: int) -> Operand:
-    """The `strop_quad_channel` array. steps: pairs of taps."""
+def channel_rows(graph: Graph, node: Node, steps: int) -> Operand:
+    """The `strop_scaled_channel` array. steps: pairs of taps."""
     scales = scales_of(graph, node)
     if scales is None:
         raise ValueError(f"{node.name} was not accepted by this kernel")
@@ -91,7 +91,7 @@ def _channel_rows(graph: Graph, node: Node, steps: int) -> Operand:
     words = bias + (bias << 16) - ROUND * steps
     rest = np.array([(s.addend, s.shift) for s in scales], np.int64)
     rows = np.concatenate([np.stack([bias, words, signed_mantissas(scales)], axis=1), rest], axis=1)
-    return packed("strop_quad_channel", (rows & 0xFFFFFFFF).astype(np.uint32).view(np.int32))
+    return packed("strop_scaled_channel", (rows & 0xFFFFFFFF).astype(np.uint32).view(np.int32))
 
 
 def _bind(graph: Graph, node: Node) -> Binding:
@@ -103,7 +103,7 @@ def _bind(graph: Graph, node: Node) -> Binding:
         shape = geometry(node, (height, width), _groups(node))
     taps = rows.shape[1]
     scratch = Operand("int32_t", scratch_bytes=8 * taps + -(-width * depth // 4) * 4)
-    operands = (read(graph, node.inputs[0]), packed("int8_t", rows.reshape(-1)), _channel_rows(graph, node, taps // 2), scratch)
+    operands = (read(graph, node.inputs[0]), packed("int8_t", rows.reshape(-1)), channel_rows(graph, node, taps // 2), scratch)
     shape += quantized_fields(node, -quant_of(node.inputs[0].type).scalar_zero_point)
     return Binding(shape, (*operands, write(node.output)))
 
