@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from firmware.compilers import CompilerChoice
-from runtimes.base import Measurement
-from toolchain.api.places import run_samples, where
+from runtimes.base import CallCost, Measurement
+from toolchain.api.places import profile_layers, run_samples, where
 from toolchain.api.verifying import random_inputs
 from toolchain.bundle.manifest import Manifest
 from toolchain.bundle.read import read_bundle
@@ -36,17 +36,18 @@ COSTS = (
 
 @dataclass(frozen=True, slots=True)
 class BenchResult:
-    """What one bundle needs, measured, beside what its manifest predicts."""
+    """What one bundle needs, measured, beside what its manifest predicts. calls: what every layer took, where asked for."""
 
     bundle: Path
     manifest: Manifest
     measurement: Measurement
+    calls: tuple[CallCost, ...] | None = None
 
     def as_json(self) -> dict[str, object]:
         """The stable keys: `ram`, `flash`, `instructions`, `cycles`, `latency_us`, `outputs_sha256`, `runtime`, `device` …"""
         found, plan = self.measurement, self.manifest
         latency = dict(zip(("p50", "p95", "p99"), found.latency_us, strict=True)) if found.latency_us else None
-        return {
+        document: dict[str, object] = {
             "bundle": str(self.bundle),
             "name": plan.name,
             "target": plan.target,
@@ -63,17 +64,33 @@ class BenchResult:
             "compiler": found.compiler,
             "predicted": asdict(plan.predicted) if plan.predicted else None,
         }
+        if self.calls is not None:
+            document["layers"] = self._layers(self.calls)
+        return document
+
+    def _layers(self, calls: tuple[CallCost, ...]) -> list[dict[str, object]]:
+        """What is known of every layer, predicted and measured."""
+        found: list[dict[str, object]] = []
+        for layer, call in zip(self.manifest.layers, calls, strict=True):
+            facts: dict[str, object] = asdict(layer)
+            found.append(facts | {"measured": asdict(call)})
+        return found
 
 
-def bench(bundle: str | Path, *, place: str | None = None, compiler: CompilerChoice = "auto") -> BenchResult:
+def bench(
+    bundle: str | Path, *, place: str | None = None, compiler: CompilerChoice = "auto", layers: bool = False
+) -> BenchResult:
     """Build a bundle's C program, run it on fixed random inputs and measure it.
 
-    place: `host`, `emulator`, `unicorn` or `qemu`; None takes the target's. Raises RunError (E5xx), EnvironmentFault (E4xx).
+    place: `host`, `emulator`, `unicorn` or `qemu`; None takes the target's. layers: measure every layer, in an emulator.
+    Raises RunError (E5xx), EnvironmentFault (E4xx), UsageError(901).
     """
     opened = read_bundle(Path(bundle))
     inputs = random_inputs(opened.graph(), BENCH_SAMPLES, np.random.default_rng(0))
-    result = run_samples(opened, where(opened, place, compiler), inputs, count=True)
-    return BenchResult(opened.path, opened.manifest, result.measurement)
+    on = where(opened, place, compiler)
+    result = run_samples(opened, on, inputs, count=True)
+    calls = profile_layers(opened, on, [array[:1] for array in inputs]) if layers else None
+    return BenchResult(opened.path, opened.manifest, result.measurement, calls)
 
 
 def read_bench(path: Path) -> Mapping[str, object]:

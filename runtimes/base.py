@@ -44,6 +44,14 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True)
+class CallCost:
+    """What one call of a program took: instructions, and cycles where the core's are modelled."""
+
+    instructions: int
+    cycles: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class RunResult:
     """outputs: for every output the raw bytes, uint8 (samples, bytes). measurement: what was measured on the way."""
 

@@ -26,18 +26,29 @@ def riscv_instructions(code: bytes) -> int:
 
 
 class BlockCounter:
-    """Executions per (address, bytes) of a block; `total` turns them into instructions."""
+    """Executions per (address, bytes) of a block; `total` turns them into instructions.
 
-    def __init__(self, instructions_in: Callable[[bytes], int], read: Callable[[int, int], bytes]) -> None:
+    mark: address of a function whose calls are noted instead of counted; passed: the totals at those moments.
+    """
+
+    def __init__(
+        self, instructions_in: Callable[[bytes], int], read: Callable[[int, int], bytes], mark: int | None = None
+    ) -> None:
         self._instructions_in = instructions_in
         self._read = read
+        self._mark = mark
+        self._widths: dict[tuple[int, int], int] = {}
         self.blocks: dict[tuple[int, int], int] = {}
+        self.passed: list[int] = []
 
     def hook(self) -> BlockHook:
         """The callback for UC_HOOK_BLOCK."""
-        blocks = self.blocks
+        blocks, mark = self.blocks, self._mark
 
         def count(_engine: object, address: int, size: int, _user: object) -> None:
+            if address == mark:
+                self.passed.append(self.total())
+                return
             key = (address, size)
             blocks[key] = blocks.get(key, 0) + 1
 
@@ -45,4 +56,9 @@ class BlockCounter:
 
     def total(self) -> int:
         """Instructions executed since the hook was made."""
-        return sum(times * self._instructions_in(self._read(*key)) for key, times in self.blocks.items())
+        return sum(times * self._width(key) for key, times in self.blocks.items())
+
+    def _width(self, key: tuple[int, int]) -> int:
+        if key not in self._widths:
+            self._widths[key] = self._instructions_in(self._read(*key))
+        return self._widths[key]

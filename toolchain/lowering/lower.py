@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Literal
 
 from targets.model import Target
@@ -15,6 +17,7 @@ from toolchain.lowering.program import Program
 from toolchain.lowering.variants import Objective, choose
 from toolchain.lowering.views import is_view, roots
 
+NO_KERNELS: Mapping[str, str] = MappingProxyType({})
 InterfaceMode = Literal["arena", "caller"]
 
 
@@ -32,19 +35,22 @@ def lower(
     io: InterfaceMode = "arena",
     limits: Limits | None = None,
     objective: Objective = "balanced",
+    fixed: Mapping[str, str] = NO_KERNELS,
 ) -> Program:
     """The program of a graph on a target.
 
     io: `arena` keeps inputs and outputs in the arena, `caller` takes pointers to them. objective: what kernels are chosen
     for; when the result does not fit the target, kernels that need less RAM, then less flash, are tried before giving up.
+    fixed: names of variants by the name of the node that must use them.
     Raises TargetError 305 (no kernel), 301 (RAM), 302 (weights exceed flash).
     """
     own = with_own_outputs(graph)
     outside = frozenset(value.name for value in (*own.inputs, *own.outputs)) if io == "caller" else frozenset[str]()
     faults: list[TargetError] = []
     for attempt in dict.fromkeys((objective, "ram", "size")):
-        calls = tuple(call for node in own.nodes if not is_view(own, node) for call in choose(own, node, target, attempt))
-        program = Program(own, target, calls, plan_memory(own, calls, outside), roots(own))
+        choices = tuple(choose(own, node, target, attempt, fixed.get(node.name)) for node in own.nodes if not is_view(own, node))
+        calls = tuple(call for choice in choices for call in choice.calls)
+        program = Program(own, target, calls, plan_memory(own, calls, outside), roots(own), choices)
         fault = _misfit(program, limits or Limits())
         if fault is None:
             return program

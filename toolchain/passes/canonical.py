@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 from toolchain.ir.graph import Graph
 from toolchain.ir.verifier import verify
@@ -41,12 +41,20 @@ PASSES: tuple[Pass, ...] = (
 )
 
 
-def canonicalize(graph: Graph, verify_each: bool = True, after: Callable[[str, Graph], None] | None = None) -> Graph:
+def canonicalize(
+    graph: Graph,
+    verify_each: bool = True,
+    after: Callable[[str, Graph], None] | None = None,
+    skip: Container[str] = (),
+) -> Graph:
     """The graph after all passes; outputs equal up to float rounding, quantized bytes are the same.
 
     verify_each: run the verifier after every pass. after: called with each pass's name and result (`--print-after`).
+    skip: names of passes that are left out (`--skip`).
     """
     for each in PASSES:
+        if each.__name__ in skip:
+            continue
         graph = each(graph)
         if verify_each:
             verify(graph)
