@@ -55,6 +55,21 @@ STROP_SHARED void strop_plane_copy(const int8_t *restrict in, int8_t *restrict t
     }
 }
 
+/* One tap at any stride. */
+STROP_SHARED void strop_depthwise_tap(const int8_t *restrict row, int32_t stride, int32_t w, int32_t *restrict sums,
+                                      int32_t n) {
+    for (const int32_t *const end = sums + n; sums != end; sums += 4) {
+        sums[0] += w * row[0];
+        row += stride;
+        sums[1] += w * row[0];
+        row += stride;
+        sums[2] += w * row[0];
+        row += stride;
+        sums[3] += w * row[0];
+        row += stride;
+    }
+}
+
 /* Adds one row of the filter to n sums. */
 STROP_SHARED void strop_plane_pass(const int8_t *row, const int8_t *w, int32_t *sums, int32_t n, const strop_conv_2d_shape *s) {
     int32_t kx = 0;

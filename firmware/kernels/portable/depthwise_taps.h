@@ -1,5 +1,5 @@
-/* Passes of a depthwise convolution over one row of a plane: sums[i] += taps of the row at i * stride. n: a multiple of 4.
- * Cost: 1.8 instructions per MAC for three taps at stride 1 and 3 for one tap on armv7-m. */
+/* Passes of a depthwise convolution over a row: sums[i] += three taps of the row at i * stride. n: a multiple of 4.
+ * Cost: 3.4 instructions per MAC on rv32im. */
 #ifndef STROP_DEPTHWISE_TAPS_H
 #define STROP_DEPTHWISE_TAPS_H
 
@@ -31,21 +31,6 @@ STROP_SHARED void strop_depthwise_taps_3_by_2(const int8_t *restrict row, const 
         sums[0] += w0 * a + w1 * b + w2 * c;
         a = row[4];
         sums[1] += w0 * c + w1 * d + w2 * a;
-    }
-}
-
-/* One tap at any stride. */
-STROP_SHARED void strop_depthwise_tap(const int8_t *restrict row, int32_t stride, int32_t w, int32_t *restrict sums,
-                                      int32_t n) {
-    for (const int32_t *const end = sums + n; sums != end; sums += 4) {
-        sums[0] += w * row[0];
-        row += stride;
-        sums[1] += w * row[0];
-        row += stride;
-        sums[2] += w * row[0];
-        row += stride;
-        sums[3] += w * row[0];
-        row += stride;
     }
 }
 
