@@ -69,7 +69,7 @@ def _rows_of(node: Node) -> int:
 
 
 def _fits_dense(graph: Graph, node: Node) -> bool:
-    return _rows_of(node) >= PIXELS and _fits(graph, node)
+    return accepts_int8(graph, node) and scales_of(graph, node) is not None
 
 
 def _filter(node: Node) -> tuple[int, int, int]:
@@ -108,6 +108,21 @@ def _bind(graph: Graph, node: Node) -> Binding:
     return Binding(shape, (*operands, write(node.output)))
 
 
+def _bind_dense(graph: Graph, node: Node) -> Binding:
+    rows = weight_rows(graph, node)
+    shape = row_geometry(_rows_of(node), rows.shape[1], rows.shape[0])
+    shape += quantized_fields(node, -quant_of(node.inputs[0].type).scalar_zero_point)
+    operands = (read(graph, node.inputs[0]), packed("int8_t", np.ascontiguousarray(rows).reshape(-1)), channel_rows(graph, node, 0))
+    return Binding(shape, (*operands, write(node.output)))
+
+
+def _dense_units(_graph: Graph, node: Node) -> Mapping[str, float]:
+    """Blocks of four channels, and their inputs by fours and ones."""
+    depth, rows = node.inputs[1].type.shape[1], _rows_of(node)
+    blocks = rows * -(-node.inputs[1].type.shape[0] // PIXELS)
+    return {"block": blocks, "four": blocks * (depth // 4), "one": blocks * (depth % 4), "call": 1}
+
+
 def _whole_quads(node: Node) -> float:
     """Of the quads of an image, the part whose pixels all have their filter's columns inside the input, counted."""
     attrs, x, y = node.attrs, node.inputs[0].type.shape, node.output.type.shape
@@ -144,17 +159,23 @@ def _units(graph: Graph, node: Node) -> Mapping[str, float]:
 
 PRIORS: Mapping[str, Mapping[str, float]] = {
     "armv7m": {"quad": 140, "group": 60, "run": 55, "gathered": 11, "channel": 85, "eight": 46, "pair": 13, "call": 200},
-    "armv6m": {"quad": 200, "group": 80, "run": 70, "gathered": 12, "channel": 170, "eight": 80, "pair": 20, "call": 250},
+    "armv6m": {"quad": 200, "group": 80, "run": 70, "gathered": 12, "channel": 220, "eight": 80, "pair": 20, "call": 250},
     "rv32im": {"quad": 140, "group": 60, "run": 60, "gathered": 11, "channel": 85, "eight": 78, "pair": 20, "call": 200},
+}
+DENSE_PRIORS: Mapping[str, Mapping[str, float]] = {
+    "armv7m": {"block": 150, "four": 38, "one": 11, "call": 60},
+    "armv6m": {"block": 240, "four": 60, "one": 15, "call": 60},
+    "rv32im": {"block": 150, "four": 54, "one": 20, "call": 60},
 }
 
 
 def _variants(folder: str) -> tuple[Variant, ...]:
-    cost = Cost(_units, PRIORS[folder])
+    cost, dense_cost = Cost(_units, PRIORS[folder]), Cost(_dense_units, DENSE_PRIORS[folder])
     header, function, shape = "conv_2d_quad.h", "strop_conv_2d_quad_s8", "strop_conv_2d_shape"
     return (
         Variant("conv_2d", folder, header, function, shape, _fits, _bind, cost),
-        Variant("fully_connected", folder, header, function, shape, _fits_dense, _bind, cost),
+        Variant("fully_connected", folder, header, function, shape, _fits, _bind, cost),
+        Variant("fully_connected", folder, "dense.h", "strop_dense_s8", shape, _fits_dense, _bind_dense, dense_cost),
     )
 
 
