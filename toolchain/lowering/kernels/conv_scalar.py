@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -29,6 +30,15 @@ PIXELS = 4
 ROUND = 32768
 SUM_LIMIT = 2**29
 MOST_PAIR = 255
+
+
+@dataclass(frozen=True, slots=True)
+class _Kernel:
+    """One core's form of the kernel: channels summed together, taps per step of its loop, prior of its units."""
+
+    together: int
+    step: int
+    prior: tuple[float, ...]
 
 
 def scales_of(graph: Graph, node: Node) -> list[Requantize] | None:
@@ -135,8 +145,8 @@ def _whole_quads(node: Node) -> float:
     return float(filled.all(axis=1).sum())
 
 
-def _units(graph: Graph, node: Node) -> Mapping[str, float]:
-    """Quads of pixels, gathered runs and elements, quads of a channel, pairs of taps."""
+def _units(node: Node, kernel: _Kernel) -> Mapping[str, float]:
+    """Quads of pixels, gathered runs and elements, channels of a quad, taps by steps of the loop and the pairs left over."""
     height, width, depth = _filter(node)
     out = node.output.type.shape
     batch = 1 if node.op == "fully_connected" else out[0]
@@ -144,23 +154,25 @@ def _units(graph: Graph, node: Node) -> Mapping[str, float]:
     whole = float(quads) if node.op == "fully_connected" else _whole_quads(node)
     groups, taps = _groups(node), -(-height * width * depth // 2) * 2
     runs = (whole + (quads - whole) * width) * height * groups
-    channels = quads * out[-1]
+    per_group = -(-out[-1] // groups // kernel.together) * kernel.together
+    channels, left = quads * groups * per_group, taps % kernel.step // 2
     return {
         "quad": batch * quads,
         "group": batch * quads * groups,
         "run": batch * runs,
         "gathered": batch * quads * groups * height * width * depth,
         "channel": batch * channels,
-        "eight": batch * channels * (taps // 8),
-        "pair": batch * channels * (taps % 8 // 2),
+        "step": batch * channels * (taps // kernel.step),
+        "pair": batch * channels * left,
         "call": 1,
     }
 
 
-PRIORS: Mapping[str, Mapping[str, float]] = {
-    "armv7m": {"quad": 140, "group": 60, "run": 55, "gathered": 11, "channel": 85, "eight": 46, "pair": 13, "call": 200},
-    "armv6m": {"quad": 200, "group": 80, "run": 70, "gathered": 12, "channel": 220, "eight": 80, "pair": 20, "call": 250},
-    "rv32im": {"quad": 140, "group": 60, "run": 60, "gathered": 11, "channel": 85, "eight": 78, "pair": 20, "call": 200},
+QUAD_UNITS = ("quad", "group", "run", "gathered", "channel", "step", "pair", "call")
+KERNELS: Mapping[str, _Kernel] = {
+    "armv7m": _Kernel(1, 8, (240, 52, 84, 10.2, 99, 45.4, 13.3, 170)),
+    "armv6m": _Kernel(1, 2, (300, 60, 100, 12, 220, 20, 0, 250)),
+    "rv32im": _Kernel(2, 4, (240, 60, 90, 11.5, 85, 38, 18, 200)),
 }
 DENSE_PRIORS: Mapping[str, Mapping[str, float]] = {
     "armv7m": {"block": 150, "four": 38, "one": 11, "call": 60},
@@ -170,7 +182,9 @@ DENSE_PRIORS: Mapping[str, Mapping[str, float]] = {
 
 
 def _variants(folder: str) -> tuple[Variant, ...]:
-    cost, dense_cost = Cost(_units, PRIORS[folder]), Cost(_dense_units, DENSE_PRIORS[folder])
+    kernel = KERNELS[folder]
+    cost = Cost(lambda _, node: _units(node, kernel), dict(zip(QUAD_UNITS, kernel.prior, strict=True)))
+    dense_cost = Cost(_dense_units, DENSE_PRIORS[folder])
     header, function, shape = "conv_2d_quad.h", "strop_conv_2d_quad_s8", "strop_conv_2d_shape"
     return (
         Variant("conv_2d", folder, header, function, shape, _fits, _bind, cost),
@@ -179,4 +193,4 @@ def _variants(folder: str) -> tuple[Variant, ...]:
     )
 
 
-VARIANTS = tuple(variant for folder in PRIORS for variant in _variants(folder))
+VARIANTS = tuple(variant for folder in KERNELS for variant in _variants(folder))
