@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import stat
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ import numpy as np
 
 from firmware.compilers import CompilerChoice
 from runtimes.base import CallCost, Measurement
-from toolchain.api.places import profile_layers, run_samples, where
+from runtimes.emulator import models_cycles
+from targets.load import load_target
+from toolchain.api.places import Where, profile_layers, run_samples, where
 from toolchain.api.verifying import random_inputs
 from toolchain.bundle.manifest import Manifest
 from toolchain.bundle.read import read_bundle
@@ -57,6 +59,7 @@ class BenchResult:
             "flash": {"code_bytes": found.code_bytes, "weight_bytes": found.rodata_bytes},
             "instructions": found.instructions,
             "cycles": found.cycles,
+            "cycles_source": found.cycles_source,
             "latency_us": latency,
             "outputs_sha256": found.outputs_sha256,
             "runtime": found.runtime,
@@ -83,14 +86,18 @@ def bench(
     """Build a bundle's C program, run it on fixed random inputs and measure it.
 
     place: `host`, `emulator`, `unicorn` or `qemu`; None takes the target's. layers: measure every layer, in an emulator.
+    Cycles of a core with a table of timings are modelled in unicorn, whichever emulator measures the rest.
     Raises RunError (E5xx), EnvironmentFault (E4xx), UsageError(901).
     """
     opened = read_bundle(Path(bundle))
     inputs = random_inputs(opened.graph(), BENCH_SAMPLES, np.random.default_rng(0))
     on = where(opened, place, compiler)
-    result = run_samples(opened, on, inputs, count=True)
+    found = run_samples(opened, on, inputs, count=True).measurement
+    if found.cycles is None and on.place != "host" and models_cycles(load_target(opened.manifest.target)):
+        modelled = run_samples(opened, Where("unicorn", compiler), [array[:1] for array in inputs], count=True).measurement
+        found = replace(found, cycles=modelled.cycles, cycles_source=modelled.cycles_source)
     calls = profile_layers(opened, on, [array[:1] for array in inputs]) if layers else None
-    return BenchResult(opened.path, opened.manifest, result.measurement, calls)
+    return BenchResult(opened.path, opened.manifest, found, calls)
 
 
 def read_bench(path: Path) -> Mapping[str, object]:

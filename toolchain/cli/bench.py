@@ -1,7 +1,8 @@
 """Build a bundle's program, run it and measure it: instructions, RAM, flash, latency.
 
-Instructions are exact under unicorn and QEMU; the host tells latency quantiles instead. The same bundle, compiler and
-place give the same numbers and outputs_sha256.
+Instructions are exact under unicorn and QEMU; the host tells latency quantiles instead. Cycles are modelled from Arm's
+published timings for Cortex-M0+, M3 and M4 (docs/cycles.md). The same bundle, compiler and place give the same numbers
+and outputs_sha256.
 
 examples:
   strop bench build/kws
@@ -63,6 +64,7 @@ def _run_bundle(arguments: argparse.Namespace) -> Answer:
     rows = (
         ("instructions", found.instructions, predicted.instructions if predicted else None),
         ("cycles", found.cycles, predicted.cycles if predicted else None),
+        ("cycles per MAC", found.cycles / plan.macs if found.cycles and plan.macs else None, None),
         ("instructions per MAC", found.instructions / plan.macs if found.instructions and plan.macs else None, None),
         ("arena B", found.arena_bytes, ram.arena_bytes if ram else None),
         ("stack B", found.stack_bytes, ram.stack_bytes if ram else None),
@@ -73,6 +75,7 @@ def _run_bundle(arguments: argparse.Namespace) -> Answer:
         ("latency p99 us", latency[2], None),
     )
     head = f"{result.bundle}: {plan.macs:,} MACs on {found.device}, {found.runtime}, {found.compiler}"
+    head += f"\ncycles: {found.cycles_source}" if found.cycles_source else ""
     text = f"{head}\n\n{table(('', 'measured', 'predicted'), [row for row in rows if row[1:] != (None, None)])}"
     if result.calls is not None:
         text += f"\n\n{explained(plan.layers, result.calls)}"

@@ -12,6 +12,7 @@ from toolchain.passes.identities import drop_dead, fold_constants, merge_equal, 
 from toolchain.passes.permutations import fold_permutations
 from toolchain.passes.recognize import recognize
 from toolchain.passes.reshapes import merge_reshapes, settle_transposes
+from toolchain.passes.subsample import subsample
 from toolchain.passes.transposes import lift_transposes, push_transposes
 
 Pass = Callable[[Graph], Graph]
@@ -37,6 +38,7 @@ PASSES: tuple[Pass, ...] = (
     merge_reshapes,
     remove_identities,
     merge_equal,
+    subsample,
     drop_dead_channels,
 )
 
