@@ -265,5 +265,7 @@ def _variant(
 VARIANTS = (
     _variant("conv_2d", "conv_2d.h", accepts_int8, _bind_conv, Cost(_conv_units, CONV_PRIOR)),
     _variant("fully_connected", "conv_2d.h", accepts_int8, _bind_fully_connected, Cost(_conv_units, CONV_PRIOR)),
-    _variant("depthwise_conv_2d", "depthwise_conv_2d.h", _accepts_depthwise, _bind_depthwise, Cost(_depthwise_units, DEPTHWISE_PRIOR)),
+    _variant(
+        "depthwise_conv_2d", "depthwise_conv_2d.h", _accepts_depthwise, _bind_depthwise, Cost(_depthwise_units, DEPTHWISE_PRIOR)
+    ),
 )

@@ -122,7 +122,11 @@ def _bind_dense(graph: Graph, node: Node) -> Binding:
     rows = weight_rows(graph, node)
     shape = row_geometry(_rows_of(node), rows.shape[1], rows.shape[0])
     shape += quantized_fields(node, -quant_of(node.inputs[0].type).scalar_zero_point)
-    operands = (read(graph, node.inputs[0]), packed("int8_t", np.ascontiguousarray(rows).reshape(-1)), channel_rows(graph, node, 0))
+    operands = (
+        read(graph, node.inputs[0]),
+        packed("int8_t", np.ascontiguousarray(rows).reshape(-1)),
+        channel_rows(graph, node, 0),
+    )
     return Binding(shape, (*operands, write(node.output)))
 
 
