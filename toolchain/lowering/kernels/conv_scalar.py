@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,7 +15,6 @@ from toolchain.lowering.kernels.common import Binding, Variant, packed, read, wr
 from toolchain.lowering.kernels.conv import (
     accepts_int8,
     biases_of,
-    constant_of,
     fold_offset,
     geometry,
     quantized_fields,
