@@ -104,16 +104,13 @@ typedef struct {
     "vshr.s32 q3, q1, #31\n\t"         \
     "vadd.i32 q1, q1, q3\n\t"
 
-/* Both vectors shifted, as 16-bit neighbours offset and clamped, and q1 the second pixel's outputs. */
+/* Both vectors as 16-bit neighbours, offset and clamped. */
 #define STROP_NARROW_MVE             \
-    "vrshl.s32 q0, q0, q2\n\t"       \
-    "vrshl.s32 q1, q1, q2\n\t"       \
     "vqmovnb.s32 q0, q0\n\t"         \
     "vqmovnt.s32 q0, q1\n\t"         \
     "vqadd.s16 q0, q0, q5\n\t"       \
     "vmax.s16 q0, q0, q6\n\t"        \
-    "vmin.s16 q0, q0, q7\n\t"        \
-    "vshr.u32 q1, q0, #16\n\t"
+    "vmin.s16 q0, q0, q7\n\t"
 
 #define STROP_PIXELS_MVE(AWAY)                                                                      \
     STROP_ENTER_MVE                                                                                 \
@@ -125,7 +122,10 @@ typedef struct {
     "cmp r1, r11\n\t"                                                                               \
     "bne 2b\n\t"                                                                                    \
     "3:\n\t" STROP_SCALE_MVE AWAY                                                                   \
-    "vmov r1, r3, d9\n\t" STROP_NARROW_MVE                                                          \
+    "vmov r1, r3, d9\n\t"                                                                           \
+    "vrshl.s32 q0, q0, q2\n\t"                                                                      \
+    "vrshl.s32 q1, q1, q2\n\t" STROP_NARROW_MVE                                                     \
+    "vshr.u32 q1, q0, #16\n\t"                                                         \
     "add r1, r7\n\t"                                                                                \
     "vpstt\n\t"                                                                                     \
     "vstrbt.32 q0, [r7], #4\n\t"                                                                   \

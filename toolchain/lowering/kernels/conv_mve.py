@@ -174,6 +174,29 @@ def _bind_rows(graph: Graph, node: Node) -> Binding:
     return _binding(graph, node, weight_rows(graph, node), row_geometry(rows_of(node), depth, out), plan_rows(depth))
 
 
+DENSE_BLOCK = 8
+CHANNEL_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
+
+
+def _ordered(rows: Array) -> Array:
+    """Channels (first axis), filled to blocks of eight, in the order in which fully_connected_mve.h narrows them."""
+    filled = np.zeros((-(-len(rows) // DENSE_BLOCK) * DENSE_BLOCK, rows.shape[1]), rows.dtype)
+    filled[: len(rows)] = rows
+    return filled.reshape(-1, DENSE_BLOCK, rows.shape[1])[:, CHANNEL_ORDER, :].reshape(-1, rows.shape[1])
+
+
+def _bind_row(graph: Graph, node: Node) -> Binding:
+    """A fully connected layer on its one row."""
+    out, depth = node.inputs[1].type.shape
+    rows, parameters = _ordered(weight_rows(graph, node)), _ordered(folded_parameters(graph, node))
+    stream = packed("int8_t", pack_blocks(rows, parameters, 1, DENSE_BLOCK, by_step))
+    low, high = activation_bounds(node.attrs.activation, node.output.type)
+    zero = quant_of(node.output.type).scalar_zero_point
+    shape = fields(depth=depth, channels=out, out_offset=zero, act_min=low, act_max=high)
+    scratch = Operand("int8_t", scratch_bytes=LANES * (-(-depth // LANES) if depth % LANES else 1))
+    return Binding(shape, (read(graph, node.inputs[0]), stream, scratch, write(node.output)))
+
+
 PRIOR: Mapping[str, float] = {"mac": 0.16, "output": 5}
 
 
@@ -199,8 +222,18 @@ VARIANTS = (
         "conv_2d_mve.h",
         "strop_conv_2d_mve",
         "strop_conv_2d_mve_shape",
-        accepts_folded,
+        lambda graph, node: rows_of(node) > 1 and accepts_folded(graph, node),
         _bind_rows,
+        Cost(_todo, PRIOR),
+    ),
+    Variant(
+        "fully_connected",
+        "mve",
+        "fully_connected_mve.h",
+        "strop_fully_connected_mve",
+        "strop_fully_connected_mve_shape",
+        lambda graph, node: rows_of(node) == 1 and accepts_folded(graph, node),
+        _bind_row,
         Cost(_todo, PRIOR),
     ),
 )
