@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from toolchain.ir.attrs import ConvAttrs
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.quantization import quant_of
 from toolchain.ir.types import Array
 from toolchain.lowering.cost import linear
-from toolchain.lowering.kernels.common import Binding, Variant, packed, read, write
+from toolchain.lowering.kernels.common import Binding, Variant, fields, packed, read, write
 from toolchain.lowering.kernels.conv import BLOCK, accepts_int8, biases_of, factors_of, geometry, quantized_fields, weight_rows
-from toolchain.lowering.kernels.conv_mve import pack_blocks, parameter_rows
+from toolchain.lowering.kernels.conv_mve import accepts_folded, folded_parameters, pack_blocks, parameter_rows
+from toolchain.lowering.program import Operand
 
 
 def _by_tap(block: Array) -> Array:
@@ -38,7 +42,78 @@ def _bind_taps(graph: Graph, node: Node) -> Binding:
     return Binding(shape, (read(graph, node.inputs[0]), packed("int8_t", stream), write(node.output)))
 
 
+WINDOW = 4
+BAND_BYTES = 2048
+COLUMN_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """How depthwise_windows_mve.h walks a layer. columns: of the input that windows use. pitch: columns of the scratch.
+
+    band: output rows gathered at once.
+    """
+
+    columns: int
+    pitch: int
+    band: int
+
+
+def plan_windows(node: Node) -> Windows:
+    """The plan of a depthwise convolution; odd rows are paired, so that bands of them are even."""
+    attrs: ConvAttrs = node.attrs
+    (_, _, in_w, _), (_, _, width, _), (_, out_h, out_w, _) = (
+        node.inputs[0].type.shape,
+        node.inputs[1].type.shape,
+        node.output.type.shape,
+    )
+    stride, left = attrs.stride[1], attrs.padding[2]
+    columns = min(in_w, (out_w - 1) * stride + width - left)
+    pitch = max((out_w - 1) * stride + WINDOW, left + max(columns, WINDOW))
+    most = max(1, BAND_BYTES // (COLUMN_BYTES * pitch))
+    band = -(-out_h // -(-out_h // most))
+    even = -(-band // 2) * 2
+    return Windows(columns, pitch, even if out_w % 2 == 1 and even <= max(most, 2) and band < out_h else band)
+
+
+def _accepts_windows(graph: Graph, node: Node) -> bool:
+    """Filters that fit a window, strides of 1 or 2, at least four channels."""
+    attrs: ConvAttrs = node.attrs
+    (_, height, width, _), x, y = node.inputs[1].type.shape, node.inputs[0].type.shape, node.output.type.shape
+    fits = height <= WINDOW and width <= WINDOW and attrs.stride[0] <= 2 and attrs.dilation == (1, 1)
+    return fits and x[3] == y[3] >= BLOCK and plan_windows(node).columns > 0 and accepts_folded(graph, node)
+
+
+def _window_stream(graph: Graph, node: Node) -> Array:
+    """Blocks of four channels: windows as [channel][column][row] | biases | mantissas | shifts. The last block overlaps."""
+    _, height, width, channels = node.inputs[1].type.shape
+    taps = np.zeros((channels, WINDOW, WINDOW), np.int8)
+    taps[:, :width, WINDOW - height :] = weight_rows(graph, node).reshape(channels, height, width).transpose(0, 2, 1)
+    chosen = np.concatenate([np.arange(c, c + BLOCK) for c in (min(s, channels - BLOCK) for s in range(0, channels, BLOCK))])
+    rows, parameters = taps.reshape(channels, -1)[chosen], folded_parameters(graph, node)[chosen]
+    return pack_blocks(rows, parameters, 1, BLOCK, lambda block: block)
+
+
+def _bind_windows(graph: Graph, node: Node) -> Binding:
+    w, plan = node.inputs[1].type, plan_windows(node)
+    shape = geometry(node, (w.shape[1], w.shape[2]), node.inputs[0].type.shape[3])
+    shape += quantized_fields(node, -quant_of(node.inputs[0].type).scalar_zero_point)
+    shape += fields(columns=plan.columns, pitch=plan.pitch, band=plan.band)
+    scratch = Operand("int8_t", scratch_bytes=COLUMN_BYTES * plan.pitch * plan.band)
+    return Binding(shape, (read(graph, node.inputs[0]), packed("int8_t", _window_stream(graph, node)), scratch, write(node.output)))
+
+
 VARIANTS = (
+    Variant(
+        "depthwise_conv_2d",
+        "mve",
+        "depthwise_windows_mve.h",
+        "strop_depthwise_windows_mve",
+        "strop_depthwise_mve_shape",
+        _accepts_windows,
+        _bind_windows,
+        linear(0.1, 6),
+    ),
     Variant(
         "depthwise_conv_2d",
         "mve",
