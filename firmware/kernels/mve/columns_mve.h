@@ -62,25 +62,34 @@ STROP_SHARED void strop_fill_columns_mve(int8_t *to, int8_t value, int32_t colum
     }
 }
 
-/* One column of 1 to 4 bytes; three are moved as four where the fourth may be written (spare). */
-STROP_KERNEL void strop_copy_small_mve(const int8_t *from, int8_t *to, int32_t bytes, bool spare) {
-    memcpy(to, from, bytes == 3 && spare ? 4 : (size_t)bytes);
+/* One column of `bytes` bytes, a constant from 1 to 4. */
+STROP_KERNEL void strop_copy_small_mve(const int8_t *from, int8_t *to, int32_t bytes) {
+    if (bytes == 1) {
+        *to = *from;
+    } else if (bytes == 2) {
+        __builtin_memcpy(to, from, 2);
+    } else if (bytes == 3) {
+        __builtin_memcpy(to, from, 3);
+    } else {
+        __builtin_memcpy(to, from, 4);
+    }
 }
 
-/* Columns of up to 4 bytes, in scalars. The last column is moved exactly, so that no byte behind it is read. */
-STROP_KERNEL void strop_copy_small_columns_mve(const strop_columns *c, bool spare) {
+/* Columns of a constant number of bytes up to 4, in scalars. spare: the byte behind a column may be read and written, if another
+ * column follows. */
+STROP_KERNEL void strop_copy_small_columns_mve(const strop_columns *c, int32_t bytes, bool spare) {
+    const int32_t fs = c->from_step, ts = c->to_step, moved = spare ? 4 : bytes;
     const int8_t *from = c->from;
     int8_t *to = c->to;
-    const int32_t fs = c->from_step, ts = c->to_step;
     int32_t n = c->columns;
     for (; n > 4; n -= 4, from += 4 * fs, to += 4 * ts) {
-        strop_copy_small_mve(from, to, c->bytes, spare);
-        strop_copy_small_mve(from + fs, to + ts, c->bytes, spare);
-        strop_copy_small_mve(from + 2 * fs, to + 2 * ts, c->bytes, spare);
-        strop_copy_small_mve(from + 3 * fs, to + 3 * ts, c->bytes, spare);
+        strop_copy_small_mve(from, to, moved);
+        strop_copy_small_mve(from + fs, to + ts, moved);
+        strop_copy_small_mve(from + 2 * fs, to + 2 * ts, moved);
+        strop_copy_small_mve(from + 3 * fs, to + 3 * ts, moved);
     }
     for (; n > 0; --n, from += fs, to += ts) {
-        strop_copy_small_mve(from, to, c->bytes, spare && n > 1);
+        strop_copy_small_mve(from, to, bytes);
     }
 }
 

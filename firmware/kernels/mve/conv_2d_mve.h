@@ -123,7 +123,7 @@ STROP_KERNEL void strop_filter_row_mve(const int8_t *in, int8_t *to, int32_t y, 
         const strop_columns columns = {in + (y * s->in_w + first + begin * step) * s->in_c, to + begin * to_step, end - begin,
                                        step * s->in_c, to_step, depth};
         if (depth <= 4) {
-            strop_copy_small_columns_mve(&columns, s->column > s->k_h * depth);
+            strop_copy_small_columns_mve(&columns, depth, s->column > s->k_h * depth);
         } else {
             strop_copy_columns_mve(&columns);
         }
