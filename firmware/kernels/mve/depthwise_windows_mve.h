@@ -20,13 +20,15 @@ typedef struct {
 } strop_depthwise_mve_shape;
 
 /* Window columns of four channels for `rows` rows of outputs, four columns of the input a turn.
- * base, last: first channel of the first and of the last four columns. offsets: of the other columns of a turn.
- * first_row: byte offset in the image of the first new row; outside 0 to `size` it is padding. to: where column 0 goes. */
+ * base: first channel of the first column; offsets: of the other columns of a turn. first_row: byte offset in the image of the first
+ * new row; outside 0 to `size` it is padding. before: rows that come in front of new ones. to: where the first column goes.
+ * turn_bytes, to_turn: from the end of a turn to the next one; those of the first turn, that others overlap, and the rest. */
 typedef struct {
-    const int8_t *base, *last;
-    int32_t offsets[3];
-    int32_t turn_bytes, first_row, row_bytes, size, before, rows, to_row, zero_points;
-    int8_t *to, *last_to;
+    int32_t offsets[4];
+    const int8_t *base;
+    int8_t *to;
+    int32_t size, row_bytes, to_row, before, rows, first_row, turns;
+    int32_t turn_bytes, to_turn, other_turn_bytes, other_to_turn, zero_points;
 } strop_windows;
 
 /* The next row of four columns to q3: padding (q5) where r0 is outside. Words by a gather from the addresses in q4. */
@@ -65,61 +67,51 @@ typedef struct {
 #define STROP_NEXT_2_MVE(LOAD) STROP_SHIFT_2_MVE STROP_ROW_MVE("q2", "1", LOAD) STROP_ROW_MVE("q3", "2", LOAD)
 
 /* r5, r6, r7, r12: base and offsets; r3, r4: place in the scratch and bytes to the next row there. */
-#define STROP_WINDOWS_MVE(NEXT, LOAD)                        \
-    "push {r0, r4-r11, lr}\n\t"                              \
-    "vpush {d8-d11}\n\t"                                     \
-    "ldrd r6, r7, [r0, #8]\n\t"                              \
-    "ldr r12, [r0, #16]\n\t"                                 \
-    "ldr r8, [r0, #48]\n\t"                                  \
-    "vdup.32 q5, r8\n\t"                                     \
-    "1:\n\t"                                                 \
-    "ldr r8, [sp, #32]\n\t"                                  \
-    "ldr r5, [r8]\n\t"                                       \
-    "ldrd r0, r2, [r8, #24]\n\t"                             \
-    "ldr r1, [r8, #32]\n\t"                                  \
-    "ldr r4, [r8, #44]\n\t"                                  \
-    "ldr r3, [r8, #52]\n\t"                                  \
-    "add r9, r5, r6\n\t"                                     \
-    "add r10, r5, r7\n\t"                                    \
-    "add r11, r5, r12\n\t"                                   \
-    "vmov q4[2], q4[0], r5, r10\n\t"                         \
-    "vmov q4[3], q4[1], r9, r11\n\t"                         \
-    "ldr r9, [r8, #36]\n\t"                                  \
-    "wls lr, r9, 3f\n\t"                                     \
+#define STROP_WINDOWS_MVE(NEXT, LOAD)                         \
+    "push {r0, r4-r11, lr}\n\t"                               \
+    "vpush {d8-d15}\n\t"                                      \
+    "vldrw.u32 q6, [r0]\n\t"                                  \
+    "ldrd r6, r7, [r0, #4]\n\t"                               \
+    "ldr r12, [r0, #12]\n\t"                                  \
+    "ldrd r5, r3, [r0, #16]\n\t"                              \
+    "ldrd r1, r2, [r0, #24]\n\t"                              \
+    "ldr r4, [r0, #32]\n\t"                                   \
+    "ldr r8, [r0, #68]\n\t"                                   \
+    "vdup.32 q5, r8\n\t"                                      \
+    "1:\n\t"                                                  \
+    "ldr r8, [sp, #64]\n\t"                                   \
+    "vadd.i32 q4, q6, r5\n\t"                                 \
+    "ldrd r9, r10, [r8, #36]\n\t"                             \
+    "ldr r0, [r8, #44]\n\t"                                   \
+    "vmov s28, r10\n\t"                                       \
+    "wls lr, r9, 3f\n\t"                                      \
     "2:\n\t" STROP_SHIFT_1_MVE STROP_ROW_MVE("q3", "0", LOAD) \
-    "le lr, 2b\n\t"                                          \
-    "3:\n\t"                                                 \
-    "ldr r8, [sp, #32]\n\t"                                  \
-    "ldr r9, [r8, #40]\n\t"                                  \
-    "dls lr, r9\n\t"                                         \
-    "4:\n\t" NEXT(LOAD)                                      \
-    "vst40.8 {q0, q1, q2, q3}, [r3]\n\t"                     \
-    "vst41.8 {q0, q1, q2, q3}, [r3]\n\t"                     \
-    "vst42.8 {q0, q1, q2, q3}, [r3]\n\t"                     \
-    "vst43.8 {q0, q1, q2, q3}, [r3]\n\t"                     \
-    "add r3, r4\n\t"                                         \
-    "le lr, 4b\n\t"                                          \
-    "ldr r8, [sp, #32]\n\t"                                  \
-    "ldrd r0, r1, [r8]\n\t"                                  \
-    "cmp r0, r1\n\t"                                         \
-    "beq 5f\n\t"                                             \
-    "ldr r2, [r8, #20]\n\t"                                  \
-    "add r0, r2\n\t"                                         \
-    "cmp r0, r1\n\t"                                         \
-    "it hi\n\t"                                              \
-    "movhi r0, r1\n\t"                                       \
-    "str r0, [r8]\n\t"                                       \
-    "ldrd r0, r1, [r8, #52]\n\t"                             \
-    "add r0, #64\n\t"                                        \
-    "cmp r0, r1\n\t"                                         \
-    "it hi\n\t"                                              \
-    "movhi r0, r1\n\t"                                       \
-    "str r0, [r8, #52]\n\t"                                  \
-    "b 1b\n\t" STROP_PADDING_MVE("q3", "0")
+    "le lr, 2b\n\t"                                           \
+    "3:\n\t"                                                  \
+    "vmov r10, s28\n\t"                                       \
+    "dls lr, r10\n\t"                                         \
+    "4:\n\t" NEXT(LOAD)                                       \
+    "vst40.8 {q0, q1, q2, q3}, [r3]\n\t"                      \
+    "vst41.8 {q0, q1, q2, q3}, [r3]\n\t"                      \
+    "vst42.8 {q0, q1, q2, q3}, [r3]\n\t"                      \
+    "vst43.8 {q0, q1, q2, q3}, [r3]\n\t"                      \
+    "add r3, r4\n\t"                                          \
+    "le lr, 4b\n\t"                                           \
+    "ldr r8, [sp, #64]\n\t"                                   \
+    "ldrd r9, r10, [r8, #52]\n\t"                             \
+    "ldr r11, [r8, #48]\n\t"                                  \
+    "add r5, r9\n\t"                                          \
+    "add r3, r10\n\t"                                         \
+    "ldrd r9, r10, [r8, #60]\n\t"                             \
+    "subs r11, #1\n\t"                                        \
+    "strd r9, r10, [r8, #52]\n\t"                             \
+    "str r11, [r8, #48]\n\t"                                  \
+    "bne 1b\n\t"                                              \
+    "b 5f\n\t" STROP_PADDING_MVE("q3", "0")
 
 #define STROP_WINDOWS_END_MVE    \
     "5:\n\t"                     \
-    "vpop {d8-d11}\n\t"          \
+    "vpop {d8-d15}\n\t"          \
     "pop {r0, r4-r11, lr}\n\t"
 
 #define STROP_WINDOWS_FUNCTION_MVE(NAME, NEXT, LOAD, PADDING)                                                           \
@@ -297,23 +289,26 @@ STROP_KERNEL void strop_depthwise_block_mve(strop_depthwise_run *run, const int8
 /* The window columns of the four channels from c on, for `rows` rows of outputs from oy on. */
 STROP_KERNEL void strop_depthwise_gather_mve(const int8_t *in, int8_t *scratch, int32_t c, int32_t oy, int32_t rows,
                                              const strop_depthwise_mve_shape *s) {
-    const int32_t row_bytes = s->in_w * s->in_c;
-    const int32_t last = strop_max(s->columns - 4, 0), before = strop_max(s->k_h - s->stride_h, 0);
+    const int32_t before = strop_max(s->k_h - s->stride_h, 0), first = (s->columns + 3) % 4 + 1;
     const int32_t y = oy * s->stride_h - s->pad_top + s->k_h - s->stride_h - before;
-    strop_windows w = {in + c,
-                       in + c + last * s->in_c,
-                       {strop_min(1, s->columns - 1) * s->in_c, strop_min(2, s->columns - 1) * s->in_c,
-                        strop_min(3, s->columns - 1) * s->in_c},
-                       4 * s->in_c,
-                       y * row_bytes,
-                       row_bytes,
-                       s->in_h * row_bytes,
-                       before,
-                       rows,
-                       16 * s->pitch,
-                       (int32_t)(0x01010101U * (uint8_t)-s->in_offset),
-                       scratch + 16 * s->pad_left,
-                       scratch + 16 * (s->pad_left + last)};
+    strop_windows w;
+    for (int32_t i = 0; i < 4; ++i) {
+        w.offsets[i] = strop_min(i, s->columns - 1) * s->in_c;
+    }
+    w.base = in + c;
+    w.to = scratch + 16 * s->pad_left;
+    w.row_bytes = s->in_w * s->in_c;
+    w.size = s->in_h * w.row_bytes;
+    w.to_row = 16 * s->pitch;
+    w.before = before;
+    w.rows = rows;
+    w.first_row = y * w.row_bytes;
+    w.turns = (s->columns + 3) / 4;
+    w.turn_bytes = first * s->in_c;
+    w.to_turn = 16 * first - rows * w.to_row;
+    w.other_turn_bytes = 4 * s->in_c;
+    w.other_to_turn = 64 - rows * w.to_row;
+    w.zero_points = (int32_t)(0x01010101U * (uint8_t)-s->in_offset);
     if (s->in_c % 4 == 0 && ((uintptr_t)in & 3U) == 0) {
         if (s->stride_h == 1) {
             strop_windows_1_mve(&w);

@@ -44,6 +44,7 @@ def _bind_taps(graph: Graph, node: Node) -> Binding:
 
 WINDOW = 4
 BAND_BYTES = 2048
+BAND_SHARE = 8
 COLUMN_BYTES = 16
 
 
@@ -70,7 +71,8 @@ def plan_windows(node: Node) -> Windows:
     stride, left = attrs.stride[1], attrs.padding[2]
     columns = min(in_w, (out_w - 1) * stride + width - left)
     pitch = max((out_w - 1) * stride + WINDOW, left + max(columns, WINDOW))
-    most = max(1, BAND_BYTES // (COLUMN_BYTES * pitch))
+    tensors = node.inputs[0].type.elements + node.output.type.elements
+    most = max(1, max(BAND_BYTES, tensors // BAND_SHARE) // (COLUMN_BYTES * pitch))
     band = -(-out_h // -(-out_h // most))
     even = -(-band // 2) * 2
     return Windows(columns, pitch, even if out_w % 2 == 1 and even <= max(most, 2) and band < out_h else band)
