@@ -7,7 +7,7 @@
 #define STROP_CONV_2D_MVE_H
 
 #include "columns_mve.h"
-#include "pixels_mve.h"
+#include "pixels_held_mve.h"
 
 /* column: bytes of one column of the filter, at least k_h * depth. strip: pixels of a row that are gathered at once.
  * rows: rows of outputs gathered at once, 1 or 2; 2 takes whole rows. */
@@ -27,7 +27,7 @@ STROP_KERNEL strop_pixels strop_pixels_of(const strop_conv_2d_mve_shape *s) {
     run.full = channels < 4 ? 4 : channels / 4 * 4;
     run.lanes = strop_min(channels, 4);
     run.tail = channels % 4;
-    run.entry = steps == 1 ? -1 : 56 * (3 - (steps - 2) % 4);
+    run.entry = 56 * (3 - (steps + 2) % 4);
     run.zero_point = s->out_offset;
     run.act_min = s->act_min;
     run.act_max = s->act_max;
@@ -35,11 +35,15 @@ STROP_KERNEL strop_pixels strop_pixels_of(const strop_conv_2d_mve_shape *s) {
 }
 
 STROP_KERNEL void strop_run_pairs_mve(strop_pixels *run, int32_t pairs, const strop_conv_2d_mve_shape *s) {
+    const bool is_signed = s->act_min < s->out_offset, whole_range = s->act_min == INT8_MIN && s->act_max == INT8_MAX;
+    const int32_t steps = strop_steps_mve(s);
     run->pairs = pairs;
-    if (s->act_min < s->out_offset) {
-        strop_pixels_signed_mve(run);
+    if (steps == 1) {
+        (is_signed ? strop_pixels_1_signed_mve : strop_pixels_1_mve)(run);
+    } else if (steps == 2 && whole_range) {
+        (is_signed ? strop_pixels_2_signed_mve : strop_pixels_2_mve)(run);
     } else {
-        strop_pixels_mve(run);
+        (is_signed ? strop_pixels_signed_mve : strop_pixels_mve)(run);
     }
 }
 
