@@ -25,7 +25,6 @@ def _bind(graph: Graph, node: Node) -> Binding:
         a_offset=-quant_of(a).scalar_zero_point,
         b_offset=-quant_of(b).scalar_zero_point,
         out_offset=quant_of(out).scalar_zero_point,
-        left_shift=p.left_shift,
         sign=1 if node.op == "add" else -1,
         a_mantissa=p.input_1.mantissa,
         a_shift=p.input_1.shift,
