@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 
-from toolchain.ir.attrs import ConvAttrs
 from toolchain.ir.fixed_point import Multiplier
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.quantization import activation_bounds, quant_of
 from toolchain.ir.types import Array
-from toolchain.lowering.cost import Cost, Work
 from toolchain.lowering.kernels.common import Binding, Variant, fields, packed, read, write
 from toolchain.lowering.kernels.conv import (
     BLOCK,
@@ -26,23 +23,15 @@ from toolchain.lowering.kernels.conv import (
     row_geometry,
     weight_rows,
 )
+from toolchain.lowering.kernels.conv_mve_cost import CONV_COST, ROW_COST
+from toolchain.lowering.kernels.conv_mve_plan import LANES, Plan, is_signed, plan_conv, plan_rows, rows_of
 from toolchain.lowering.program import Operand, ShapeField
-
-LANES = 16
-STRIP_BYTES = 2048
-SMALL_COLUMN = 4
 
 
 def folded_bias(graph: Graph, node: Node) -> Array | None:
     """Biases that hold the input's zero point, or None when int32 cannot hold one."""
     offset = -quant_of(node.inputs[0].type).scalar_zero_point
     return fold_offset(biases_of(graph, node, node.output.type.shape[-1]), weight_rows(graph, node), offset)
-
-
-def is_signed(node: Node) -> bool:
-    """True when outputs below the zero point are possible, so that halves have to be rounded away from zero."""
-    low, _ = activation_bounds(node.attrs.activation, node.output.type)
-    return low < quant_of(node.output.type).scalar_zero_point
 
 
 def accepts_folded(graph: Graph, node: Node) -> bool:
@@ -86,61 +75,6 @@ def by_step(block: Array) -> Array:
     return np.ascontiguousarray(filled.reshape(channels, -1, LANES).transpose(1, 0, 2))
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How conv_2d_mve.h walks a layer; the fields of its shape struct that the geometry does not give.
-
-    column: bytes of a column of the filter. strip: pixels gathered at once. rows: rows of outputs gathered at once.
-    in_place: 1x1 filters that read the input. apart: every pixel has columns of its own. strip_bytes: of the scratch of one row.
-    """
-
-    depth: int
-    groups: int
-    kernel: tuple[int, int]
-    column: int
-    strip: int
-    rows: int
-    in_place: bool
-    apart: bool
-    strip_bytes: int
-
-    @property
-    def steps(self) -> int:
-        """Sixteen taps each."""
-        return -(-self.kernel[1] * self.column // LANES)
-
-    @property
-    def scratch_bytes(self) -> int:
-        """Of the columns, or of two filled pixels."""
-        return 2 * LANES * self.steps if self.in_place else self.rows * self.strip_bytes
-
-
-def plan_rows(depth: int) -> Plan:
-    """A fully connected layer: a 1x1 filter over a row of pixels."""
-    return Plan(depth, 1, (1, 1), depth, 1, 1, True, False, 0)
-
-
-def plan_conv(node: Node) -> Plan:
-    """The plan of a convolution."""
-    attrs: ConvAttrs = node.attrs
-    x, w, y = node.inputs[0].type.shape, node.inputs[1].type.shape, node.output.type.shape
-    (height, width, depth), (out_h, out_w) = w[1:], y[1:3]
-    reach = [(out - 1) * stride < size for out, stride, size in zip((out_h, out_w), attrs.stride, x[1:3], strict=True)]
-    in_place = height * width == 1 and attrs.padding[0] == attrs.padding[2] == 0 and all(reach)
-    column = height * depth
-    steps = -(-width * column // LANES)
-    if depth == SMALL_COLUMN - 1 and not in_place and -(-width * (column + 1) // LANES) == steps:
-        column += 1
-    apart = attrs.dilation[1] > 1 or attrs.stride[1] > width
-    pixel = column * (width if apart else attrs.stride[1])
-    room = max(0, STRIP_BYTES - LANES * steps) // pixel + 1
-    strip = out_w if room >= out_w else max(2, room // 2 * 2)
-    rows = 2 if out_w % 2 == 1 and out_h > 1 and strip == out_w else 1
-    return Plan(
-        depth, x[3] // depth, (height, width), column, strip, rows, in_place, apart, (strip - 1) * pixel + LANES * steps
-    )
-
-
 def _column_rows(weights: Array, plan: Plan) -> Array:
     """(out, h, w, depth) weights as (out, taps) in the order of the gathered columns."""
     out, height, width, depth = weights.shape
@@ -161,11 +95,6 @@ def _bind_conv(graph: Graph, node: Node) -> Binding:
     plan = plan_conv(node)
     rows = _column_rows(constant_of(graph, node, 1), plan)
     return _binding(graph, node, rows, geometry(node, plan.kernel, plan.groups), plan)
-
-
-def rows_of(node: Node) -> int:
-    """Rows of a fully connected layer's input."""
-    return node.inputs[0].type.elements // node.inputs[1].type.shape[1]
 
 
 def _bind_rows(graph: Graph, node: Node) -> Binding:
@@ -197,14 +126,6 @@ def _bind_row(graph: Graph, node: Node) -> Binding:
     return Binding(shape, (read(graph, node.inputs[0]), stream, scratch, write(node.output)))
 
 
-PRIOR: Mapping[str, float] = {"mac": 0.16, "output": 5}
-
-
-def _todo(_graph: Graph, node: Node) -> Work:
-    from toolchain.ir.optable import macs
-    return {"mac": macs(node), "output": node.output.type.elements}
-
-
 VARIANTS = (
     Variant(
         "conv_2d",
@@ -214,7 +135,7 @@ VARIANTS = (
         "strop_conv_2d_mve_shape",
         accepts_folded,
         _bind_conv,
-        Cost(_todo, PRIOR),
+        CONV_COST,
     ),
     Variant(
         "fully_connected",
@@ -224,7 +145,7 @@ VARIANTS = (
         "strop_conv_2d_mve_shape",
         lambda graph, node: rows_of(node) > 1 and accepts_folded(graph, node),
         _bind_rows,
-        Cost(_todo, PRIOR),
+        CONV_COST,
     ),
     Variant(
         "fully_connected",
@@ -234,6 +155,6 @@ VARIANTS = (
         "strop_fully_connected_mve_shape",
         lambda graph, node: rows_of(node) == 1 and accepts_folded(graph, node),
         _bind_row,
-        Cost(_todo, PRIOR),
+        ROW_COST,
     ),
 )

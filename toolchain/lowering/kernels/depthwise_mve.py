@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from toolchain.ir.attrs import ConvAttrs
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.quantization import quant_of
 from toolchain.ir.types import Array
-from toolchain.lowering.cost import linear
 from toolchain.lowering.kernels.common import Binding, Variant, fields, packed, read, write
 from toolchain.lowering.kernels.conv import BLOCK, accepts_int8, biases_of, factors_of, geometry, quantized_fields, weight_rows
 from toolchain.lowering.kernels.conv_mve import accepts_folded, folded_parameters, pack_blocks, parameter_rows
+from toolchain.lowering.kernels.depthwise_mve_cost import COLUMN_BYTES, TAPS_COST, WINDOW, WINDOWS_COST, plan_windows
 from toolchain.lowering.program import Operand
 
 
@@ -42,42 +40,6 @@ def _bind_taps(graph: Graph, node: Node) -> Binding:
     return Binding(shape, (read(graph, node.inputs[0]), packed("int8_t", stream), write(node.output)))
 
 
-WINDOW = 4
-BAND_BYTES = 2048
-BAND_SHARE = 8
-COLUMN_BYTES = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Windows:
-    """How depthwise_windows_mve.h walks a layer. columns: of the input that windows use. pitch: columns of the scratch.
-
-    band: output rows gathered at once.
-    """
-
-    columns: int
-    pitch: int
-    band: int
-
-
-def plan_windows(node: Node) -> Windows:
-    """The plan of a depthwise convolution; odd rows are paired, so that bands of them are even."""
-    attrs: ConvAttrs = node.attrs
-    (_, _, in_w, _), (_, _, width, _), (_, out_h, out_w, _) = (
-        node.inputs[0].type.shape,
-        node.inputs[1].type.shape,
-        node.output.type.shape,
-    )
-    stride, left = attrs.stride[1], attrs.padding[2]
-    columns = min(in_w, (out_w - 1) * stride + width - left)
-    pitch = max((out_w - 1) * stride + WINDOW, left + max(columns, WINDOW))
-    tensors = node.inputs[0].type.elements + node.output.type.elements
-    most = max(1, max(BAND_BYTES, tensors // BAND_SHARE) // (COLUMN_BYTES * pitch))
-    band = -(-out_h // -(-out_h // most))
-    even = -(-band // 2) * 2
-    return Windows(columns, pitch, even if out_w % 2 == 1 and even <= max(most, 2) and band < out_h else band)
-
-
 def _accepts_windows(graph: Graph, node: Node) -> bool:
     """Filters that fit a window, strides of 1 or 2, at least four channels."""
     attrs: ConvAttrs = node.attrs
@@ -102,7 +64,9 @@ def _bind_windows(graph: Graph, node: Node) -> Binding:
     shape += quantized_fields(node, -quant_of(node.inputs[0].type).scalar_zero_point)
     shape += fields(columns=plan.columns, pitch=plan.pitch, band=plan.band)
     scratch = Operand("int8_t", scratch_bytes=COLUMN_BYTES * plan.pitch * plan.band)
-    return Binding(shape, (read(graph, node.inputs[0]), packed("int8_t", _window_stream(graph, node)), scratch, write(node.output)))
+    return Binding(
+        shape, (read(graph, node.inputs[0]), packed("int8_t", _window_stream(graph, node)), scratch, write(node.output))
+    )
 
 
 VARIANTS = (
@@ -114,7 +78,7 @@ VARIANTS = (
         "strop_depthwise_mve_shape",
         _accepts_windows,
         _bind_windows,
-        linear(0.1, 6),
+        WINDOWS_COST,
     ),
     Variant(
         "depthwise_conv_2d",
@@ -124,6 +88,6 @@ VARIANTS = (
         "strop_conv_2d_shape",
         _accepts,
         _bind_taps,
-        linear(1.4, 6),
+        TAPS_COST,
     ),
 )

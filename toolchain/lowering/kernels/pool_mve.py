@@ -52,8 +52,6 @@ def _variant(op: str, accepts: Callable[[Graph, Node], bool], cost: Cost) -> Var
 
 
 VARIANTS = (
-    _variant(
-        "average_pool_2d", _accepts_average, Cost(_units, {"element": 8, "row": 6, "block": 60, "pixel": 60, "call": 40})
-    ),
+    _variant("average_pool_2d", _accepts_average, Cost(_units, {"element": 8, "row": 6, "block": 60, "pixel": 60, "call": 40})),
     _variant("max_pool_2d", _accepts_max, Cost(_units, {"element": 5, "row": 6, "block": 15, "pixel": 50, "call": 40})),
 )
