@@ -16,24 +16,26 @@ DENSE_BLOCK = 8
 HELD_STEPS = 2
 
 CONV_PRIOR: Mapping[str, float] = {
-    "step": 14,
-    "block": 30,
+    "step": 14.5,
+    "block": 29,
     "held_step": 12,
-    "held_block": 24,
+    "held_block": 23.5,
     "away": 4,
     "pair": 20,
-    "run": 60,
-    "moved": 5,
-    "word": 3,
+    "tail": 8,
+    "run": 35,
+    "moved": 5.5,
+    "word": 2,
     "filled": 8,
-    "filter_row": 30,
-    "call": 120,
+    "filter_row": 20,
+    "word_row": 30,
+    "call": 160,
 }
 """step: sixteen taps of two pixels and four channels. block: eight outputs. held_*: where taps stay in registers. away: blocks
-whose halves are rounded away from zero. run: a row of pairs. moved: gathered columns of sixteen bytes. word: of up to four.
-filled: columns of padding. filter_row: a row of the filter gathered under a strip."""
+whose halves are rounded away from zero. tail: pairs with a cut block. run: a row of pairs. moved: gathered columns of sixteen
+bytes. word: of up to four. filled: columns of padding. filter_row, word_row: a row of the filter gathered under a strip."""
 
-ROW_PRIOR: Mapping[str, float] = {"step": 17, "block": 31, "away": 4, "moved": 5, "call": 120}
+ROW_PRIOR: Mapping[str, float] = {"step": 17.5, "block": 28, "away": 4, "moved": 6.5, "call": 130}
 
 
 def _is_held(node: Node, plan: Plan) -> bool:
@@ -48,9 +50,11 @@ def _moved(depth: int) -> float:
 
 def _blocks(node: Node, plan: Plan, pairs: int, runs: int) -> Counter[str]:
     """Units of `pairs` pairs of pixels of one group in `runs` runs."""
-    blocks = pairs * -(-node.output.type.shape[-1] // plan.groups // BLOCK)
+    channels = node.output.type.shape[-1] // plan.groups
+    blocks = pairs * -(-channels // BLOCK)
     held = "held_" if _is_held(node, plan) else ""
     work = Counter[str]({f"{held}step": blocks * plan.steps, f"{held}block": blocks, "pair": pairs, "run": runs})
+    work["tail"] = pairs if channels > BLOCK and channels % BLOCK else 0
     work["away"] = blocks if is_signed(node) else 0
     return work
 
@@ -108,9 +112,11 @@ def _gathered(node: Node, plan: Plan) -> Counter[str]:
             end = min(max(-(-(in_w - first) // step), begin), count)
             copied, width, calls = copied + end - begin, width + count, calls + 1
             filled += count - (end - begin) if plan.strip < out_w else 0
-    work = Counter[str]({"filter_row": len(tops) * calls})
-    unit = "word" if plan.depth <= SMALL_COLUMN else "moved"
-    work[unit] = inside * copied * (1 if plan.depth <= SMALL_COLUMN else _moved(plan.depth))  # type: ignore[assignment]
+    work = Counter[str]({"word_row" if plan.depth <= SMALL_COLUMN else "filter_row": len(tops) * calls})
+    if plan.depth <= SMALL_COLUMN:
+        work["word"] = inside * copied * (2 if plan.depth == SMALL_COLUMN - 1 and plan.column == k_h * plan.depth else 1)
+    else:
+        work["moved"] = inside * copied * _moved(plan.depth)  # type: ignore[assignment]
     work["filled"] = (inside * filled + (len(tops) - inside) * width) * (1 + -(-plan.depth // LANES))
     return work
 
@@ -134,6 +140,7 @@ def _conv_units(_graph: Graph, node: Node) -> Work:
         for ox in range(0, out_w, plan.strip):
             work += _times(_blocks(node, plan, *_row(min(plan.strip, out_w - ox))), rows)
         work = _times(work, images * plan.groups)
+        work["filled"] += plan.scratch_bytes // LANES
     return {unit: work[unit] for unit in CONV_PRIOR} | {"call": 1}
 
 

@@ -45,21 +45,21 @@ def plan_windows(node: Node) -> Windows:
 
 
 WINDOWS_PRIOR: Mapping[str, float] = {
-    "pair": 44,
+    "pair": 45,
     "away": 4,
     "bounded": 3,
-    "run": 50,
+    "run": 25,
     "run_row": 14,
-    "stored": 9,
+    "stored": 6,
     "loaded": 5,
     "unaligned": 6,
-    "turn": 26,
-    "block": 110,
-    "cleared": 3,
-    "call": 60,
+    "turn": 20,
+    "block": 45,
+    "cleared": 4,
+    "call": 40,
 }
 """pair: two pixels of four channels; away, bounded: those rounded away from zero and those clamped. run_row: a row of pairs.
-stored, loaded: rows of four window columns and of four columns of the input. turn: four columns. block: four channels of a band."""
+stored, loaded: rows of four window columns and of the input's four. turn: four columns. block: four channels of a band."""
 
 
 def _pairs(rows: int, width: int) -> tuple[int, int, int]:
@@ -106,7 +106,7 @@ def _windows_units(_graph: Graph, node: Node) -> Work:
     }
 
 
-TAPS_PRIOR: Mapping[str, float] = {"tap": 9, "row": 7, "block": 60, "pixel": 60, "call": 60}
+TAPS_PRIOR: Mapping[str, float] = {"tap": 9, "row": 11.5, "block": 42, "pixel": 21, "call": 45}
 """tap: of four channels, inside the input; row: of taps; block: four outputs."""
 
 

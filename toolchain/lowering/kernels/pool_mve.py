@@ -52,6 +52,8 @@ def _variant(op: str, accepts: Callable[[Graph, Node], bool], cost: Cost) -> Var
 
 
 VARIANTS = (
-    _variant("average_pool_2d", _accepts_average, Cost(_units, {"element": 8, "row": 6, "block": 60, "pixel": 60, "call": 40})),
-    _variant("max_pool_2d", _accepts_max, Cost(_units, {"element": 5, "row": 6, "block": 15, "pixel": 50, "call": 40})),
+    _variant(
+        "average_pool_2d", _accepts_average, Cost(_units, {"element": 11.4, "row": 8.5, "block": 110, "pixel": 38, "call": 20})
+    ),
+    _variant("max_pool_2d", _accepts_max, Cost(_units, {"element": 5, "row": 9, "block": 23, "pixel": 23, "call": 20})),
 )
