@@ -17,6 +17,8 @@ from firmware.size import FlashSize, check_no_data, linked_size
 from targets.model import Memory, Target
 from toolchain.errors import EnvironmentFault, RunError, TargetError
 
+# The program calls the harness's clock between its calls.
+PROFILE_FLAGS = ("-DSTROP_PROFILE",)
 COMMON_FLAGS = ("-std=c11", "-ffunction-sections", "-fdata-sections", "-ffp-contract=off")
 FREESTANDING_FLAGS = (*COMMON_FLAGS, "-ffreestanding", "-isystem", "include")
 WARNING_FLAGS = ("-Wall", "-Wextra", "-Werror", "-Wconversion")
@@ -55,9 +57,10 @@ class Firmware:
     layout: RamLayout
 
 
-def build_firmware(program: CProgram, target: Target, compiler: Compiler) -> Firmware:
+def build_firmware(program: CProgram, target: Target, compiler: Compiler, *, profile: bool = False) -> Firmware:
     """Compile and link program for an Arm or RISC-V target, or take the same build from the cache.
 
+    profile: the program's calls are told apart, for a run that measures each.
     Raises TargetError E301 and E302 when RAM or flash is too small, EnvironmentFault E402 with the compiler's first lines,
     RunError E504 when the program has .data or .bss or a source file is missing.
     """
@@ -66,15 +69,15 @@ def build_firmware(program: CProgram, target: Target, compiler: Compiler) -> Fir
     layout = plan_ram(program, target)
     flashes = [memory for memory in target.memories if memory.role == "flash"]
     scripts = [linker_script(target, flash, layout) for flash in flashes]
-    glue = glue_source(program)
+    glue, extra = glue_source(program), PROFILE_FLAGS if profile else ()
     key = content_key(
-        program, (*scripts, glue, repr(compiler), target.core.architecture, *(own_text(name) for name in HARNESS_OWN))
+        program, (*extra, *scripts, glue, repr(compiler), target.core.architecture, *(own_text(name) for name in HARNESS_OWN))
     )
 
     def make(folder: Path) -> None:
         _write_harness(folder, glue)
-        objects = compile_program(program, compiler, folder, FREESTANDING_FLAGS)
-        objects += _compile_harness(program, target, compiler, folder)
+        objects = compile_program(program, compiler, folder, (*FREESTANDING_FLAGS, *extra))
+        objects += _compile_harness(program, target, compiler, folder, extra)
         for flash, script in zip(flashes, scripts, strict=True):
             if _link(target, flash, script, compiler, folder, objects, last=flash is flashes[-1]):
                 break
@@ -170,12 +173,12 @@ def _write_harness(folder: Path, glue: str) -> None:
     (folder / "glue.c").write_text(glue, encoding="utf-8")
 
 
-def _compile_harness(program: CProgram, target: Target, compiler: Compiler, folder: Path) -> list[Path]:
+def _compile_harness(program: CProgram, target: Target, compiler: Compiler, folder: Path, extra: tuple[str, ...]) -> list[Path]:
     objects: list[Path] = []
     # memory.c is no `harness_` object: what a program needs of it counts as the program's code.
     rows = (("glue.c", "harness_glue.o"), ("main.c", "harness_main.o"), ("memory.c", "memory.o"))
     for source, name in (*rows, (START_UP[target.core.architecture], "harness_board.o")):
-        flags = (*FREESTANDING_FLAGS, *HARNESS_FLAGS, *LOOP_FLAGS[compiler.name], "-I.", *include_flags(program))
+        flags = (*FREESTANDING_FLAGS, *extra, *HARNESS_FLAGS, *LOOP_FLAGS[compiler.name], "-I.", *include_flags(program))
         run_compiler(compiler, (*flags, "-c", source, "-o", name), place=source, cwd=folder)
         objects.append(folder / name)
     return objects

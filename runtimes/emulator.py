@@ -14,9 +14,9 @@ from firmware.build import Firmware, build_firmware
 from firmware.compilers import CompilerChoice, find_compiler
 from firmware.linker import plan_ram
 from firmware.program import CProgram
-from runtimes.base import Bytes, RunResult
-from runtimes.qemu_engine import run_qemu
-from runtimes.unicorn_engine import run_unicorn
+from runtimes.base import Bytes, CallCost, RunResult
+from runtimes.qemu_engine import find_qemu, profile_qemu, qemu_version, run_qemu
+from runtimes.unicorn_engine import profile_unicorn, run_unicorn, unicorn_version
 from targets.load import load_target
 from targets.model import Target
 from toolchain.errors import EnvironmentFault, TargetError
@@ -75,6 +75,49 @@ def run_emulated(
     if machine.name == target.name:
         return result
     return replace(result, measurement=replace(result.measurement, device=f"{target.name} as {machine.name}"))
+
+
+def _profiler(target: Target, engine: EngineChoice) -> Engine:
+    """The engine for profiles: `auto` takes the one that models cycles, where there is one."""
+    return "unicorn" if engine == "auto" and models_cycles(target) else choose_engine(target, engine)
+
+
+def profiler_label(target: Target, engine: EngineChoice) -> str:
+    """The engine that `profile_emulated` takes, with its version. Raises EnvironmentFault E403, E404."""
+    chosen = _profiler(target, engine)
+    machine = emulated_machine(target, chosen).qemu
+    if chosen == "unicorn" or machine is None:
+        return f"unicorn {unicorn_version()}"
+    return f"qemu {qemu_version(find_qemu(machine))}"
+
+
+def profile_emulated(
+    program: CProgram,
+    target: Target,
+    sample: Sequence[bytes],
+    *,
+    engine: EngineChoice = "auto",
+    compiler: CompilerChoice = "auto",
+    timeout_s: float = TIMEOUT_S,
+) -> tuple[CallCost, ...]:
+    """Cost of every call of a program for one sample, in the order of the calls.
+
+    sample: the bytes of every input. engine: `auto` takes the one that models cycles, where there is one.
+    Raises as `run_emulated`.
+    """
+    chosen = _profiler(target, engine)
+    machine = emulated_machine(target, chosen)
+    firmware = build_firmware(program, machine, find_compiler(machine, compiler), profile=True)
+    if chosen == "unicorn":
+        return profile_unicorn(program, machine, firmware, sample, timeout_s=timeout_s)
+    with tempfile.TemporaryDirectory(prefix="strop-") as folder:
+        return profile_qemu(program, machine, firmware, sample, timeout_s=timeout_s, work_dir=Path(folder))
+
+
+def models_cycles(target: Target) -> bool:
+    """Whether cycles of the target's core are known here: it has a table of timings, and unicorn and capstone are installed."""
+    packages = all(importlib.util.find_spec(package) is not None for package in ("unicorn", "capstone"))
+    return target.core.timing is not None and packages
 
 
 def emulated_machine(target: Target, engine: Engine) -> Target:

@@ -19,6 +19,7 @@ from firmware.program import CProgram
 from runtimes.base import (
     BAD_BUFFER,
     Bytes,
+    CallCost,
     Measurement,
     RunResult,
     buffer_fault,
@@ -38,6 +39,7 @@ SHIFT_0_HZ = 1_000_000_000
 TICKS_PER_WRAP = 1 << 24
 START = struct.Struct("<2I")
 TIMED = struct.Struct("<7I")
+INTERVAL = struct.Struct("<6I")
 WORD = struct.Struct("<I")
 OFFSET = struct.Struct("<i")
 FAULT = struct.Struct("<4I")
@@ -124,6 +126,22 @@ def run_qemu(
             compiler=firmware.compiler.label,
         ),
     )
+
+
+def profile_qemu(
+    program: CProgram, target: Target, firmware: Firmware, sample: Sequence[bytes], *, timeout_s: float, work_dir: Path
+) -> tuple[CallCost, ...]:
+    """Cost of every call of a program built with its profile, in order, for one sample.
+
+    sample: the bytes of every input. Raises as `run_qemu`.
+    """
+    inputs = [np.frombuffer(data, np.uint8).reshape(1, -1) for data in sample]
+    run_qemu(program, target, firmware, inputs, count=False, timeout_s=timeout_s, work_dir=work_dir)
+    if target.qemu is None:
+        raise EnvironmentFault(403, target.name, "QEMU has no machine for it", "Choose unicorn")
+    clock = _read_clock((work_dir / "result.bin").read_bytes(), target.qemu)
+    _, empty, _, *calls = INTERVAL.iter_unpack((work_dir / "profile.bin").read_bytes())
+    return tuple(CallCost(round(clock.between(words) - clock.between(empty)), None) for words in calls)
 
 
 def _command(path: str, qemu: Qemu, firmware: Firmware) -> tuple[str, ...]:

@@ -51,6 +51,7 @@ int strop_spin(void *loops);
 int strop_host(int operation, const void *block);
 
 void strop_main(void);
+void strop_mark(void);
 void strop_report_fault(const struct strop_fault *fault);
 
 #endif

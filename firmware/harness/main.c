@@ -1,6 +1,8 @@
 /* Runs the program on the samples of input.bin and writes result.bin, both on the host by semihosting.
  * input.bin: magic, samples, then the input bytes of every sample. All words are 32 bits, little endian.
  * result.bin: magic, init status, calibration moments (empty call, spin loop: before and after each), instructions per poll;
+ * profile.bin, where built with STROP_PROFILE: per mark the moments at which the mark before ended and this one began; of the
+ * first two marks nothing is between.
  * per sample: run status, moments before and after, offset of a changed guard byte or 0, outputs; at the end: stack bytes used. */
 #include "harness.h"
 
@@ -109,6 +111,19 @@ static void timed_call(struct timed *record, int (*function)(void *), void *argu
     strop_clock_read(&record->after, 1);
 }
 
+#ifdef STROP_PROFILE
+static uint32_t profile;
+static struct strop_moment interval[2];
+
+/* The program calls it between its calls. */
+__attribute__((noinline)) void strop_mark(void)
+{
+    strop_clock_read(&interval[1], 1);
+    (void)host_move(HOST_WRITE, profile, interval, sizeof interval);
+    strop_clock_read(&interval[0], 0);
+}
+#endif
+
 static int inside_arena(const void *buffer, uint32_t bytes)
 {
     if (strop_program.caller_owns) {
@@ -162,6 +177,11 @@ void strop_main(void)
     strop_clock_start();
     timed_call(&calibration[0], strop_nothing, 0);
     timed_call(&calibration[1], strop_spin, (void *)(uintptr_t)SPIN_LOOPS);
+#ifdef STROP_PROFILE
+    profile = host_open("profile.bin", 11, MODE_WRITE);
+    strop_mark();
+    strop_mark();
+#endif
     paint();
     const uint32_t start[2] = {MAGIC, (uint32_t)strop_call(strop_program.init, strop_arena, strop_stack_high)};
     (void)host_move(HOST_WRITE, out, start, sizeof start);
@@ -172,6 +192,9 @@ void strop_main(void)
     }
     const uint32_t used = stack_used();
     (void)host_move(HOST_WRITE, out, &used, sizeof used);
+#ifdef STROP_PROFILE
+    host_close(profile);
+#endif
     host_close(out);
     host_exit();
 }

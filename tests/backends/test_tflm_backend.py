@@ -229,8 +229,8 @@ def test_the_arena_follows_the_target(project: Path, flags: tuple[str, ...], key
     wanted = emit_tflm(load_tflite(MLPERF / "ad_int8.tflite"), "ad").section[key]
     library = project / "library"  # Debian's compiler comes without the C++ library
     library.mkdir(exist_ok=True)
-    (library / "cstddef").write_text("#include <stddef.h>\n")
-    (library / "cstdint").write_text("#include <stdint.h>\n")
+    (library / "cstddef").write_text("#include <stddef.h>\nnamespace std { using ::size_t; }\n")
+    (library / "cstdint").write_text("#include <stdint.h>\nnamespace std { using ::uint8_t; }\n")
     check = f'#include "ad_model.h"\nstatic_assert(AD_TFLM_ARENA_BYTES == {wanted}, "arena");\n'
     command = [
         "arm-none-eabi-g++",

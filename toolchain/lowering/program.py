@@ -69,6 +69,38 @@ class KernelCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """Why a node runs as it does: the calls chosen, and the best of the variants that were not.
+
+    runner_up: its name and predicted instructions, None where no other variant takes the node.
+    """
+
+    node: Node
+    calls: tuple[KernelCall, ...]
+    runner_up: tuple[str, int] | None
+
+    @property
+    def variant(self) -> str:
+        """The name of the variant chosen."""
+        return self.calls[0].variant
+
+    @property
+    def instructions(self) -> int:
+        """Predicted instructions of all its calls."""
+        return sum(call.instructions for call in self.calls)
+
+    @property
+    def scratch_bytes(self) -> int:
+        """The most scratch that one of its calls needs."""
+        return max(sum(operand.scratch_bytes for operand in call.operands) for call in self.calls)
+
+    @property
+    def constant_bytes(self) -> int:
+        """Bytes of the packed constants of all its calls."""
+        return sum(operand.constant.bytes for call in self.calls for operand in call.operands if operand.constant is not None)
+
+
+@dataclass(frozen=True, slots=True)
 class Placement:
     """Where a buffer lives: byte offset in the arena, size, and the first and last step that needs it."""
 
@@ -109,6 +141,7 @@ class Program:
     calls: tuple[KernelCall, ...]
     plan: MemoryPlan
     root_of: Mapping[str, str]
+    choices: tuple[Choice, ...]
 
     def constants(self) -> tuple[Constant, ...]:
         """Packed constants in call order, each content once."""

@@ -6,6 +6,7 @@ To add a kernel, write it in `firmware/kernels/<folder>/`, bind it in `toolchain
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 from targets.model import Target
@@ -41,7 +42,7 @@ from toolchain.lowering.kernels import (
     transpose_conv,
 )
 from toolchain.lowering.kernels.common import Variant
-from toolchain.lowering.program import KernelCall
+from toolchain.lowering.program import Choice
 
 Objective = Literal["speed", "ram", "size", "balanced"]
 BALANCED_SLACK = 1.05
@@ -83,34 +84,29 @@ def candidates(graph: Graph, node: Node, target: Target) -> tuple[Variant, ...]:
     return tuple(v for v in VARIANTS if v.op == node.op and v.folder in folders and v.accepts(graph, node))
 
 
-def choose(graph: Graph, node: Node, target: Target, objective: Objective = "balanced") -> tuple[KernelCall, ...]:
-    """The best calls for a node by the objective. Raises TargetError(305) when no variant takes it."""
-    choices = [variant.calls(graph, node, target) for variant in candidates(graph, node, target)]
-    if not choices:
+def choose(graph: Graph, node: Node, target: Target, objective: Objective = "balanced", fixed: str | None = None) -> Choice:
+    """The best calls for a node by the objective, or those of the variant named `fixed`.
+
+    Raises TargetError(305) when no variant takes it.
+    """
+    taking = [variant for variant in candidates(graph, node, target) if fixed is None or variant.name == fixed]
+    if not taking:
         kinds = ", ".join(f"{value.type.dtype}{'q' if value.type.quant else ''}" for value in (*node.inputs, *node.outputs))
-        what = f"no kernel runs {node.op} on ({kinds})"
+        what = f"no kernel {fixed + ' ' if fixed else ''}runs {node.op} on ({kinds})"
         raise TargetError(305, f"{target.name} {node.name}", what, "Use another precision, or rewrite the layer")
+    choices = [Choice(node, variant.calls(graph, node, target), None) for variant in taking]
+    allowed = choices
     if objective == "balanced":
-        least = min(map(_instructions, choices))
-        choices = [calls for calls in choices if _instructions(calls) <= BALANCED_SLACK * least]
-    return min(choices, key=_PREFERENCE[objective])
+        least = min(choice.instructions for choice in choices)
+        allowed = [choice for choice in choices if choice.instructions <= BALANCED_SLACK * least]
+    best = min(allowed, key=_PREFERENCE[objective])
+    others = [(choice.variant, choice.instructions) for choice in choices if choice is not best]
+    return replace(best, runner_up=min(others, key=lambda other: other[1], default=None))
 
 
-def _instructions(calls: tuple[KernelCall, ...]) -> int:
-    return sum(call.instructions for call in calls)
-
-
-def _scratch_bytes(calls: tuple[KernelCall, ...]) -> int:
-    return max(sum(operand.scratch_bytes for operand in call.operands) for call in calls)
-
-
-def _constant_bytes(calls: tuple[KernelCall, ...]) -> int:
-    return sum(operand.constant.bytes for call in calls for operand in call.operands if operand.constant is not None)
-
-
-_PREFERENCE: dict[Objective, Callable[[tuple[KernelCall, ...]], tuple[int, int]]] = {
-    "speed": lambda calls: (_instructions(calls), _scratch_bytes(calls)),
-    "ram": lambda calls: (_scratch_bytes(calls), _instructions(calls)),
-    "size": lambda calls: (_constant_bytes(calls), _instructions(calls)),
-    "balanced": lambda calls: (_scratch_bytes(calls), _instructions(calls)),
+_PREFERENCE: dict[Objective, Callable[[Choice], tuple[int, int]]] = {
+    "speed": lambda choice: (choice.instructions, choice.scratch_bytes),
+    "ram": lambda choice: (choice.scratch_bytes, choice.instructions),
+    "size": lambda choice: (choice.constant_bytes, choice.instructions),
+    "balanced": lambda choice: (choice.scratch_bytes, choice.instructions),
 }

@@ -22,6 +22,14 @@ void *memset(void *to, int value, size_t bytes);
 #define STROP_INLINE static inline
 #endif
 
+/* Stands before, between and after the calls of a program; -DSTROP_PROFILE makes it call the caller's clock. */
+#ifdef STROP_PROFILE
+void strop_mark(void);
+#define STROP_MARK() strop_mark()
+#else
+#define STROP_MARK() ((void)0)
+#endif
+
 /* -DSTROP_KERNEL="static inline" shares one copy of a kernel among its shapes: slower, smaller. */
 #ifndef STROP_KERNEL
 #define STROP_KERNEL STROP_INLINE

@@ -143,7 +143,7 @@ class _Source:
         lines += ["    uint8_t *const a = arena;", "    (void)a;"]
         if self.io == "caller":
             lines += [f"    (void)input_{index};" for index in range(len(self.graph.inputs))]
-        lines += [f"    {self._call(call)}" for call in self.calls]
+        lines += ["    STROP_MARK();", *(f"    {self._call(call)} STROP_MARK();" for call in self.calls)]
         return [*lines, "    return 0;", "}"]
 
     def _call(self, call: KernelCall) -> str:
