@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -16,9 +17,9 @@ from toolchain.lowering.kernels.conv import constant_of, fully_connected_factors
 from toolchain.lowering.kernels.conv_s16 import accepts_int16, bind_int16
 
 LANES = 8
-PRIOR: Mapping[str, float] = {"step": 9, "run": 22, "window": 40, "output": 30, "pixel": 40, "call": 60}
-"""step: eight taps of two channels. run: contiguous taps of two channels. window: two channels of a pixel, or of a row of its taps
-where filter rows are not contiguous."""
+PRIOR: Mapping[str, float] = {"step": 6, "loop": 12.5, "rest": 13, "run": 16, "part": 37, "output": 50, "pixel": 27, "call": 60}
+"""step: eight taps of two channels, loop: runs that have some, rest: runs that have fewer left. run: contiguous taps of two
+channels. part: a row of their taps."""
 
 
 def _filled(weights: Array, groups: int) -> Array:
@@ -49,12 +50,14 @@ def _spans(taps: int, stride: int, dilation: int, before: int, size: int, output
     return [sum(0 <= start + tap * dilation < size for tap in range(taps)) for start in starts]
 
 
-def _work(pixels: int, channels: int, pairs: int, runs: int, steps: int, windows: int) -> Work:
-    """Units from counts of one pair of channels."""
+def _work(pixels: int, channels: int, pairs: int, parts: int, runs: Mapping[int, int]) -> Work:
+    """Units of `pairs` pairs of channels. runs: how many there are of each length."""
     return {
-        "step": pairs * steps,
-        "run": pairs * runs,
-        "window": pairs * windows,
+        "step": pairs * sum(n // LANES * count for n, count in runs.items()),
+        "loop": pairs * sum(count for n, count in runs.items() if n >= LANES),
+        "rest": pairs * sum(count for n, count in runs.items() if n % LANES),
+        "run": pairs * sum(runs.values()),
+        "part": pairs * parts,
         "output": pixels * channels,
         "pixel": pixels,
         "call": 1,
@@ -67,18 +70,18 @@ def _conv_units(_graph: Graph, node: Node) -> Work:
     depth, groups = w[3], x[3] // w[3]
     tall = _spans(w[1], attrs.stride[0], attrs.dilation[0], attrs.padding[0], x[1], y[1])
     wide = _spans(w[2], attrs.stride[1], attrs.dilation[1], attrs.padding[2], x[2], y[2])
-    pairs, pixels = x[0] * groups * -(-y[3] // groups // 2), x[0] * y[1] * y[2]
+    pairs, pixels = groups * -(-y[3] // groups // 2), x[0] * y[1] * y[2]
+    rows = x[0] * sum(tall)
     if attrs.dilation[1] == 1 and groups == 1:
-        steps = sum(tall) * sum(-(-columns * depth // LANES) for columns in wide)
-        return _work(pixels, y[3], pairs, sum(tall) * sum(columns > 0 for columns in wide), steps, y[1] * y[2])
-    runs = sum(tall) * sum(wide)
-    return _work(pixels, y[3], pairs, runs, runs * -(-depth // LANES), sum(tall) * y[2])
+        runs = Counter({columns * depth: rows * count for columns, count in Counter(wide).items() if columns})
+        return _work(pixels, y[3], pairs, sum(runs.values()), runs)
+    return _work(pixels, y[3], pairs, rows * y[2], {depth: rows * sum(wide)})
 
 
 def _row_units(_graph: Graph, node: Node) -> Work:
     channels, depth = node.inputs[1].type.shape
     rows = node.inputs[0].type.elements // depth
-    return _work(rows, channels, -(-channels // 2), rows, rows * -(-depth // LANES), rows)
+    return _work(rows, channels, -(-channels // 2), rows, {depth: rows})
 
 
 def _variant(op: str, bind: Callable[[Graph, Node], Binding], cost: Cost) -> Variant:
