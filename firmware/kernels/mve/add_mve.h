@@ -8,8 +8,8 @@
 
 #include "common.h"
 
-/* The offsets are minus the zero points of the inputs and the zero point of the output. Shifts are not positive. Inputs are shifted
- * left by 20. */
+/* The offsets are minus the zero points of the inputs and the zero point of the output. Shifts are not positive.
+ * Inputs are shifted left by 20. */
 typedef struct {
     int32_t elements, a_offset, b_offset, out_offset, sign;
     int32_t a_mantissa, a_shift, b_mantissa, b_shift, out_mantissa, out_shift, act_min, act_max;

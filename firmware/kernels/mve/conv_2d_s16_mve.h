@@ -1,5 +1,5 @@
 /* 2-D convolution and fully connected layers, int16 activations and int8 weights, zero points 0, 64-bit sums, with the vector
- * extension: two channels, eight taps a step. Weights: the taps of each channel in turn, an odd group filled by a channel of zeros,
+ * extension: two channels, eight taps a step. Weights: the taps of each channel in turn, odd groups filled by a channel of zeros,
  * and eight bytes behind the last, which are read; biases int64 and factors per output channel. Padding is skipped.
  * Cost: 6 instructions per step of 16 multiply-accumulates, 30 per run of taps, 50 per output. No scratch. */
 #ifndef STROP_CONV_2D_S16_MVE_H

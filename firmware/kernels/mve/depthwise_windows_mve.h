@@ -1,4 +1,5 @@
-/* Depthwise 2-D convolution, int8, filters of up to 4x4, rows by 1 or 2, with the vector extension: four channels, two pixels a step.
+/* Depthwise 2-D convolution, int8, filters of up to 4x4, with the vector extension: four channels, two pixels a step.
+ * Strides of rows are 1 or 2, of columns any.
  * The scratch holds, for a band of output rows and four channels, each window column as [channel][row]: four rows of the input
  * ending with the window's last, one byte each. A 64-byte load that takes words apart makes one window of each channel, and one
  * multiply-accumulate its sum; interleaving stores make the columns. Padding is the zero point, which is also in the biases.
@@ -13,7 +14,7 @@
 
 #include "common.h"
 
-/* columns: of the input that windows use, read as 4 at least. pitch: columns of the scratch. band: output rows gathered at once. */
+/* columns: of the input in windows, read as 4 at least. pitch: columns of the scratch. band: output rows gathered at once. */
 typedef struct {
     int32_t batch, in_h, in_w, in_c, out_h, out_w, out_c, groups;
     int32_t k_h, k_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
@@ -252,7 +253,7 @@ STROP_KERNEL void strop_depthwise_rows_mve(strop_depthwise_run *run, int32_t row
     }
 }
 
-/* Output rows of one block from the scratch: pairs of neighbours, or in odd rows of two rows; a single pixel is both of a pair. */
+/* Output rows of one block from the scratch: pairs of neighbours, in odd rows of two rows; a single pixel is both of a pair. */
 STROP_KERNEL void strop_depthwise_block_mve(strop_depthwise_run *run, const int8_t *windows, int8_t *out, int32_t rows,
                                             const strop_depthwise_mve_shape *s) {
     const int32_t row = 16 * s->pitch, pixel = 16 * s->stride_w, out_row = s->out_w * s->out_c;
