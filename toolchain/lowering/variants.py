@@ -21,7 +21,11 @@ from toolchain.lowering.kernels import (
     conv_plain,
     conv_s16,
     conv_s16_mve,
+    conv_scalar,
+    depthwise_block_dsp,
+    depthwise_dsp,
     depthwise_mve,
+    depthwise_scalar,
     float_elementwise,
     float_layers,
     index,
@@ -41,6 +45,7 @@ from toolchain.lowering.kernels import (
     resize,
     softmax,
     transpose_conv,
+    winograd_dsp,
 )
 from toolchain.lowering.kernels.common import Variant
 from toolchain.lowering.program import Choice
@@ -51,6 +56,9 @@ BALANCED_SLACK = 1.05
 VARIANTS: tuple[Variant, ...] = (
     *conv.VARIANTS,
     *conv_dsp.VARIANTS,
+    *depthwise_dsp.VARIANTS,
+    *depthwise_block_dsp.VARIANTS,
+    *winograd_dsp.VARIANTS,
     *add_dsp.VARIANTS,
     *add_mve.VARIANTS,
     *conv_mve.VARIANTS,
@@ -58,6 +66,8 @@ VARIANTS: tuple[Variant, ...] = (
     *conv_plain.VARIANTS,
     *conv_s16.VARIANTS,
     *conv_s16_mve.VARIANTS,
+    *conv_scalar.VARIANTS,
+    *depthwise_scalar.VARIANTS,
     *transpose_conv.VARIANTS,
     *pool.VARIANTS,
     *pool_mve.VARIANTS,
