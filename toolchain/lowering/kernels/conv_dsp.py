@@ -141,10 +141,13 @@ def _dense_row_units(_graph: Graph, node: Node) -> Work:
         "step": blocks * steps,
         "pass": blocks * -(-steps // ROW_STEPS_UNROLLED),
         "block": blocks,
-        "four": depth // GROUP + 3 * (depth % GROUP > 0),
+        "four": depth // GROUP,
+        "lane": depth % GROUP,
+        "tail": depth % GROUP > 0,
         "rest": out % BLOCK,
         "dot": (out >= BLOCK) + (out % BLOCK > 0),
         "bounded": bounded(node),
+        "clamp": bounded(node) > 0,
         "call": 1,
     }
 
@@ -157,7 +160,8 @@ def _conv_cost(lanes: Lanes, units: Callable[[Graph, Node], Work]) -> Cost:
 
 def _dense_cost(lanes: Lanes) -> Cost:
     step, block = (21.3, 31) if lanes == "wide" else (27.3, 37)
-    prior = {"step": step, "pass": 4, "block": block, "four": 7, "rest": 10, "dot": 20, "bounded": 2.5, "call": 40}
+    prior = {"step": step, "pass": 4, "block": block, "four": 7, "lane": 6, "tail": 10, "rest": 10, "dot": 20}
+    prior |= {"bounded": 2.5, "clamp": 12, "call": 40}
     return Cost(_dense_row_units, prior)
 
 
