@@ -178,9 +178,9 @@ KERNELS: Mapping[str, _Kernel] = {
     "rv32im": _Kernel(2, 4, (240, 60, 90, 11.5, 85, 38, 18, 200)),
 }
 DENSE_PRIORS: Mapping[str, Mapping[str, float]] = {
-    "armv7m": {"block": 150, "four": 38, "one": 11, "call": 60},
+    "armv7m": {"block": 197, "four": 38, "one": 11, "call": 60},
     "armv6m": {"block": 240, "four": 60, "one": 15, "call": 60},
-    "rv32im": {"block": 150, "four": 54, "one": 20, "call": 60},
+    "rv32im": {"block": 230, "four": 58, "one": 19, "call": 60},
 }
 
 
