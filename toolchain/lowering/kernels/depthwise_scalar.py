@@ -112,7 +112,7 @@ def _prior(values: tuple[float, ...]) -> Mapping[str, float]:
 
 
 PRIORS: Mapping[str, Mapping[str, float]] = {
-    "armv7m": _prior((40, 12, 6, 0.3, 80, 7, 40, 22, 24, 25, 18, 25, 16, 400)),
+    "armv7m": _prior((40, 12, 6, 0.3, 80, 7, 40, 24, 22, 25, 18, 25, 16, 400)),
     "armv6m": _prior((60, 16, 8, 0.3, 120, 8, 70, 40, 56, 64, 40, 30, 33, 500)),
     "rv32im": _prior((40, 14, 6, 0.3, 80, 7, 40, 24, 41, 38, 22, 25, 16, 400)),
 }
