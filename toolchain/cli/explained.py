@@ -12,40 +12,31 @@ if TYPE_CHECKING:
     from toolchain.bundle.manifest import Layer
 
 NAME_WIDTH = 48
+HEADS = (
+    *("", "operation", "kernel", "MACs", "predicted", "per MAC"),
+    *("second best", "its cost", "weight B", "scratch B", "layer"),
+)
 
 
 def explained(layers: Sequence[Layer], measured: Sequence[CallCost] | None = None) -> str:
     """One line per layer. measured: what every call took, in the order of the layers; None before a run."""
-    heads = [
-        "",
-        "operation",
-        "kernel",
-        "MACs",
-        "predicted",
-        "per MAC",
-        "second best",
-        "its cost",
-        "weight B",
-        "scratch B",
-        "layer",
-    ]
+    cycles = measured is not None and any(call.cycles is not None for call in measured)
+    heads = [*HEADS]
     if measured is not None:
-        heads[5:5] = ["measured", "off %"]
-    rows = [_row(i, layer, None if measured is None else measured[i - 1]) for i, layer in enumerate(layers, 1)]
+        heads[5:5] = ["measured", "off %", "cycles"] if cycles else ["measured", "off %"]
+    rows = [_row(i, layer, None if measured is None else measured[i - 1], cycles) for i, layer in enumerate(layers, 1)]
     return table(heads, rows)
 
 
-def _row(number: int, layer: Layer, measured: CallCost | None) -> list[object]:
+def _row(number: int, layer: Layer, measured: CallCost | None, cycles: bool) -> list[object]:
     taken = layer.instructions if measured is None else measured.instructions
     second = layer.runner_up
     row: list[object] = [number, layer.op, layer.kernel, layer.macs, layer.instructions]
     if measured is not None:
         row += [measured.instructions, 100 * (layer.instructions / max(measured.instructions, 1) - 1)]
-    row += [
-        taken / layer.macs if layer.macs else None,
-        second.kernel if second else None,
-        second.instructions if second else None,
-    ]
+        row += [measured.cycles] if cycles else []
+    row.append(taken / layer.macs if layer.macs else None)
+    row += [second.kernel, second.instructions] if second else [None, None]
     return [*row, layer.weight_bytes, layer.scratch_bytes, _short(layer.name)]
 
 

@@ -1,189 +1,120 @@
 /* 2-D convolution, int8, two pixels x four channels, any kernel, stride, dilation, padding and groups.
- * Weights: one stream per group, for each block of four channels:
- *   4 biases | pairs of int16 weights, 4 channels a pair, in the order of gather_dsp.h | 4 x (mantissa, addend, shift, bounds).
- * Weights and biases are doubled, so that the high half of a product with the mantissa is the doubling multiply.
- * addend = (1 << (shift - 1)) + (output zero point << shift): rounding and zero point in one addition.
- * bounds: the activation's smallest value in the low half, its largest in the high half.
- * Registers: 8 accumulators, 2 activations, 2 weights, 2 pointers: all there are. So a block is a function of its own, the
- * same for every shape.
- * Cost: 0.69 instructions per MAC + 0.05 of loop, 9 per output, 1 per gathered element. Scratch: 4 bytes per element of a filter. */
+ * Weights: a stream of dot_dsp.h per group, in the order of gather_dsp.h.
+ * Cost: as dot_dsp.h says, 1 instruction per gathered element, about 60 per pair of pixels.
+ * Scratch: 4 bytes per element of a gathered filter, and two staged runs or filters. */
 #ifndef STROP_CONV_2D_DSP_H
 #define STROP_CONV_2D_DSP_H
 
+#include "clamp_dsp.h"
+#include "dot_dsp.h"
 #include "gather_dsp.h"
 
-/* How a sum becomes an output. floored: the activation's floor is the output's zero point or above it, which hides the
- * difference in rounding of negative halves. clamped: the bounds are tighter than int8. */
+/* True when the smallest output is below the zero point, so that sums below zero count. */
+STROP_KERNEL bool strop_is_signed(const strop_conv_2d_shape *s) { return s->act_min < s->out_offset; }
+
+/* Which of the dot products runs. */
 typedef struct {
-    bool floored, clamped;
-} strop_finish;
+    bool wide, is_signed, halves;
+} strop_dot_kind;
 
-/* Requantize one doubled sum. p: mantissa, addend, shift, bounds. */
-STROP_KERNEL int8_t strop_requantize_dsp(int32_t twice_acc, int32_t mantissa, int32_t addend, int32_t shift, int32_t bounds,
-                                         strop_finish finish) {
-    int32_t y;
-    if (finish.floored) {
-        y = strop_smmlar(twice_acc, mantissa, addend) >> shift;
-    } else {
-        const int32_t high = strop_smmulr(twice_acc, mantissa);
-        y = (high + (high >> 31) + addend) >> shift;
+STROP_KERNEL const int32_t *strop_dot_blocks(const strop_dot *dot, const int32_t *stream, int8_t *out_0, int8_t *out_1,
+                                             strop_dot_kind kind) {
+    if (kind.halves) {
+        return strop_dot_half(dot, stream, out_0, out_1);
     }
-    return (int8_t)(finish.clamped ? strop_clamp(y, (int16_t)bounds, bounds >> 16) : strop_saturate_s8(y));
-}
-
-/* One channel of two pixels. */
-STROP_KERNEL void strop_requantize_pair_dsp(int32_t sum_0, int32_t sum_1, const int32_t *p, int8_t *out_0, int8_t *out_1,
-                                            strop_finish finish) {
-    const int32_t mantissa = p[0], addend = p[1], shift = p[2], bounds = p[3];
-    *out_0 = strop_requantize_dsp(sum_0, mantissa, addend, shift, bounds, finish);
-    *out_1 = strop_requantize_dsp(sum_1, mantissa, addend, shift, bounds, finish);
-}
-
-/* Two taps of two pixels and four channels: 11 instructions for 16 multiply-accumulates. */
-#define STROP_STEP_2X4                  \
-    "ldrd %[a0], %[a1], [%[a]], #8\n\t" \
-    "ldrd %[w0], %[w1], [%[w]], #8\n\t" \
-    "smlad %[s00], %[a0], %[w0], %[s00]\n\t" \
-    "smlad %[s10], %[a1], %[w0], %[s10]\n\t" \
-    "smlad %[s01], %[a0], %[w1], %[s01]\n\t" \
-    "smlad %[s11], %[a1], %[w1], %[s11]\n\t" \
-    "ldrd %[w0], %[w1], [%[w]], #8\n\t" \
-    "smlad %[s02], %[a0], %[w0], %[s02]\n\t" \
-    "smlad %[s12], %[a1], %[w0], %[s12]\n\t" \
-    "smlad %[s03], %[a0], %[w1], %[s03]\n\t" \
-    "smlad %[s13], %[a1], %[w1], %[s13]\n\t"
-
-/* The loop over STEPS until a reaches the end. All 14 registers are in use, so the end, which comes in a0, is kept on
- * the stack meanwhile; no operand is addressed through sp. */
-#define STROP_LOOP_2X4(STEPS)                                                                                             \
-    __asm__ volatile("push {%[a0]}\n\t"                                                                                   \
-                     "1:\n\t" STEPS "ldr %[w0], [sp]\n\t"                                                                 \
-                     "cmp %[w0], %[a]\n\t"                                                                                \
-                     "bne 1b\n\t"                                                                                         \
-                     "add sp, sp, #4\n\t"                                                                                 \
-                     : [s00] "+r"(s00), [s01] "+r"(s01), [s02] "+r"(s02), [s03] "+r"(s03), [s10] "+r"(s10),               \
-                       [s11] "+r"(s11), [s12] "+r"(s12), [s13] "+r"(s13), [a] "+r"(a), [w] "+r"(w), [a0] "+r"(a0),        \
-                       [a1] "=&r"(a1), [w0] "=&r"(w0), [w1] "=&r"(w1)                                                     \
-                     :                                                                                                    \
-                     : "cc", "memory")
-
-/* One block of four channels for two pixels; returns the stream behind the block. pairs: a multiple of two. */
-STROP_KERNEL const int32_t *strop_conv_block(const int32_t *a, const int32_t *w, int32_t pairs, int8_t *out_0, int8_t *out_1,
-                                             strop_finish finish) {
-    int32_t s00 = w[0], s01 = w[1], s02 = w[2], s03 = w[3];
-    int32_t s10 = s00, s11 = s01, s12 = s02, s13 = s03;
-    int32_t a0 = (int32_t)(intptr_t)(a + 2 * pairs), a1, w0, w1;
-    w += 4;
-    if (pairs % 8 == 0) {
-        STROP_LOOP_2X4(STROP_STEP_2X4 STROP_STEP_2X4 STROP_STEP_2X4 STROP_STEP_2X4 STROP_STEP_2X4 STROP_STEP_2X4 STROP_STEP_2X4
-                           STROP_STEP_2X4);
-    } else if (pairs % 4 == 0) {
-        STROP_LOOP_2X4(STROP_STEP_2X4 STROP_STEP_2X4 STROP_STEP_2X4 STROP_STEP_2X4);
-    } else {
-        STROP_LOOP_2X4(STROP_STEP_2X4 STROP_STEP_2X4);
+    if (kind.wide) {
+        return kind.is_signed ? strop_dot_wide_signed(dot, stream, out_0, out_1)
+                              : strop_dot_wide_floored(dot, stream, out_0, out_1);
     }
-    strop_requantize_pair_dsp(s00, s10, w, out_0, out_1, finish);
-    strop_requantize_pair_dsp(s01, s11, w + 4, out_0 + 1, out_1 + 1, finish);
-    strop_requantize_pair_dsp(s02, s12, w + 8, out_0 + 2, out_1 + 2, finish);
-    strop_requantize_pair_dsp(s03, s13, w + 12, out_0 + 3, out_1 + 3, finish);
-    return w + 16;
+    return kind.is_signed ? strop_dot_byte_signed(dot, stream, out_0, out_1)
+                          : strop_dot_byte_floored(dot, stream, out_0, out_1);
 }
 
-STROP_SHARED const int32_t *strop_conv_block_floored(const int32_t *a, const int32_t *w, int32_t pairs, int8_t *out_0,
-                                                     int8_t *out_1) {
-    return strop_conv_block(a, w, pairs, out_0, out_1, (strop_finish){true, false});
-}
-
-STROP_SHARED const int32_t *strop_conv_block_floored_clamped(const int32_t *a, const int32_t *w, int32_t pairs, int8_t *out_0,
-                                                             int8_t *out_1) {
-    return strop_conv_block(a, w, pairs, out_0, out_1, (strop_finish){true, true});
-}
-
-STROP_SHARED const int32_t *strop_conv_block_signed(const int32_t *a, const int32_t *w, int32_t pairs, int8_t *out_0,
-                                                    int8_t *out_1) {
-    return strop_conv_block(a, w, pairs, out_0, out_1, (strop_finish){false, false});
-}
-
-STROP_SHARED const int32_t *strop_conv_block_signed_clamped(const int32_t *a, const int32_t *w, int32_t pairs, int8_t *out_0,
-                                                            int8_t *out_1) {
-    return strop_conv_block(a, w, pairs, out_0, out_1, (strop_finish){false, true});
-}
-
-/* Calls the block that finishes as asked. */
-STROP_KERNEL const int32_t *strop_conv_block_2x4(const int32_t *a, const int32_t *w, int32_t pairs, int8_t *out_0,
-                                                 int8_t *out_1, strop_finish finish) {
-    if (finish.floored) {
-        return finish.clamped ? strop_conv_block_floored_clamped(a, w, pairs, out_0, out_1)
-                              : strop_conv_block_floored(a, w, pairs, out_0, out_1);
+/* All channels of one group of two pixels. A block cut by the last channel goes through a copy. */
+STROP_KERNEL const int32_t *strop_conv_channels(strop_dot *dot, const int32_t *stream, int8_t *out_0, int8_t *out_1,
+                                                int32_t channels, int32_t block_words, strop_dot_kind kind) {
+    const int32_t rest = channels % 4;
+    if (channels >= 4) {
+        dot->stream_bytes = 4 * (channels / 4) * block_words;
+        stream = strop_dot_blocks(dot, stream, out_0, out_1, kind);
     }
-    return finish.clamped ? strop_conv_block_signed_clamped(a, w, pairs, out_0, out_1)
-                          : strop_conv_block_signed(a, w, pairs, out_0, out_1);
-}
-
-/* How a layer's outputs are finished. */
-STROP_KERNEL strop_finish strop_finish_of(const strop_conv_2d_shape *s) {
-    const strop_finish finish = {s->act_min >= s->out_offset, s->act_min > INT8_MIN || s->act_max < INT8_MAX};
-    return finish;
-}
-
-/* Pairs of int16 weights per channel: filled runs of a filter. */
-STROP_KERNEL int32_t strop_conv_dsp_pairs(const strop_conv_2d_shape *s) {
-    const int32_t depth = s->in_c / s->groups;
-    const bool contiguous = s->dilation_w == 1 && s->groups == 1;
-    const int32_t run = contiguous ? s->k_w * depth : depth;
-    const int32_t runs = contiguous ? s->k_h : s->k_h * s->k_w;
-    return runs * ((run + 3) / 4) * 2;
-}
-
-/* All channels of two pixels whose inputs are gathered in pair. A block cut by the last channel goes through a copy. */
-STROP_KERNEL const int32_t *strop_conv_dsp_channels(const int32_t *pair, const int32_t *w, int8_t *out_0, int8_t *out_1,
-                                                    const strop_conv_2d_shape *s) {
-    const int32_t channels = s->out_c / s->groups;
-    const int32_t pairs = strop_conv_dsp_pairs(s);
-    int32_t c = 0;
-    for (; c + 4 <= channels; c += 4) {
-        w = strop_conv_block_2x4(pair, w, pairs, out_0 + c, out_1 + c, strop_finish_of(s));
+    if (rest != 0) {
+        const int32_t bytes = kind.halves ? 2 : 1;
+        _Alignas(2) int8_t last[16];
+        dot->stream_bytes = 4 * block_words;
+        stream = strop_dot_blocks(dot, stream, last, last + 8, kind);
+        __builtin_memcpy(out_0 + bytes * (channels - rest), last, (size_t)(bytes * rest));
+        __builtin_memcpy(out_1 + bytes * (channels - rest), last + 8, (size_t)(bytes * rest));
     }
-    if (channels % 4 != 0) {
-        int8_t last[8];
-        w = strop_conv_block_2x4(pair, w, pairs, last, last + 4, strop_finish_of(s));
-        for (int32_t i = 0; i < channels % 4; ++i) {
-            out_0[c + i] = last[i];
-            out_1[c + i] = last[4 + i];
-        }
-    }
-    return w;
+    return stream;
+}
+
+STROP_KERNEL strop_origin strop_origin_of(const strop_conv_2d_shape *s, int32_t oy, int32_t ox) {
+    const strop_origin at = {oy * s->stride_h - s->pad_top, ox * s->stride_w - s->pad_left};
+    return at;
 }
 
 /* An odd last pixel is computed together with itself. */
-STROP_KERNEL void strop_conv_2d_dsp(const int8_t *restrict in, const int32_t *restrict weights, int32_t *restrict pair,
-                                    int8_t *restrict out, const strop_conv_2d_shape *s) {
-    const int32_t depth = s->in_c / s->groups;
-    const int32_t per_group = s->out_c / s->groups;
-    const int32_t pixels = s->out_h * s->out_w;
-    for (int32_t image = 0; image < s->batch; ++image, in += s->in_h * s->in_w * s->in_c, out += pixels * s->out_c) {
+STROP_KERNEL void strop_conv_pairs_dsp(const int8_t *restrict in, const int32_t *restrict weights, int32_t *restrict pair,
+                                      int8_t *restrict out, const strop_conv_dsp_shape *shape, bool wide) {
+    const strop_conv_2d_shape *const s = &shape->conv;
+    const int32_t channels = s->out_c / s->groups;
+    const int32_t pixel = s->out_c * (shape->halves ? 2 : 1);
+    const int32_t group_bytes = pixel / s->groups;
+    const int32_t steps = strop_gathered(shape) / (shape->halves ? 4 : 2);
+    const int32_t block_words = steps * (wide ? 4 : 2) + (shape->halves ? 8 : 16);
+    strop_dot dot = strop_dot_of(pair, steps, wide ? STROP_WIDE_STEP_BYTES : STROP_BYTE_STEP_BYTES);
+    const strop_dot_kind kind = {wide, strop_is_signed(s), shape->halves};
+    const strop_cut cut = strop_cut_of(s);
+    int8_t *const stage = (int8_t *)(pair + 2 * steps);
+    for (int32_t image = 0; image < s->batch; ++image, in += s->in_h * s->in_w * s->in_c) {
         int32_t oy = 0, ox = 0;
-        for (int32_t pixel = 0; pixel < pixels; pixel += 2) {
-            const int32_t y0 = oy, x0 = ox;
+        for (int32_t left = s->out_h * s->out_w; left > 0; left -= 2, out += 2 * pixel) {
+            const strop_origin at_0 = strop_origin_of(s, oy, ox);
             if (++ox == s->out_w) {
                 ox = 0;
                 ++oy;
             }
-            const bool alone = pixel + 1 == pixels;
-            int8_t *const out_0 = out + pixel * s->out_c;
-            int8_t *const out_1 = alone ? out_0 : out_0 + s->out_c;
-            const int32_t *w = weights;
-            for (int32_t group = 0; group < s->groups; ++group) {
-                strop_gather_pixel(in + group * depth, s, y0, x0, pair);
-                strop_gather_pixel(in + group * depth, s, alone ? y0 : oy, alone ? x0 : ox, pair + 1);
-                w = strop_conv_dsp_channels(pair, w, out_0 + group * per_group, out_1 + group * per_group, s);
-            }
+            const strop_origin at_1 = left == 1 ? at_0 : strop_origin_of(s, oy, ox);
+            int8_t *const out_1 = left == 1 ? out : out + pixel;
             if (++ox >= s->out_w) {
                 ox = 0;
                 ++oy;
             }
+            const int32_t *w = weights;
+            for (int32_t group = 0; group < s->groups; ++group) {
+                strop_gather_pairs(in + group * (s->in_c / s->groups), shape, &cut, at_0, at_1, pair, stage);
+                w = strop_conv_channels(&dot, w, out + group * group_bytes, out_1 + group * group_bytes, channels, block_words,
+                                        kind);
+            }
         }
+        out -= s->out_h * s->out_w % 2 * pixel;
     }
+}
+
+STROP_KERNEL void strop_conv_2d_any_dsp(const int8_t *restrict in, const int32_t *restrict weights, int32_t *restrict pair,
+                                        int8_t *restrict out, const strop_conv_dsp_shape *s, bool wide) {
+    strop_conv_pairs_dsp(in, weights, pair, out, s, wide);
+    const int32_t outputs = s->conv.batch * s->conv.out_h * s->conv.out_w * s->conv.out_c;
+    strop_clamp_outputs(out, outputs, s->conv.act_min, s->conv.act_max);
+}
+
+STROP_KERNEL void strop_conv_2d_dsp(const int8_t *restrict in, const int32_t *restrict weights, int32_t *restrict pair,
+                                    int8_t *restrict out, const strop_conv_dsp_shape *s) {
+    strop_conv_2d_any_dsp(in, weights, pair, out, s, true);
+}
+
+STROP_KERNEL void strop_conv_2d_byte_dsp(const int8_t *restrict in, const int32_t *restrict weights, int32_t *restrict pair,
+                                         int8_t *restrict out, const strop_conv_dsp_shape *s) {
+    strop_conv_2d_any_dsp(in, weights, pair, out, s, false);
+}
+
+/* Int16 activations, zero points 0, sums that fit int32. */
+STROP_KERNEL void strop_conv_2d_s16_dsp(const int16_t *restrict in, const int32_t *restrict weights, int32_t *restrict pair,
+                                        int16_t *restrict out, const strop_conv_dsp_shape *s) {
+    strop_conv_pairs_dsp((const int8_t *)in, weights, pair, (int8_t *)out, s, true);
+    const int32_t outputs = s->conv.batch * s->conv.out_h * s->conv.out_w * s->conv.out_c;
+    strop_clamp_outputs_s16(out, outputs, s->conv.act_min, s->conv.act_max);
 }
 
 #endif

@@ -21,7 +21,7 @@ from toolchain.lowering.kernels.conv import (
     row_geometry,
     weight_rows,
 )
-from toolchain.lowering.kernels.conv_dsp import Requantize, requantize_rows
+from toolchain.lowering.kernels.dsp_stream import Requantize, requantize_rows
 from toolchain.lowering.program import Operand, ShapeField
 
 PIXELS = 4

@@ -33,7 +33,8 @@ def _accepts_int16(graph: Graph, node: Node) -> bool:
     return is_i16(node.inputs[0], node.output) and math.prod(node.attrs.window) < MOST_INT16
 
 
-def _bind(graph: Graph, node: Node) -> Binding:
+def bind_int8(graph: Graph, node: Node) -> Binding:
+    """The geometry, the activation's bounds, input and output."""
     low, high = activation_bounds(node.attrs.activation, node.output.type)
     shape = pool_geometry(node) + fields(act_min=low, act_max=high, count_padding=int(node.attrs.count_padding))
     return Binding(shape, (read(graph, node.inputs[0]), write(node.output)))
@@ -69,7 +70,7 @@ MAX_PRIOR = {"pixel": 60, "block": 40, "row": 8, "four": 19, "one": 7, "result":
 
 
 def _variant(op: str, header: str, suffix: str, accepts: Callable[[Graph, Node], bool], cost: Cost) -> Variant:
-    return Variant(op, "portable", header, f"strop_{op}_{suffix}", "strop_pool_2d_shape", accepts, _bind, cost)
+    return Variant(op, "portable", header, f"strop_{op}_{suffix}", "strop_pool_2d_shape", accepts, bind_int8, cost)
 
 
 VARIANTS = (

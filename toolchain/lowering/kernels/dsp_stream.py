@@ -1,0 +1,151 @@
+"""Weight streams of the Armv7E-M kernels: biases, lanes of weights and requantization, channel block by channel block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from toolchain.ir.fixed_point import multiply
+from toolchain.ir.graph import Graph, Node
+from toolchain.ir.quantization import quant_of
+from toolchain.ir.types import Array
+from toolchain.lowering.kernels.conv import BLOCK, accepts_int8, biases_of, factors_of, weight_rows
+
+GROUP = 4
+LANE_ORDER = (0, 2, 1, 3)
+SUM_LIMIT = 2**30
+BYTE_SUM_LIMIT = 2**23
+ADDEND_LIMIT = 2**31
+PARAMETERS = 3
+
+Lanes = Literal["wide", "byte"]
+"""How weights are kept: int16, or two channels as the bytes of an int16."""
+
+
+def filled(elements: int, granule: int = GROUP) -> int:
+    """Elements of a run filled to a multiple of the granule."""
+    return -(-elements // granule) * granule
+
+
+def filled_runs(runs: Array, granule: int = GROUP) -> Array:
+    """(out, runs, run) with runs filled by zeros to the granule, in the lane order of the gathered inputs: (out, n)."""
+    out, count, length = runs.shape
+    padded = np.zeros((out, count, filled(length, granule)), np.int64)
+    padded[:, :, :length] = runs
+    return padded.reshape(out, -1, GROUP)[:, :, LANE_ORDER].reshape(out, -1)
+
+
+@dataclass(frozen=True, slots=True)
+class Requantize:
+    """Per channel: y = (acc * mantissa >> 31) + addend >> shift, with rounding and zero point in the addend."""
+
+    mantissa: int
+    addend: int
+    shift: int
+
+
+def _worst_sums(rows: Array, bias: Array) -> Array:
+    """The largest magnitude that any input gives each channel's sum."""
+    return 255 * np.abs(rows.astype(np.int64)).sum(axis=1) + np.abs(bias)
+
+
+def requantize_rows(node: Node, rows: Array, bias: Array) -> list[Requantize] | None:
+    """Parameters of every channel, or None when one needs more than the DSP kernels can do.
+
+    rows: (channels, taps) weights. A channel without weights is a constant: mantissa 0 and the constant as addend.
+    """
+    y = node.output.type
+    zero_point, found = quant_of(y).scalar_zero_point, list[Requantize]()
+    for row, b, m, worst in zip(rows, bias, factors_of(node), _worst_sums(rows, bias), strict=True):
+        if not row.any():
+            constant = int(multiply(np.array(b), m.mantissa, m.shift)) + zero_point
+            found.append(Requantize(0, int(np.clip(constant, *y.dtype.limits)) << 1, 1))
+        elif worst < SUM_LIMIT and -30 <= m.shift <= -1:
+            found.append(Requantize(m.mantissa, (1 << (-m.shift - 1)) + (zero_point << -m.shift), -m.shift))
+            if worst + abs(found[-1].addend) >= ADDEND_LIMIT:
+                return None
+        else:
+            return None
+    return found
+
+
+def fits(graph: Graph, node: Node, lanes: Lanes = "wide") -> bool:
+    """True when the DSP kernels can run the node, with weights kept as `lanes`."""
+    if not accepts_int8(graph, node):
+        return False
+    rows, bias = weight_rows(graph, node), biases_of(graph, node, node.output.type.shape[-1])
+    small = lanes == "wide" or bool((_worst_sums(rows, bias) < BYTE_SUM_LIMIT).all())
+    return small and requantize_rows(node, rows, bias) is not None
+
+
+def scales_of(node: Node, rows: Array, bias: Array) -> list[Requantize]:
+    """`requantize_rows` of a node that was accepted."""
+    scales = requantize_rows(node, rows, bias)
+    if scales is None:
+        raise ValueError(f"{node.name} was not accepted by this kernel")
+    return scales
+
+
+def parameters_of(scales: list[Requantize]) -> Array:
+    """(channels, 3) mantissa, addend and shift."""
+    return np.array([(s.mantissa, s.addend, s.shift) for s in scales], np.int64).reshape(-1, PARAMETERS)
+
+
+def _words(values: Array) -> Array:
+    """int64 values modulo 2^32 as int32."""
+    return (values & 0xFFFFFFFF).astype(np.uint32).view(np.int32).reshape(-1)
+
+
+def _pairs(lanes: Array) -> Array:
+    """(rows, n) int16 values as (n / 2, rows) words."""
+    return np.ascontiguousarray(np.ascontiguousarray(lanes.astype(np.int16)).view(np.int32).T)
+
+
+def _merged(block: Array) -> Array:
+    """Rows 256 * first + second of every two channels: (4, n) to (2, n)."""
+    return 256 * block[0::2] + block[1::2]
+
+
+def _wide_block(block: Array, sums: Array) -> tuple[Array, Array]:
+    return _words(2 * sums), _pairs(2 * block).reshape(-1)
+
+
+def _byte_block(block: Array, sums: Array) -> tuple[Array, Array]:
+    both = np.stack([_merged(sums), sums[1::2]], axis=1)
+    return _words(both), _pairs(_merged(block)).reshape(-1)
+
+
+def _blocks(rows: Array, parameters: Array, bias: Array, groups: int) -> Iterator[tuple[Array, Array, Array]]:
+    """Weights (4, n), sums and parameters of every block of four channels, filled by zeros. rows: (out, n)."""
+    per_group = len(rows) // groups
+    sums_of_constants = np.where(parameters[:, 0] == 0, 0, bias)
+    for group in range(groups):
+        for start in range(0, per_group, BLOCK):
+            chosen = slice(group * per_group + start, group * per_group + min(start + BLOCK, per_group))
+            missing = BLOCK - len(rows[chosen])
+            yield (
+                np.pad(rows[chosen], ((0, missing), (0, 0))),
+                np.pad(sums_of_constants[chosen], (0, missing)),
+                np.pad(parameters[chosen], ((0, missing), (0, 0))),
+            )
+
+
+def pack_stream(rows: Array, bias: Array, scales: list[Requantize], groups: int, lanes: Lanes) -> Array:
+    """The int32 stream of dot_dsp.h from lane-ordered rows (out, n)."""
+    words: list[Array] = []
+    for block, sums, parameters in _blocks(rows, parameters_of(scales), bias, groups):
+        words += [*(_wide_block if lanes == "wide" else _byte_block)(block, sums), _words(parameters)]
+    return np.concatenate(words)
+
+
+def pack_products(products: Array, bias: Array, scales: list[Requantize]) -> Array:
+    """The int32 stream of conv_2d_winograd_dsp.h from lane-ordered doubled weights (4, out, n)."""
+    count, out, length = products.shape
+    words: list[Array] = []
+    for block, sums, parameters in _blocks(products.transpose(1, 0, 2).reshape(out, -1), parameters_of(scales), bias, 1):
+        steps = [_pairs(each).reshape(-1) for each in block.reshape(BLOCK, count, length).transpose(1, 0, 2)]
+        words += [_words(2 * sums), *steps[:-1], _words(parameters), steps[-1], _words(parameters)]
+    return np.concatenate(words)
