@@ -51,7 +51,7 @@ def _stream(graph: Graph, node: Node, runs: Array, groups: int, lanes: Lanes, gr
 
 
 def _dsp_shape(conv: tuple[ShapeField, ...], *, staged: bool) -> tuple[ShapeField, ...]:
-    return (ShapeField("conv", conv), *fields(staged=int(staged)))
+    return (ShapeField("conv", conv), *fields(staged=int(staged), halves=0))
 
 
 def _may_be_cut(node: Node) -> bool:
@@ -115,7 +115,7 @@ def _conv_units(_graph: Graph, node: Node) -> Work:
     taps = filled(height * width * depth) if is_staged(node) else height * width * depth // run * filled(run)
     gathered = Gathered(run // depth, run, is_staged(node))
     work = blocks_of(pairs * groups, out // groups, taps // 2, signed=is_signed(node))
-    return work | gather_units(node, gathered, depth, groups) | {"pair": pairs, "bounded": bounded(node), "call": 1}
+    return work | gather_units(node, gathered, groups) | {"pair": pairs, "bounded": bounded(node), "call": 1}
 
 
 def _dense_rows_units(_graph: Graph, node: Node) -> Work:

@@ -118,17 +118,21 @@ def _byte_block(block: Array, sums: Array) -> tuple[Array, Array]:
     return _words(both), _pairs(_merged(block)).reshape(-1)
 
 
-def _blocks(rows: Array, parameters: Array, bias: Array, groups: int) -> Iterator[tuple[Array, Array, Array]]:
+def _free_sums(bias: Array, scales: list[Requantize]) -> Array:
+    """Biases, 0 where the channel is a constant."""
+    return np.array([b if scale.mantissa else 0 for b, scale in zip(bias, scales, strict=True)], np.int64)
+
+
+def _blocks(rows: Array, parameters: Array, sums: Array, groups: int) -> Iterator[tuple[Array, Array, Array]]:
     """Weights (4, n), sums and parameters of every block of four channels, filled by zeros. rows: (out, n)."""
     per_group = len(rows) // groups
-    sums_of_constants = np.where(parameters[:, 0] == 0, 0, bias)
     for group in range(groups):
         for start in range(0, per_group, BLOCK):
             chosen = slice(group * per_group + start, group * per_group + min(start + BLOCK, per_group))
             missing = BLOCK - len(rows[chosen])
             yield (
                 np.pad(rows[chosen], ((0, missing), (0, 0))),
-                np.pad(sums_of_constants[chosen], (0, missing)),
+                np.pad(sums[chosen], (0, missing)),
                 np.pad(parameters[chosen], ((0, missing), (0, 0))),
             )
 
@@ -136,7 +140,7 @@ def _blocks(rows: Array, parameters: Array, bias: Array, groups: int) -> Iterato
 def pack_stream(rows: Array, bias: Array, scales: list[Requantize], groups: int, lanes: Lanes) -> Array:
     """The int32 stream of dot_dsp.h from lane-ordered rows (out, n)."""
     words: list[Array] = []
-    for block, sums, parameters in _blocks(rows, parameters_of(scales), bias, groups):
+    for block, sums, parameters in _blocks(rows, parameters_of(scales), _free_sums(bias, scales), groups):
         words += [*(_wide_block if lanes == "wide" else _byte_block)(block, sums), _words(parameters)]
     return np.concatenate(words)
 
@@ -145,7 +149,16 @@ def pack_products(products: Array, bias: Array, scales: list[Requantize]) -> Arr
     """The int32 stream of conv_2d_winograd_dsp.h from lane-ordered doubled weights (4, out, n)."""
     count, out, length = products.shape
     words: list[Array] = []
-    for block, sums, parameters in _blocks(products.transpose(1, 0, 2).reshape(out, -1), parameters_of(scales), bias, 1):
+    rows, biases = products.transpose(1, 0, 2).reshape(out, -1), _free_sums(bias, scales)
+    for block, sums, parameters in _blocks(rows, parameters_of(scales), biases, 1):
         steps = [_pairs(each).reshape(-1) for each in block.reshape(BLOCK, count, length).transpose(1, 0, 2)]
         words += [_words(2 * sums), *steps[:-1], _words(parameters), steps[-1], _words(parameters)]
+    return np.concatenate(words)
+
+
+def pack_halves(rows: Array, bias: Array, mantissas: Array, groups: int) -> Array:
+    """The int32 stream of dot_dsp.h for int16 outputs from rows (out, n) in the order of the inputs."""
+    words: list[Array] = []
+    for block, sums, high in _blocks(rows, mantissas.reshape(-1, 1), bias, groups):
+        words += [_words(sums), _pairs(block).reshape(-1), _words(high)]
     return np.concatenate(words)
