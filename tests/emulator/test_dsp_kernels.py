@@ -17,7 +17,7 @@ from tests.support.engines import needs_arm_gcc, needs_qemu
 from tests.support.kernel_cases import Case, describe, merged, operands
 from tests.support.programs import raw_inputs, typed_outputs
 from toolchain.backends.c.backend import print_c
-from toolchain.ir.attrs import ActivationAttrs, ConvAttrs
+from toolchain.ir.attrs import ActivationAttrs, ConvAttrs, PoolAttrs
 from toolchain.ir.graph import Graph, Value
 from toolchain.ir.optable import make_node
 from toolchain.ir.types import DType, TensorType, per_tensor
@@ -143,6 +143,28 @@ def int16_dense_case(rng: np.random.Generator) -> Case:
     return _int16_case(rng, _dense_case(rng, int(rng.integers(1, 6))))
 
 
+def _pool_case(rng: np.random.Generator, op: str) -> Case:
+    size, channels = (int(rng.integers(1, 12)), int(rng.integers(1, 12))), int(rng.integers(4, 20))
+    window = (int(rng.integers(1, size[0] + 1)), int(rng.integers(1, size[1] + 1)))
+    padding = tuple(int(rng.integers(0, k)) for k in (window[0], window[0], window[1], window[1]))
+    act, _ = activation(rng)
+    x = _int8(rng, (int(rng.integers(1, 3)), *size, channels))
+    attrs = PoolAttrs(window, (int(rng.integers(1, 4)), int(rng.integers(1, 4))), padding, act)  # type: ignore[arg-type]
+    node = make_node(op, (x,), ("y",), attrs, x.type.quant)
+    samples = (rng.integers(-128, 128, x.type.shape), np.full(x.type.shape, -128), np.full(x.type.shape, 127))
+    return Case(node, tuple((sample.astype(np.int8),) for sample in samples))
+
+
+def average_case(rng: np.random.Generator) -> Case:
+    """Averages over windows of up to the whole input."""
+    return _pool_case(rng, "average_pool_2d")
+
+
+def max_case(rng: np.random.Generator) -> Case:
+    """Maxima over windows of up to the whole input."""
+    return _pool_case(rng, "max_pool_2d")
+
+
 KERNELS: tuple[tuple[str, Make], ...] = (
     ("armv7em.conv_2d_dsp", conv_case),
     ("armv7em.conv_2d_byte_dsp", conv_case),
@@ -156,6 +178,8 @@ KERNELS: tuple[tuple[str, Make], ...] = (
     ("armv7em.depthwise_block_dsp", depthwise_blocks_case),
     ("armv7em.conv_2d_s16_dsp", int16_conv_case),
     ("armv7em.conv_2d_s16_dsp", int16_dense_case),
+    ("armv7em.average_pool_2d_dsp", average_case),
+    ("armv7em.max_pool_2d_dsp", max_case),
 )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.quantization import quant_of
@@ -173,8 +172,11 @@ def _variant(
     def accepts(graph: Graph, node: Node) -> bool:
         return suits(node) and fits(graph, node, lanes)
 
+    def bind_lanes(graph: Graph, node: Node) -> Binding:
+        return bind(graph, node, lanes)
+
     function = f"strop_{header}{'_byte' if lanes == 'byte' else ''}_dsp"
-    return Variant(op, "armv7em", f"{header}_dsp.h", function, shape_type, accepts, partial(bind, lanes=lanes), cost)
+    return Variant(op, "armv7em", f"{header}_dsp.h", function, shape_type, accepts, bind_lanes, cost)
 
 
 def _variants(lanes: Lanes) -> tuple[Variant, ...]:
