@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import stat
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from firmware.compilers import CompilerChoice
-from runtimes.base import Measurement
-from toolchain.api.places import run_samples, where
+from runtimes.base import CallCost, Measurement
+from runtimes.emulator import models_cycles
+from targets.load import load_target
+from toolchain.api.places import Where, profile_layers, run_samples, where
 from toolchain.api.verifying import random_inputs
 from toolchain.bundle.manifest import Manifest
 from toolchain.bundle.read import read_bundle
@@ -36,17 +38,18 @@ COSTS = (
 
 @dataclass(frozen=True, slots=True)
 class BenchResult:
-    """What one bundle needs, measured, beside what its manifest predicts."""
+    """What one bundle needs, measured, beside what its manifest predicts. calls: what every layer took, where asked for."""
 
     bundle: Path
     manifest: Manifest
     measurement: Measurement
+    calls: tuple[CallCost, ...] | None = None
 
     def as_json(self) -> dict[str, object]:
         """The stable keys: `ram`, `flash`, `instructions`, `cycles`, `latency_us`, `outputs_sha256`, `runtime`, `device` …"""
         found, plan = self.measurement, self.manifest
         latency = dict(zip(("p50", "p95", "p99"), found.latency_us, strict=True)) if found.latency_us else None
-        return {
+        document: dict[str, object] = {
             "bundle": str(self.bundle),
             "name": plan.name,
             "target": plan.target,
@@ -56,6 +59,7 @@ class BenchResult:
             "flash": {"code_bytes": found.code_bytes, "weight_bytes": found.rodata_bytes},
             "instructions": found.instructions,
             "cycles": found.cycles,
+            "cycles_source": found.cycles_source,
             "latency_us": latency,
             "outputs_sha256": found.outputs_sha256,
             "runtime": found.runtime,
@@ -63,17 +67,37 @@ class BenchResult:
             "compiler": found.compiler,
             "predicted": asdict(plan.predicted) if plan.predicted else None,
         }
+        if self.calls is not None:
+            document["layers"] = self._layers(self.calls)
+        return document
+
+    def _layers(self, calls: tuple[CallCost, ...]) -> list[dict[str, object]]:
+        """What is known of every layer, predicted and measured."""
+        found: list[dict[str, object]] = []
+        for layer, call in zip(self.manifest.layers, calls, strict=True):
+            facts: dict[str, object] = asdict(layer)
+            found.append(facts | {"measured": asdict(call)})
+        return found
 
 
-def bench(bundle: str | Path, *, place: str | None = None, compiler: CompilerChoice = "auto") -> BenchResult:
+def bench(
+    bundle: str | Path, *, place: str | None = None, compiler: CompilerChoice = "auto", layers: bool = False
+) -> BenchResult:
     """Build a bundle's C program, run it on fixed random inputs and measure it.
 
-    place: `host`, `emulator`, `unicorn` or `qemu`; None takes the target's. Raises RunError (E5xx), EnvironmentFault (E4xx).
+    place: `host`, `emulator`, `unicorn` or `qemu`; None takes the target's. layers: measure every layer, in an emulator.
+    Cycles of a core with a table of timings are modelled in unicorn, whichever emulator measures the rest.
+    Raises RunError (E5xx), EnvironmentFault (E4xx), UsageError(901).
     """
     opened = read_bundle(Path(bundle))
     inputs = random_inputs(opened.graph(), BENCH_SAMPLES, np.random.default_rng(0))
-    result = run_samples(opened, where(opened, place, compiler), inputs, count=True)
-    return BenchResult(opened.path, opened.manifest, result.measurement)
+    on = where(opened, place, compiler)
+    found = run_samples(opened, on, inputs, count=True).measurement
+    if found.cycles is None and on.place != "host" and models_cycles(load_target(opened.manifest.target)):
+        modelled = run_samples(opened, Where("unicorn", compiler), [array[:1] for array in inputs], count=True).measurement
+        found = replace(found, cycles=modelled.cycles, cycles_source=modelled.cycles_source)
+    calls = profile_layers(opened, on, [array[:1] for array in inputs]) if layers else None
+    return BenchResult(opened.path, opened.manifest, found, calls)
 
 
 def read_bench(path: Path) -> Mapping[str, object]:

@@ -1,4 +1,4 @@
-"""Writes the pages of docs/ that are tables of the code: errors, commands, targets, operations.
+"""Writes the pages of docs/ that are tables of the code and of kept counts: errors, commands, targets, operations, speed.
 
     python docs/pages.py
 
@@ -17,6 +17,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
+from docs.speed_page import speed  # noqa: E402
 from targets.load import load_target, target_names  # noqa: E402
 from toolchain.cli.main import COMMANDS  # noqa: E402
 from toolchain.errors import CODES  # noqa: E402
@@ -126,6 +127,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "commands.md": commands,
     "targets.md": targets,
     "operations.md": operations,
+    "speed.md": lambda: speed(table),
 }
 
 

@@ -24,7 +24,8 @@ PLAN_HINT = "Report this with the bundle: its memory plan is wrong"
 class Measurement:
     """What one run told. None where the runtime cannot tell.
 
-    instructions: of `<name>_run` on the first sample, entry to return. cycles: of the same, measured on hardware.
+    instructions: of `<name>_run` on the first sample, entry to return. cycles: of the same, measured
+    on hardware or modelled from instruction timings, as cycles_source says.
     latency_us: 50th, 95th and 99th percentile of `<name>_run`, microseconds. arena_bytes, stack_bytes: RAM, the stack as painted.
     code_bytes, rodata_bytes: flash of the program without the harness. outputs_sha256: over every sample's outputs in order.
     runtime: engine with version. device: target or machine. compiler: name with version.
@@ -41,14 +42,19 @@ class Measurement:
     runtime: str
     device: str
     compiler: str
+    cycles_source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CallCost:
-    """What one call of a program took: instructions, and cycles where the core's are modelled."""
+    """What one call, or any stretch of a program, took: instructions, and cycles where the core's are modelled."""
 
     instructions: int
-    cycles: int | None
+    cycles: int | None = None
+
+    def __sub__(self, other: CallCost) -> CallCost:
+        known = self.cycles is not None and other.cycles is not None
+        return CallCost(self.instructions - other.instructions, (self.cycles or 0) - (other.cycles or 0) if known else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from runtimes.base import CallCost
+
 BlockHook = Callable[[object, int, int, object], None]
+Read = Callable[[int, int], bytes]
+# Address, bytes, and whether the next block executed is the one that follows in memory.
+Block = tuple[int, int, bool]
 
 
 def thumb_instructions(code: bytes) -> int:
@@ -26,39 +31,53 @@ def riscv_instructions(code: bytes) -> int:
 
 
 class BlockCounter:
-    """Executions per (address, bytes) of a block; `total` turns them into instructions.
+    """Executions per block; `total` turns them into instructions at any moment.
 
     mark: address of a function whose calls are noted instead of counted; passed: the totals at those moments.
     """
 
-    def __init__(
-        self, instructions_in: Callable[[bytes], int], read: Callable[[int, int], bytes], mark: int | None = None
-    ) -> None:
+    def __init__(self, instructions_in: Callable[[bytes], int], read: Read, mark: int | None = None) -> None:
         self._instructions_in = instructions_in
         self._read = read
         self._mark = mark
-        self._widths: dict[tuple[int, int], int] = {}
-        self.blocks: dict[tuple[int, int], int] = {}
-        self.passed: list[int] = []
+        self._widths: dict[Block, int] = {}
+        self._open: tuple[int, int] | None = None
+        self._blocks: dict[Block, int] = {}
+        self.passed: list[CallCost] = []
 
     def hook(self) -> BlockHook:
         """The callback for UC_HOOK_BLOCK."""
-        blocks, mark = self.blocks, self._mark
+        blocks, mark = self._blocks, self._mark
 
         def count(_engine: object, address: int, size: int, _user: object) -> None:
+            if self._open is not None:
+                start, width = self._open
+                key = (start, width, start + width == address)
+                blocks[key] = blocks.get(key, 0) + 1
             if address == mark:
+                self._open = None
                 self.passed.append(self.total())
-                return
-            key = (address, size)
-            blocks[key] = blocks.get(key, 0) + 1
+            else:
+                self._open = (address, size)
 
         return count
 
-    def total(self) -> int:
-        """Instructions executed since the hook was made."""
-        return sum(times * self._width(key) for key, times in self.blocks.items())
+    def executions(self) -> dict[Block, int]:
+        """How often every block ran so far; the last one leaves the straight line."""
+        if self._open is None:
+            return dict(self._blocks)
+        last = (*self._open, False)
+        return {**self._blocks, last: self._blocks.get(last, 0) + 1}
 
-    def _width(self, key: tuple[int, int]) -> int:
-        if key not in self._widths:
-            self._widths[key] = self._instructions_in(self._read(*key))
-        return self._widths[key]
+    def call_count(self) -> CallCost:
+        """What the call of a function costs, without the function."""
+        return CallCost(1)
+
+    def total(self) -> CallCost:
+        """What was executed since the hook was made."""
+        return CallCost(sum(times * self._width(block) for block, times in self.executions().items()))
+
+    def _width(self, block: Block) -> int:
+        if block not in self._widths:
+            self._widths[block] = self._instructions_in(self._read(block[0], block[1]))
+        return self._widths[block]

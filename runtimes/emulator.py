@@ -77,9 +77,14 @@ def run_emulated(
     return replace(result, measurement=replace(result.measurement, device=f"{target.name} as {machine.name}"))
 
 
-def engine_label(target: Target, engine: EngineChoice) -> str:
-    """The engine that is taken, with its version. Raises EnvironmentFault E403, E404."""
-    chosen = choose_engine(target, engine)
+def _profiler(target: Target, engine: EngineChoice) -> Engine:
+    """The engine for profiles: `auto` takes the one that models cycles, where there is one."""
+    return "unicorn" if engine == "auto" and models_cycles(target) else choose_engine(target, engine)
+
+
+def profiler_label(target: Target, engine: EngineChoice) -> str:
+    """The engine that `profile_emulated` takes, with its version. Raises EnvironmentFault E403, E404."""
+    chosen = _profiler(target, engine)
     machine = emulated_machine(target, chosen).qemu
     if chosen == "unicorn" or machine is None:
         return f"unicorn {unicorn_version()}"
@@ -97,15 +102,22 @@ def profile_emulated(
 ) -> tuple[CallCost, ...]:
     """Cost of every call of a program for one sample, in the order of the calls.
 
-    sample: the bytes of every input. Raises as `run_emulated`.
+    sample: the bytes of every input. engine: `auto` takes the one that models cycles, where there is one.
+    Raises as `run_emulated`.
     """
-    chosen = choose_engine(target, engine)
+    chosen = _profiler(target, engine)
     machine = emulated_machine(target, chosen)
     firmware = build_firmware(program, machine, find_compiler(machine, compiler), profile=True)
     if chosen == "unicorn":
         return profile_unicorn(program, machine, firmware, sample, timeout_s=timeout_s)
     with tempfile.TemporaryDirectory(prefix="strop-") as folder:
         return profile_qemu(program, machine, firmware, sample, timeout_s=timeout_s, work_dir=Path(folder))
+
+
+def models_cycles(target: Target) -> bool:
+    """Whether cycles of the target's core are known here: it has a table of timings, and unicorn and capstone are installed."""
+    packages = all(importlib.util.find_spec(package) is not None for package in ("unicorn", "capstone"))
+    return target.core.timing is not None and packages
 
 
 def emulated_machine(target: Target, engine: Engine) -> Target:

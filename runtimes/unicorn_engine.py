@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import itertools
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,7 @@ from runtimes.base import (
     stack_fault,
 )
 from runtimes.block_counter import BlockCounter, riscv_instructions, thumb_instructions
+from runtimes.cycle_counter import CycleCounter, Load
 from targets.model import Core, Target
 from toolchain.errors import EnvironmentFault, RunError
 
@@ -35,7 +37,6 @@ PAGE = 4096
 PAINT = 0x5A
 FPEXC_ENABLE = 0x4000_0000
 COUNTING_SLOWDOWN = 100
-MARK_INSTRUCTIONS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,8 @@ def _unicorn(part: str = "") -> Any:
 def run_unicorn(
     program: CProgram, target: Target, firmware: Firmware, inputs: Sequence[Bytes], *, count: bool, timeout_s: float
 ) -> RunResult:
-    """Run every sample; with count, the first sample's `<name>_run` is counted instruction by instruction.
+    """Run every sample; with count, the first sample's `<name>_run` is counted: instructions, and cycles by the
+    core's timing table where it has one.
 
     inputs: uint8 (samples, input_bytes[i]). timeout_s: limit for one call into the program.
     Raises RunError E501 (time), E502 (fault, status), E503 (write outside the arena), EnvironmentFault E404.
@@ -81,12 +83,15 @@ def run_unicorn(
             output[sample] = np.frombuffer(machine.read_output(index), np.uint8)
     stack = machine.stack_used()
     # Counted last: the hooks slow the program down, and it is known to end by now.
-    instructions = machine.counted_run([array[0].tobytes() for array in inputs]) if count else None
+    counted = machine.counted_run([array[0].tobytes() for array in inputs]).total() if count else CallCost(0)
+    if count and any(machine.read_output(index) != output[0].tobytes() for index, output in enumerate(outputs)):
+        raise RunError(502, program.name, "counted, it gives other outputs than uncounted", "Report this with the bundle")
+    timing = target.core.timing if count else None
     return RunResult(
         outputs,
         Measurement(
-            instructions=instructions,
-            cycles=None,
+            instructions=counted.instructions if count else None,
+            cycles=counted.cycles,
             latency_us=None,
             arena_bytes=program.arena_bytes,
             stack_bytes=stack,
@@ -96,6 +101,7 @@ def run_unicorn(
             runtime=f"unicorn {version}",
             device=target.name,
             compiler=firmware.compiler.label,
+            cycles_source=timing.label if timing else None,
         ),
     )
 
@@ -103,7 +109,7 @@ def run_unicorn(
 def profile_unicorn(
     program: CProgram, target: Target, firmware: Firmware, sample: Sequence[bytes], *, timeout_s: float
 ) -> tuple[CallCost, ...]:
-    """Cost of every call of a program built with its profile, in order, for one sample.
+    """Instructions, and cycles where the core has a timing table, of every call of a program built with its profile, in order.
 
     sample: the bytes of every input. Raises as `run_unicorn`.
     """
@@ -155,33 +161,57 @@ class _Machine:
             raise self._fault(function, "stopped")
         return int(uc.reg_read(registers.argument))
 
-    def counted_run(self, sample: Sequence[bytes]) -> int:
-        """Run sample with every basic block counted; the instructions from entry to return."""
-        return self._counted(sample, None).total()
+    def counted_run(self, sample: Sequence[bytes]) -> BlockCounter:
+        """Run sample with every basic block counted, from entry to return."""
+        return self._counted(sample, None)
 
     def profiled_run(self, sample: Sequence[bytes]) -> tuple[CallCost, ...]:
-        """Run sample; what lies between every two marks."""
+        """Run sample; what was executed between every two marks, without the call of the mark."""
         mark = self._image.symbols["strop_mark"]
         arm = self._core.architecture == "arm"
         self._uc.mem_write(mark, bytes.fromhex("7047" if arm else "8280"))  # bx lr, ret: the harness's clock is not here
-        passed = self._counted(sample, mark).passed
-        return tuple(CallCost(after - before - MARK_INSTRUCTIONS, None) for before, after in itertools.pairwise(passed))
+        counter = self._counted(sample, mark)
+        call = counter.call_count()
+        return tuple(after - before - call for before, after in itertools.pairwise(counter.passed))
 
     def _counted(self, sample: Sequence[bytes], mark: int | None) -> BlockCounter:
-        uc = self._uc
-        widths = thumb_instructions if self._core.architecture == "arm" else riscv_instructions
+        """Run sample with blocks counted; where cycles are, first to find the loads that may be unaligned."""
+        loads: dict[int, Load] = {}
+        if self._core.timing is not None:
+            first = self._counter(None)
+            self._hooked_run(sample, first, {})
+            loads = first.loads() if isinstance(first, CycleCounter) else {}
+        counter = self._counter(mark)
+        self._hooked_run(sample, counter, loads)
+        return counter
+
+    def _counter(self, mark: int | None) -> BlockCounter:
+        """What counts the core's instructions, and its cycles where it has a timing table."""
+        uc, core = self._uc, self._core
+
+        def read(address: int, size: int) -> bytes:
+            return bytes(uc.mem_read(address, size))
+
+        if core.timing is not None:
+            return CycleCounter(core.timing, read, mark)
+        return BlockCounter(thumb_instructions if core.architecture == "arm" else riscv_instructions, read, mark)
+
+    def _hooked_run(self, sample: Sequence[bytes], counter: BlockCounter, loads: Mapping[int, Load]) -> None:
+        uc, unicorn = self._uc, _unicorn()
         for index, data in enumerate(sample):
             self.write_input(index, data)
-        counter = BlockCounter(widths, lambda address, size: bytes(uc.mem_read(address, size)), mark)
         uc.ctl_flush_tb()  # blocks translated without the hook would go uncounted
         self._timeout_s *= COUNTING_SLOWDOWN
-        handle = uc.hook_add(_unicorn().UC_HOOK_BLOCK, counter.hook())
+        handles = [uc.hook_add(unicorn.UC_HOOK_BLOCK, counter.hook())]
+        if isinstance(counter, CycleCounter):
+            look = counter.load_hook(loads, lambda name: int(uc.reg_read(_register(name))))
+            handles += [uc.hook_add(unicorn.UC_HOOK_CODE, look, begin=address, end=address) for address in loads]
         try:
             self.check_status("run", self.call("run"))
         finally:
-            uc.hook_del(handle)
+            for handle in handles:
+                uc.hook_del(handle)
             self._timeout_s /= COUNTING_SLOWDOWN
-        return counter
 
     def write_input(self, index: int, data: bytes) -> None:
         """Fill input index by its accessor."""
@@ -229,6 +259,12 @@ class _Machine:
             return stack_fault(self._program, self._stack[1] - self._stack[0])
         message = f"{self._program.name}_{function} faulted at {self._image.describe(pc)}: {reason}"
         return RunError(502, self._program.name, message, "Report this with the bundle")
+
+
+@functools.cache
+def _register(name: str) -> int:
+    """unicorn's number of an Arm register."""
+    return int(getattr(_unicorn("arm_const"), f"UC_ARM_REG_{name.upper()}"))
 
 
 def _guard_pattern(size: int) -> bytes:

@@ -15,6 +15,7 @@ from typing import Literal, cast
 from targets.costs import load_costs
 from targets.model import Core, FlashTool, Memory, MemoryRole, Qemu, Target
 from targets.table import Table, parse_table
+from targets.timings import load_timing, timing_names
 from toolchain.errors import TargetError
 
 ARCHITECTURES = ("arm", "riscv", "host")
@@ -90,7 +91,8 @@ def _target(table: Table) -> Target:
 
 
 def _core(table: Table) -> Core:
-    table.expect(("name", "architecture", "features", "kernels", "gcc", "gcc_flags", "zig_flags", "unicorn_cpu", "source"))
+    required = ("name", "architecture", "features", "kernels", "gcc", "gcc_flags", "zig_flags", "unicorn_cpu", "source")
+    table.expect(required, ("timing",))
     kernels = table.texts("kernels")
     if not kernels or kernels[-1] != "portable":
         raise table.fault("kernels", f"is {list(kernels)}", "The last folder must be 'portable'")
@@ -105,6 +107,7 @@ def _core(table: Table) -> Core:
         unicorn_cpu=table.text("unicorn_cpu", empty=True),
         source=table.text("source"),
         costs=load_costs(table.text("name")),
+        timing=load_timing(table.choice("timing", timing_names())) if "timing" in table.values else None,
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from targets.costs import CostTable
+from targets.timings import Timing
 
 MemoryRole = Literal["flash", "ram"]
 
@@ -18,6 +19,7 @@ class Core:
     features: of `thumb1`, `thumb2`, `dsp`, `fpu_sp`, `fpu_dp`, `mve`, `mve_fp`, `rv32m`, `rv32c`, `host`.
     gcc: the GCC driver (`arm-none-eabi-gcc`, `riscv64-unknown-elf-gcc`, `cc`); gcc_flags and zig_flags select
     the core for GCC and for `zig cc`. unicorn_cpu: unicorn's CPU model name, empty when it has none. costs: what kernels take.
+    timing: cycles per instruction, None where no published timings can be counted from instructions alone.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Core:
     unicorn_cpu: str
     source: str
     costs: CostTable
+    timing: Timing | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -200,7 +200,7 @@ MAKERS: dict[str, Maker] = {
     "softmax": _single("softmax", at.SoftmaxAttrs(), per_tensor(1 / 256, -128)),
     "sigmoid": _single("sigmoid", None, per_tensor(1 / 256, -128)),
     "hard_swish": _single("hard_swish", None, per_tensor(0.04, 3)),
-    "requantize": _single("requantize", None, per_tensor(0.04, 3)),
+    "requantize": _single("requantize", at.CastAttrs(DType.I8), per_tensor(0.04, 3)),
 }
 COUNTS = {"conv_2d": 160, "depthwise_conv_2d": 120, "fully_connected": 60}
 FEW = 24

@@ -58,7 +58,7 @@ def entries(cases: Sequence[TuningCase], target: Target, *, chosen_only: bool = 
     """Every case with every variant of the target's core; chosen_only: with the one that `speed` takes."""
     found: list[Entry] = []
     for case in cases:
-        graph = _graph([case])
+        graph = graph_of([case])
         takers = candidates(graph, graph.nodes[0], target)
         if chosen_only:
             takers = (min(takers, key=lambda variant: variant.predict(graph, graph.nodes[0], target).instructions),)
@@ -98,7 +98,7 @@ def _batches(work: Sequence[Entry]) -> Iterator[list[Entry]]:
         yield batch
 
 
-def _graph(cases: Sequence[TuningCase]) -> Graph:
+def graph_of(cases: Sequence[TuningCase]) -> Graph:
     """One graph of all cases side by side."""
     nodes: list[Node] = []
     inputs: list[Value] = []
@@ -112,7 +112,7 @@ def _graph(cases: Sequence[TuningCase]) -> Graph:
 
 
 def _measure_batch(batch: Sequence[Entry], machine: Target, engine: EngineChoice, compiler: CompilerChoice) -> list[Row]:
-    graph = _graph([entry.case for entry in batch])
+    graph = graph_of([entry.case for entry in batch])
     fixed = {node.name: entry.variant.name for node, entry in zip(graph.nodes, batch, strict=True)}
     program = lower(graph, machine, objective="speed", fixed=fixed)
     rng = np.random.default_rng(0)

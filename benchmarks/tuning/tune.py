@@ -14,7 +14,7 @@ from benchmarks.tuning.cases import MAKERS, tuning_cases
 from benchmarks.tuning.fit import errors, fit_all
 from benchmarks.tuning.measure import Row, bench_machine, entries, measure
 from firmware.compilers import CompilerChoice, find_compiler
-from runtimes.emulator import EngineChoice, engine_label
+from runtimes.emulator import EngineChoice, profiler_label
 from targets.costs import UnitCost
 from targets.load import load_target
 from targets.model import Target
@@ -123,7 +123,7 @@ def _rows(
     stage = f"measuring {device.core.name}"
     rows = measure(work, device, engine=engine, compiler=compiler, progress=lambda done: progress(stage, done, len(work)))
     machine = bench_machine(device)
-    return rows, f"{find_compiler(machine, compiler).label}, {engine_label(machine, engine)}"
+    return rows, f"{find_compiler(machine, compiler).label}, {profiler_label(machine, engine)}"
 
 
 def _engine(place: str | None) -> EngineChoice:

@@ -13,6 +13,8 @@ from benchmarks.api import bench, hold_to, read_bench
 from benchmarks.report.facts import collect
 from benchmarks.report.page import render
 from benchmarks.report.pictures import memory_picture
+from targets.timings import load_timing
+from tests.support.engines import needs_qemu, needs_unicorn
 from toolchain.api import compile
 from toolchain.cli.main import main
 from toolchain.errors import DataError, VerificationError
@@ -35,8 +37,22 @@ def test_bench_counts_the_same_twice(bundle: Path) -> None:
     assert first == second
     assert first["macs"] == json.loads((bundle / "manifest.json").read_text())["macs"]
     assert first["instructions"] > first["macs"]
+    assert first["instructions"] < first["cycles"] < 2 * first["instructions"]
+    assert first["cycles_source"].startswith("model cortex-m0plus (Arm DDI 0484C")
     assert first["ram"]["stack_bytes"] > 0 and first["flash"]["weight_bytes"] >= 3350
     assert len(first["outputs_sha256"]) == 64 and first["device"] == "rp2040_pico"
+
+
+@needs_qemu
+@needs_unicorn
+def test_cycles_come_with_every_emulator(tmp_path: Path) -> None:
+    data = str(EXAMPLE / "calibration.npz")
+    compile(EXAMPLE / "digits.onnx", "mps2_an386", tmp_path / "digits", formats=("c",), calibrate=data)
+    found = [bench(tmp_path / "digits", place=place).as_json() for place in (None, "qemu", "unicorn")]
+    assert [document["runtime"].partition(" ")[0] for document in found] == ["qemu", "qemu", "unicorn"]
+    assert len({document["cycles"] for document in found}) == 1
+    assert found[0]["cycles"] > found[0]["instructions"]
+    assert {document["cycles_source"] for document in found} == {load_timing("cortex-m4").label}
 
 
 def test_bench_against_an_older_file(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,6 +24,7 @@ from toolchain.bundle.manifest import (
     Manifest,
     Predicted,
     Ram,
+    RunnerUp,
     SourceModel,
     TensorInfo,
     manifest_bytes,
@@ -65,7 +66,9 @@ def full_manifest() -> Manifest:
         flash=Flash(16, 300),
         predicted=Predicted(500, 600),
         buffers=(Buffer("x", 0, 4, 0, 0),),
-        layers=(Layer("y", "fully_connected", "portable", 8, 500, 16),),
+        layers=(
+            Layer("y", "fully_connected", "portable.conv_2d_s8", 8, 500, 16, 0, 900, RunnerUp("portable.conv_2d_plain_s8", 700)),
+        ),
         c=CFiles("c/net.h", ("c/net.c",), ("c",), ("-O2", "-fno-builtin", "-ffp-contract=off")),
         formats={"tflite": FormatFile("net.tflite")},
     )

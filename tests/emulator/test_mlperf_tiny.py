@@ -86,7 +86,10 @@ def test_instructions_and_sizes_on_cortex_m4(model: str, tmp_path: Path) -> None
     assert counted is not None
     code = qemu.measurement.code_bytes
     assert code is not None
-    print(f"{model}: {measured:,} instructions under QEMU, {counted:,} in unicorn, code {code:,} B")
+    cycles = unicorn.measurement.cycles
+    assert cycles is not None
+    print(f"{model}: {measured:,} instructions under QEMU, {counted:,} in unicorn, {cycles:,} cycles, code {code:,} B")
+    assert counted < cycles < 2 * counted
     assert measured <= M4_INSTRUCTIONS[model]
     assert abs(counted - measured) <= 0.001 * measured
     assert code <= CODE_BYTES

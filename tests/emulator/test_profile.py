@@ -49,3 +49,20 @@ def test_calls_are_told_apart(target: str, tmp_path: Path) -> None:
     total = counted.measurement.instructions
     assert total is not None
     assert sum(found["unicorn"]) <= total <= sum(found["unicorn"]) + 60
+
+
+@needs_unicorn
+@needs_arm_gcc
+def test_calls_have_cycles_where_they_are_modelled(tmp_path: Path) -> None:
+    graph = merged([add_case(size) for size in SIZES])
+    _, program = compile_c(graph, "mps2_an386", tmp_path)
+    raw = [bytes(value.type.bytes) for value in graph.inputs]
+    target = load_target("mps2_an386")
+    calls = profile_emulated(program, target, raw)
+    cycles = [call.cycles or 0 for call in calls]
+    assert all(call.instructions < took for call, took in zip(calls, cycles, strict=True))
+    assert cycles[2] - cycles[1] == pytest.approx(10 * (cycles[1] - cycles[0]), rel=0.02)
+    inputs = [np.zeros((1, len(data)), np.uint8) for data in raw]
+    whole = run_emulated(program, target, inputs, engine="unicorn", count=True).measurement.cycles
+    assert whole is not None
+    assert sum(cycles) <= whole <= sum(cycles) + 100

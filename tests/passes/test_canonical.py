@@ -104,11 +104,11 @@ def test_residual_and_squeeze_excite_stay_channels_last() -> None:
 
 def test_channel_shuffle_stays_channels_last() -> None:
     nodes = [
-        helper.make_node("MaxPool", ["x"], ["c"], kernel_shape=[1, 1]),
+        helper.make_node("MaxPool", ["x"], ["c"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
         helper.make_node("Reshape", ["c", "cut"], ["a"]),
         helper.make_node("Transpose", ["a"], ["t"], perm=[0, 2, 1, 3, 4]),
         helper.make_node("Reshape", ["t", "whole"], ["b"]),
-        helper.make_node("MaxPool", ["b"], ["y"], kernel_shape=[1, 1]),
+        helper.make_node("MaxPool", ["b"], ["y"], kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
     ]
     shapes = {"cut": np.array([1, 2, 2, 6, 6], np.int64), "whole": np.array([1, 4, 6, 6], np.int64)}
     pool = "max_pool_2d"

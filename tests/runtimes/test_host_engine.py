@@ -107,4 +107,4 @@ def test_blocks_are_weighted_by_their_runs() -> None:
     hook = counter.hook()
     for address, size in ((0, 4), (4, 4), (4, 4), (0, 8)):
         hook(None, address, size, None)
-    assert counter.total() == 2 + 1 + 1 + 3
+    assert counter.total().instructions == 2 + 1 + 1 + 3

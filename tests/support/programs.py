@@ -9,14 +9,16 @@ import numpy as np
 
 from firmware.program import CProgram
 from targets.load import load_target
+from targets.model import Target
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array
 from toolchain.pipeline import Compiled, CompileOptions, compile_model
 
 
-def compile_c(graph: Graph, target: str, folder: Path, name: str = "net") -> tuple[Compiled, CProgram]:
+def compile_c(graph: Graph, target: str | Target, folder: Path, name: str = "net") -> tuple[Compiled, CProgram]:
     """The graph's C program for a target, written under `folder`."""
-    compiled = compile_model(graph, load_target(target), CompileOptions(name, ("c",)))
+    device = load_target(target) if isinstance(target, str) else target
+    compiled = compile_model(graph, device, CompileOptions(name, ("c",)))
     for path, content in compiled.files.items():
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -29,7 +31,7 @@ def compile_c(graph: Graph, target: str, folder: Path, name: str = "net") -> tup
         f"c/{name}.h",
         (f"c/{name}.c",),
         ("c",),
-        ("-O2", "-ffp-contract=off") if target == "host" else tuple(compiled.sections["c"]["cflags"]),  # type: ignore[arg-type]
+        ("-O2", "-ffp-contract=off") if device.name == "host" else tuple(compiled.sections["c"]["cflags"]),  # type: ignore[arg-type]
         plan.arena_bytes,
         plan.align,
         tuple(value.type.bytes for value in graph.inputs),

@@ -25,6 +25,7 @@ from toolchain.bundle.manifest import (
     Manifest,
     Predicted,
     Ram,
+    RunnerUp,
     SourceModel,
     TensorInfo,
 )
@@ -60,19 +61,21 @@ def compile(
     input_shapes: Mapping[str, tuple[int, ...]] = NO_SHAPES,
     progress: Progress = silent,
     after: AfterPass | None = None,
+    skip: Sequence[str] = (),
 ) -> CompileResult:
     """Compile a model for a target and write the bundle to the folder `output`.
 
     target: a name of `strop targets` or a .toml file. name: prefix of C names, from the file's name when None.
     formats: empty takes the target's own. precision, calibrate (DATA), calibration_method: see `to_precision`.
     optimize: `speed`, `ram`, `size` or `balanced`, what kernels are chosen for. io: `arena` keeps inputs and outputs in the
-    arena, `caller` takes pointers. after: called with the name and result of every pass. Nothing is written when it raises:
+    arena, `caller` takes pointers. after: called with the name and result of every pass. skip: names of passes in
+    toolchain/passes/canonical.py to leave out. Nothing is written when it raises:
     ModelError (E1xx), DataError (E2xx), TargetError (E3xx), RunError(505), UsageError(901).
     """
     path = Path(model)
     device = load_target(target)
     progress("reading the model")
-    canonical = canonicalize(load_model(path, input_shapes), after=after)
+    canonical = canonicalize(load_model(path, input_shapes), after=after, skip=skip)
     graph = to_precision(canonical, precision, calibrate, calibration_method, progress, after)
     progress("compiling")
     limits = Limits(max_ram_bytes, max_flash_bytes)
@@ -121,7 +124,7 @@ def describe_bundle(compiled: Compiled, source: SourceModel) -> Manifest:
         versions=_versions(),
         ram=Ram(program.plan.arena_bytes, program.plan.align) if program else None,
         flash=Flash(program.weight_bytes) if program else None,
-        predicted=Predicted(program.instructions) if program else None,
+        predicted=Predicted(program.instructions, program.cycles) if program else None,
         buffers=_buffers(program) if program else (),
         layers=_layers(program) if program else (),
         c=decode(CFiles, c_section) if c_section is not None else None,
@@ -155,17 +158,20 @@ def _buffers(program: Program) -> tuple[Buffer, ...]:
 
 def _layers(program: Program) -> tuple[Layer, ...]:
     """One entry per call; a node that needs several calls has its MACs at the first."""
-    firsts = {call.node.name: index for index, call in reversed(list(enumerate(program.calls)))}
     return tuple(
         Layer(
             name=call.node.name,
             op=call.node.op,
-            kernel=call.function,
-            macs=macs(call.node) if firsts[call.node.name] == index else 0,
+            kernel=call.variant,
+            macs=macs(call.node) if index == 0 else 0,
             instructions=call.instructions,
             weight_bytes=sum(operand.constant.bytes for operand in call.operands if operand.constant is not None),
+            scratch_bytes=sum(operand.scratch_bytes for operand in call.operands),
+            cycles=call.cycles,
+            runner_up=None if choice.runner_up is None else RunnerUp(*choice.runner_up),
         )
-        for index, call in enumerate(program.calls)
+        for choice in program.choices
+        for index, call in enumerate(choice.calls)
     )
 
 

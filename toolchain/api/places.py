@@ -10,7 +10,7 @@ import numpy as np
 
 from firmware.compilers import CompilerChoice
 from firmware.program import CProgram
-from runtimes.base import Measurement, RunResult, outputs_digest
+from runtimes.base import CallCost, Measurement, RunResult, outputs_digest
 from targets.load import load_target
 from targets.model import Target
 from toolchain.bundle.read import Bundle
@@ -122,10 +122,26 @@ def run_samples(bundle: Bundle, place: Where, inputs: Sequence[Array], *, count:
 
         return run_host(program, load_target("host"), raw, count=count, compiler=place.compiler)
     _check_emulated(target)
-    from runtimes.emulator import EngineChoice, run_emulated
+    from runtimes.emulator import run_emulated
 
-    engine: EngineChoice = "qemu" if place.place == "qemu" else "unicorn" if place.place == "unicorn" else "auto"
-    return run_emulated(program, target, raw, engine=engine, count=count, compiler=place.compiler)
+    return run_emulated(program, target, raw, engine=_engine(place), count=count, compiler=place.compiler)
+
+
+def profile_layers(bundle: Bundle, place: Where, inputs: Sequence[Array]) -> tuple[CallCost, ...]:
+    """What every layer of a bundle takes in an emulator, for the first sample. inputs, errors: as of `run_samples`."""
+    target = load_target(bundle.manifest.target)
+    if place.place == "host":
+        raise UsageError(901, "--on", "single layers are measured in an emulator only", "Use --on emulator")
+    _check_emulated(target)
+    from runtimes.emulator import profile_emulated
+
+    sample = [as_bytes(array)[0].tobytes() for array in inputs]
+    return profile_emulated(c_program(bundle), target, sample, engine=_engine(place), compiler=place.compiler)
+
+
+def _engine(place: Where) -> Literal["auto", "qemu", "unicorn"]:
+    """The emulator that a place means."""
+    return "qemu" if place.place == "qemu" else "unicorn" if place.place == "unicorn" else "auto"
 
 
 def as_bytes(array: Array) -> Array:

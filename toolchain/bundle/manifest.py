@@ -92,8 +92,19 @@ class Buffer:
 
 
 @dataclass(frozen=True, slots=True)
+class RunnerUp:
+    """The kernel that would have been taken instead, and its predicted instructions for the whole node."""
+
+    kernel: str
+    instructions: int
+
+
+@dataclass(frozen=True, slots=True)
 class Layer:
-    """One step of the program: the node, its operation, the kernel chosen, and its predicted cost."""
+    """One step of the program: the node, its operation, the kernel chosen, and its predicted cost.
+
+    cycles: at zero wait states, None where the core's are not modelled. runner_up: None where no other kernel takes the node.
+    """
 
     name: str
     op: str
@@ -101,6 +112,14 @@ class Layer:
     macs: int
     instructions: int
     weight_bytes: int
+    scratch_bytes: int
+    cycles: int | None = None
+    runner_up: RunnerUp | None = None
+
+    @property
+    def instructions_per_mac(self) -> float | None:
+        """Predicted instructions over multiply-accumulates, None for layers without any."""
+        return self.instructions / self.macs if self.macs else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,46 +1,70 @@
 """Build a bundle's program, run it and measure it: instructions, RAM, flash, latency.
 
-Instructions are exact under unicorn and QEMU; the host tells latency quantiles instead. The same bundle, compiler and
-place give the same numbers and outputs_sha256.
+Instructions are exact under unicorn and QEMU; the host tells latency quantiles instead. Cycles are modelled from Arm's
+published timings for Cortex-M0+, M3 and M4 (docs/cycles.md). The same bundle, compiler and place give the same numbers
+and outputs_sha256.
 
 examples:
   strop bench build/kws
   strop bench build/kws --json > kws.json
   strop bench build/kws --against kws.json --tolerance 0.01
+  strop bench --suite speed --models mlperf_tiny
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from toolchain.cli.answer import Answer, table
+from toolchain.cli.explained import explained
 from toolchain.cli.options import add_place
+from toolchain.cli.progress import shown_progress
 from toolchain.errors import UsageError, VerificationError
+
+if TYPE_CHECKING:
+    from benchmarks.suites.suite import Count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    parser.add_argument("bundle", metavar="BUNDLE", help="a folder that `strop compile` wrote")
+    parser.add_argument("bundle", nargs="?", metavar="BUNDLE", help="a folder that `strop compile` wrote")
     add_place(parser)
+    parser.add_argument("--explain", action="store_true", help="also measure every layer, beside its prediction")
     parser.add_argument("--against", metavar="OLD", help="fail (E602) when a cost grew against this file of `bench --json`")
-    parser.add_argument("--tolerance", type=float, default=0.02, metavar="SHARE", help="growth allowed (default 0.02)")
+    note = "growth allowed (default 0.02; 0.005 for suites)"
+    parser.add_argument("--tolerance", type=float, metavar="SHARE", help=note)
+    note = "instead of a bundle: count models x targets of benchmarks/suites/S.toml and fail (E602) when a kept count grew"
+    parser.add_argument("--suite", metavar="S", help=note)
+    parser.add_argument("--models", type=Path, metavar="DIR", help="where the suite's model files are")
+    parser.add_argument("--only", action="append", metavar="MODEL:TARGET", help="of a suite only this; may be repeated")
+    parser.add_argument("--update", action="store_true", help="keep what the suite counts instead of comparing")
 
 
 def run(arguments: argparse.Namespace) -> Answer:
-    """Measure, show measured beside predicted, and compare with an older measurement."""
-    from benchmarks.api import bench, hold_to, read_bench
-
-    if not arguments.tolerance >= 0:
+    """Measure a bundle or a suite, and compare with what was measured before."""
+    if arguments.tolerance is not None and not arguments.tolerance >= 0:
         raise UsageError(901, "--tolerance", f"it is {arguments.tolerance}", "Give a share such as 0.02")
+    if (arguments.bundle is None) == (arguments.suite is None):
+        raise UsageError(901, "strop bench", "it takes a bundle or --suite", "Give one of them")
+    return _run_bundle(arguments) if arguments.suite is None else _run_suite(arguments)
+
+
+def _run_bundle(arguments: argparse.Namespace) -> Answer:
+    """Show measured beside predicted, and compare with an older measurement."""
+    from benchmarks.api import DEFAULT_TOLERANCE, bench, hold_to, read_bench
+
     old = read_bench(Path(arguments.against)) if arguments.against is not None else None
-    result = bench(arguments.bundle, place=arguments.on, compiler=arguments.compiler)
+    result = bench(arguments.bundle, place=arguments.on, compiler=arguments.compiler, layers=arguments.explain)
     plan, found = result.manifest, result.measurement
     predicted, ram, flash = plan.predicted, plan.ram, plan.flash
     latency = found.latency_us or (None, None, None)
     rows = (
         ("instructions", found.instructions, predicted.instructions if predicted else None),
         ("cycles", found.cycles, predicted.cycles if predicted else None),
+        ("cycles per MAC", found.cycles / plan.macs if found.cycles and plan.macs else None, None),
         ("instructions per MAC", found.instructions / plan.macs if found.instructions and plan.macs else None, None),
         ("arena B", found.arena_bytes, ram.arena_bytes if ram else None),
         ("stack B", found.stack_bytes, ram.stack_bytes if ram else None),
@@ -51,12 +75,49 @@ def run(arguments: argparse.Namespace) -> Answer:
         ("latency p99 us", latency[2], None),
     )
     head = f"{result.bundle}: {plan.macs:,} MACs on {found.device}, {found.runtime}, {found.compiler}"
+    head += f"\ncycles: {found.cycles_source}" if found.cycles_source else ""
     text = f"{head}\n\n{table(('', 'measured', 'predicted'), [row for row in rows if row[1:] != (None, None)])}"
+    if result.calls is not None:
+        text += f"\n\n{explained(plan.layers, result.calls)}"
     document, fault = result.as_json(), None
     if old is not None:
         try:
-            hold_to(document, old, arguments.tolerance)
+            hold_to(document, old, DEFAULT_TOLERANCE if arguments.tolerance is None else arguments.tolerance)
             text += f"\n\nno worse than {arguments.against}"
         except VerificationError as worse:
             fault = worse
     return Answer(document, text, fault)
+
+
+def _run_suite(arguments: argparse.Namespace) -> Answer:
+    """Count a suite, and compare with the counts that are kept or replace them."""
+    from benchmarks.suites.gate import TOLERANCE, counts_path, hold, read_counts, write_counts
+    from benchmarks.suites.suite import load_suite, run_suite
+
+    suite = load_suite(arguments.suite)
+    only = [_pair(text) for text in arguments.only] if arguments.only else None
+    with shown_progress() as progress:
+        counts = run_suite(suite, arguments.models, only=only, progress=progress)
+    heads = ("model", "target", "MACs", "instructions", "per MAC", "off %", "cycles", "arena B", "stack B", "code B", "weight B")
+    rows = [_suite_row(count) for count in counts]
+    document: dict[str, object] = {"suite": suite.name, "counts": [asdict(count) for count in counts]}
+    text = table(heads, rows)
+    if arguments.update:
+        write_counts(counts_path(suite.name), counts)
+        return Answer(document, f"{text}\n\nkept in {counts_path(suite.name)}")
+    try:
+        better = hold(counts, read_counts(counts_path(suite.name)), arguments.tolerance or TOLERANCE)
+    except VerificationError as worse:
+        return Answer(document, text, worse)
+    return Answer(document | {"better": better}, "\n".join([text, "", "no worse than before", *better]))
+
+
+def _suite_row(count: Count) -> tuple[object, ...]:
+    off = 100 * (count.predicted / count.instructions - 1)
+    costs = (count.cycles, count.arena_bytes, count.stack_bytes, count.code_bytes, count.weight_bytes)
+    return (count.model, count.target, count.macs, count.instructions, count.instructions / count.macs, off, *costs)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    model, _, target = text.partition(":")
+    return model, target

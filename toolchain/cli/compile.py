@@ -16,7 +16,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from toolchain.cli.answer import Answer, pairs, table
+from toolchain.cli.answer import Answer, pairs
+from toolchain.cli.explained import explained
 from toolchain.cli.options import add_input_shape, byte_count, input_shapes
 from toolchain.cli.progress import shown_progress
 from toolchain.errors import UsageError
@@ -46,7 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-ram", type=byte_count, metavar="N", help="most bytes of RAM, for example 64KiB")
     parser.add_argument("--max-flash", type=byte_count, metavar="N", help="most bytes of flash, for example 1MiB")
     add_input_shape(parser)
-    parser.add_argument("--explain", action="store_true", help="list every layer with its kernel and predicted cost")
+    parser.add_argument(
+        "--explain", action="store_true", help="list every layer: its kernel, its predicted cost, and the kernel that came second"
+    )
+    note = "leave out a pass of toolchain/passes/canonical.py, `drop_dead_channels` for example; may be repeated"
+    parser.add_argument("--skip", action="append", metavar="PASS", help=note)
     note = "print the graph after a pass to standard error; `quantize` or a name in toolchain/passes/canonical.py"
     parser.add_argument("--print-after", metavar="PASS", help=note)
 
@@ -72,6 +77,7 @@ def run(arguments: argparse.Namespace) -> Answer:
             input_shapes=input_shapes(arguments.input_shape),
             progress=progress,
             after=None if arguments.print_after is None else _printer(arguments.print_after),
+            skip=[_pass_name("--skip", name) for name in arguments.skip or ()],
         )
     found = result.manifest
     facts = (
@@ -83,23 +89,30 @@ def run(arguments: argparse.Namespace) -> Answer:
         ("arena bytes", found.ram.arena_bytes if found.ram else None),
         ("weight bytes", found.flash.weight_bytes if found.flash else None),
         ("predicted instructions", found.predicted.instructions if found.predicted else None),
+        ("predicted cycles", found.predicted.cycles if found.predicted else None),
     )
     text = pairs(facts)
     if arguments.explain:
-        rows = [(i, x.op, x.kernel, x.macs, x.instructions, x.weight_bytes, x.name) for i, x in enumerate(found.layers, 1)]
-        heads = ("", "operation", "kernel", "MACs", "instructions", "weight B", "layer")
-        return Answer(result.as_json() | {"layers": [asdict(layer) for layer in found.layers]}, f"{text}\n\n{table(heads, rows)}")
+        layers = [asdict(layer) for layer in found.layers]
+        return Answer(result.as_json() | {"layers": layers}, f"{text}\n\n{explained(found.layers)}")
     return Answer(result.as_json(), text)
+
+
+def _pass_name(option: str, name: str, more: tuple[str, ...] = ()) -> str:
+    """The name of a canonical pass, or one of `more`. Raises UsageError(901) when there is none."""
+    from toolchain.passes.canonical import PASSES
+
+    known = [*more, *sorted({each.__name__ for each in PASSES})]
+    if name not in known:
+        raise UsageError(901, option, f"there is no pass {name!r}", f"Use one of: {', '.join(known)}")
+    return name
 
 
 def _printer(wanted: str) -> Callable[[str, Graph], None]:
     """Prints the graph after the passes of a name. Raises UsageError(901) when there is none."""
     from toolchain.ir.text import print_graph
-    from toolchain.passes.canonical import PASSES
 
-    known = ["quantize", *sorted({each.__name__ for each in PASSES})]
-    if wanted not in known:
-        raise UsageError(901, "--print-after", f"there is no pass {wanted!r}", f"Use one of: {', '.join(known)}")
+    _pass_name("--print-after", wanted, ("quantize",))
 
     def after(name: str, graph: Graph) -> None:
         if name == wanted:

@@ -12,8 +12,9 @@ from targets.model import Target
 from toolchain.errors import TargetError
 from toolchain.ir.graph import Graph, Node, Value, names_of
 from toolchain.ir.optable import make_node
+from toolchain.lowering.chains import choose_chain, table_chains
 from toolchain.lowering.plan import plan_memory
-from toolchain.lowering.program import Program
+from toolchain.lowering.program import Choice, Program
 from toolchain.lowering.variants import Objective, choose
 from toolchain.lowering.views import is_view, roots
 
@@ -48,7 +49,7 @@ def lower(
     outside = frozenset(value.name for value in (*own.inputs, *own.outputs)) if io == "caller" else frozenset[str]()
     faults: list[TargetError] = []
     for attempt in dict.fromkeys((objective, "ram", "size")):
-        choices = tuple(choose(own, node, target, attempt, fixed.get(node.name)) for node in own.nodes if not is_view(own, node))
+        choices = _choices(own, target, attempt, fixed)
         calls = tuple(call for choice in choices for call in choice.calls)
         program = Program(own, target, calls, plan_memory(own, calls, outside), roots(own), choices)
         fault = _misfit(program, limits or Limits())
@@ -56,6 +57,21 @@ def lower(
             return program
         faults.append(fault)
     raise faults[0]
+
+
+def _choices(graph: Graph, target: Target, objective: Objective, fixed: Mapping[str, str]) -> tuple[Choice, ...]:
+    """The choice for every node that needs code; a chain of tables is one choice, made at its last node."""
+    chains = table_chains(graph)
+    found: list[Choice] = []
+    for node in graph.nodes:
+        chain = chains.get(node.name, (node,))
+        if is_view(graph, node) or node is not chain[-1]:
+            continue
+        if len(chain) > 1:
+            found.append(choose_chain(graph, chain, target))
+        else:
+            found.append(choose(graph, node, target, objective, fixed.get(node.name)))
+    return tuple(found)
 
 
 def with_own_outputs(graph: Graph) -> Graph:

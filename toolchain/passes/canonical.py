@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 from toolchain.ir.graph import Graph
 from toolchain.ir.verifier import verify
@@ -12,6 +12,7 @@ from toolchain.passes.identities import drop_dead, fold_constants, merge_equal, 
 from toolchain.passes.permutations import fold_permutations
 from toolchain.passes.recognize import recognize
 from toolchain.passes.reshapes import merge_reshapes, settle_transposes
+from toolchain.passes.subsample import subsample
 from toolchain.passes.transposes import lift_transposes, push_transposes
 
 Pass = Callable[[Graph], Graph]
@@ -37,16 +38,25 @@ PASSES: tuple[Pass, ...] = (
     merge_reshapes,
     remove_identities,
     merge_equal,
+    subsample,
     drop_dead_channels,
 )
 
 
-def canonicalize(graph: Graph, verify_each: bool = True, after: Callable[[str, Graph], None] | None = None) -> Graph:
+def canonicalize(
+    graph: Graph,
+    verify_each: bool = True,
+    after: Callable[[str, Graph], None] | None = None,
+    skip: Container[str] = (),
+) -> Graph:
     """The graph after all passes; outputs equal up to float rounding, quantized bytes are the same.
 
     verify_each: run the verifier after every pass. after: called with each pass's name and result (`--print-after`).
+    skip: names of passes that are left out (`--skip`).
     """
     for each in PASSES:
+        if each.__name__ in skip:
+            continue
         graph = each(graph)
         if verify_each:
             verify(graph)

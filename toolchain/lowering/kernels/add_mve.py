@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from toolchain.ir.fixed_point import Multiplier
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.quantization import activation_bounds, add_parameters, quant_of
-from toolchain.lowering.cost import linear
+from toolchain.lowering.cost import Cost, Work
 from toolchain.lowering.kernels.common import Binding, Variant, fields, is_i8, read, write
 
 
@@ -25,7 +28,6 @@ def _bind(graph: Graph, node: Node) -> Binding:
         a_offset=-quant_of(a).scalar_zero_point,
         b_offset=-quant_of(b).scalar_zero_point,
         out_offset=quant_of(out).scalar_zero_point,
-        left_shift=p.left_shift,
         sign=1 if node.op == "add" else -1,
         a_mantissa=p.input_1.mantissa,
         a_shift=p.input_1.shift,
@@ -39,7 +41,29 @@ def _bind(graph: Graph, node: Node) -> Binding:
     return Binding(shape, (read(graph, node.inputs[0]), read(graph, node.inputs[1]), write(node.output)))
 
 
+HALF = Multiplier(1 << 30, 0)
+LANES = 8
+PRIOR: Mapping[str, float] = {"group": 22, "scaled": 10, "away": 4, "rest": 35, "call": 45}
+"""group: eight elements. scaled: groups by factors that are no half. away: groups of outputs whose halves are rounded away from
+zero. rest: fewer than eight elements."""
+
+
+def _units(_graph: Graph, node: Node) -> Work:
+    out = node.output.type
+    p = add_parameters(node.inputs[0].type, node.inputs[1].type, out)
+    low, _ = activation_bounds(node.attrs.activation, out)
+    groups, rest = divmod(out.elements, LANES)
+    away = low < quant_of(out).scalar_zero_point and p.output.shift < 0
+    return {
+        "group": groups,
+        "scaled": groups * sum(factor != HALF for factor in (p.input_1, p.input_2)),
+        "away": groups * away,
+        "rest": int(rest > 0),
+        "call": 1,
+    }
+
+
 VARIANTS = tuple(
-    Variant(op, "mve", "add_mve.h", "strop_add_mve", "strop_add_mve_shape", _accepts, _bind, linear(per_output=6))
+    Variant(op, "mve", "add_mve.h", "strop_add_mve", "strop_add_mve_shape", _accepts, _bind, Cost(_units, PRIOR))
     for op in ("add", "sub")
 )

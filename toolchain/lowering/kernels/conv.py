@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 
 from toolchain.errors import TargetError
@@ -10,7 +12,7 @@ from toolchain.ir.fixed_point import INT32_MAX, INT32_MIN, Multiplier
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.quantization import activation_bounds, conv_multipliers, matmul_multiplier, quant_of
 from toolchain.ir.types import Array, DType, TensorType
-from toolchain.lowering.cost import linear
+from toolchain.lowering.cost import Cost
 from toolchain.lowering.kernels.common import (
     Binding,
     Variant,
@@ -190,35 +192,80 @@ def is_float32(node: Node) -> bool:
     return all(value.type.dtype is DType.F32 for value in (*node.inputs, *node.outputs))
 
 
+def inside_taps(node: Node, axis: int) -> tuple[int, ...]:
+    """Taps of the filter that lie inside the input, for every output coordinate. axis: 0 for rows, 1 for columns."""
+    attrs: ConvAttrs = node.attrs
+    size, out, taps = (value.type.shape[1 + axis] for value in (node.inputs[0], node.output, node.inputs[1]))
+    starts = np.arange(out) * attrs.stride[axis] - attrs.padding[2 * axis]
+    places = starts[:, None] + np.arange(taps) * attrs.dilation[axis]
+    return tuple(((places >= 0) & (places < size)).sum(axis=1).tolist())
+
+
+def _conv_units(_graph: Graph, node: Node) -> Mapping[str, float]:
+    """Pixels, groups, blocks of four channels, rows of filters, contiguous runs, their elements, outputs."""
+    x, w, out = node.inputs[0].type.shape, node.inputs[1].type.shape, node.output.type
+    if node.op == "fully_connected":
+        rows = node.inputs[0].type.elements // w[1]
+        blocks = rows * -(-w[0] // BLOCK)
+        found = {"pixel": rows, "group": rows, "block": blocks, "row": blocks, "run": blocks, "step": blocks * w[1]}
+        return {**found, "output": out.elements, "call": 1}
+    groups, pixels = x[3] // w[3], out.shape[0] * out.shape[1] * out.shape[2]
+    blocks = groups * -(-(w[0] // groups) // BLOCK)
+    down, right = sum(inside_taps(node, 0)), sum(inside_taps(node, 1))
+    rows, taps = out.shape[0] * blocks * down * out.shape[2], out.shape[0] * blocks * down * right
+    contiguous = groups == 1 and node.attrs.dilation[1] == 1
+    found = {"pixel": pixels, "group": pixels * groups, "block": pixels * blocks, "row": rows}
+    return {**found, "run": rows if contiguous else taps, "step": taps * w[3], "output": out.elements, "call": 1}
+
+
+def _depthwise_units(_graph: Graph, node: Node) -> Mapping[str, float]:
+    """Pixels, input channels, outputs, filter rows and taps of full windows and of those cut by the border."""
+    (batch, _, _, in_c), (_, k_h, k_w, out_c) = node.inputs[0].type.shape, node.inputs[1].type.shape
+    down, right = np.array(inside_taps(node, 0)), np.array(inside_taps(node, 1))
+    full = int((down == k_h).sum() * (right == k_w).sum())
+    pixels, rows, taps = len(down) * len(right), int(down.sum()) * len(right), int(down.sum() * right.sum())
+    return {
+        "pixel": batch * pixels,
+        "input": batch * pixels * in_c,
+        "output": batch * pixels * out_c,
+        "full_row": batch * full * out_c * k_h,
+        "full_tap": batch * full * out_c * k_h * k_w,
+        "edge_output": batch * (pixels - full) * out_c,
+        "edge_row": batch * (rows - full * k_h) * out_c,
+        "edge_tap": batch * (taps - full * k_h * k_w) * out_c,
+        "call": 1,
+    }
+
+
+CONV_PRIOR = {"pixel": 80, "group": 20, "block": 60, "row": 20, "run": 30, "step": 12, "output": 25, "call": 60}
+DEPTHWISE_PRIOR = {
+    "pixel": 90,
+    "input": 10,
+    "output": 40,
+    "full_row": 8,
+    "full_tap": 6,
+    "edge_output": 15,
+    "edge_row": 15,
+    "edge_tap": 8,
+    "call": 60,
+}
+
+
+def _variant(
+    op: str,
+    header: str,
+    accepts: Callable[[Graph, Node], bool],
+    bind: Callable[[Graph, Node], Binding],
+    cost: Cost,
+) -> Variant:
+    function = f"strop_{header.removesuffix('.h')}_s8"
+    return Variant(op, "portable", header, function, "strop_conv_2d_shape", accepts, bind, cost)
+
+
 VARIANTS = (
-    Variant(
-        "conv_2d",
-        "portable",
-        "conv_2d.h",
-        "strop_conv_2d_s8",
-        "strop_conv_2d_shape",
-        accepts_int8,
-        _bind_conv,
-        linear(per_mac=3.05, per_output=38),
-    ),
-    Variant(
-        "fully_connected",
-        "portable",
-        "conv_2d.h",
-        "strop_conv_2d_s8",
-        "strop_conv_2d_shape",
-        accepts_int8,
-        _bind_fully_connected,
-        linear(per_mac=3.0, per_output=36),
-    ),
-    Variant(
-        "depthwise_conv_2d",
-        "portable",
-        "depthwise_conv_2d.h",
-        "strop_depthwise_conv_2d_s8",
-        "strop_conv_2d_shape",
-        _accepts_depthwise,
-        _bind_depthwise,
-        linear(per_mac=4.9, per_output=28),
+    _variant("conv_2d", "conv_2d.h", accepts_int8, _bind_conv, Cost(_conv_units, CONV_PRIOR)),
+    _variant("fully_connected", "conv_2d.h", accepts_int8, _bind_fully_connected, Cost(_conv_units, CONV_PRIOR)),
+    _variant(
+        "depthwise_conv_2d", "depthwise_conv_2d.h", _accepts_depthwise, _bind_depthwise, Cost(_depthwise_units, DEPTHWISE_PRIOR)
     ),
 )

@@ -1,4 +1,4 @@
-"""Bindings of the Helium (MVE) convolution kernels: weights and parameters in one byte stream per block of four channels."""
+"""Bindings of the Helium (MVE) convolution kernels: weights and parameters in one byte stream per block of channels."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from toolchain.ir.fixed_point import Multiplier
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.quantization import activation_bounds, quant_of
 from toolchain.ir.types import Array
-from toolchain.lowering.cost import Cost, linear
-from toolchain.lowering.kernels.common import Binding, Variant, packed, read, write
+from toolchain.lowering.kernels.common import Binding, Variant, fields, packed, read, write
 from toolchain.lowering.kernels.conv import (
     BLOCK,
     accepts_int8,
     biases_of,
+    constant_of,
     factors_of,
     fold_offset,
     geometry,
@@ -23,123 +23,138 @@ from toolchain.lowering.kernels.conv import (
     row_geometry,
     weight_rows,
 )
-from toolchain.lowering.program import Operand
+from toolchain.lowering.kernels.conv_mve_cost import CONV_COST, ROW_COST
+from toolchain.lowering.kernels.conv_mve_plan import LANES, Plan, is_signed, plan_conv, plan_rows, rows_of
+from toolchain.lowering.program import Operand, ShapeField
 
-LANES = 16
 
-
-def _folded(graph: Graph, node: Node) -> Array | None:
+def folded_bias(graph: Graph, node: Node) -> Array | None:
+    """Biases that hold the input's zero point, or None when int32 cannot hold one."""
     offset = -quant_of(node.inputs[0].type).scalar_zero_point
     return fold_offset(biases_of(graph, node, node.output.type.shape[-1]), weight_rows(graph, node), offset)
 
 
-def _parameters(bias: Array, factors: tuple[Multiplier, ...]) -> Array:
+def accepts_folded(graph: Graph, node: Node) -> bool:
+    """Int8 with the zero point in the biases, and factors that only shift right; by one bit at least where signs matter."""
+    if not accepts_int8(graph, node) or folded_bias(graph, node) is None:
+        return False
+    most = -1 if is_signed(node) else 0
+    return all(factor.shift <= (most if factor.mantissa else 0) for factor in factors_of(node))
+
+
+def parameter_rows(bias: Array, factors: tuple[Multiplier, ...]) -> Array:
     """(channels, 3) bias, mantissa, shift."""
     return np.array([(int(b), m.mantissa, m.shift) for b, m in zip(bias, factors, strict=True)], np.int32).reshape(-1, 3)
 
 
-def pack_blocks(rows: Array, parameters: Array, groups: int, arrange: Callable[[Array], Array], tail: Array) -> Array:
-    """Blocks of four channels as int8: `arrange` orders the (4, taps) weights; biases, mantissas, shifts and `tail` follow."""
+def folded_parameters(graph: Graph, node: Node) -> Array:
+    """`parameter_rows` of a node that `accepts_folded`."""
+    folded = folded_bias(graph, node)
+    if folded is None:
+        raise ValueError(f"{node.name} was not accepted by this kernel")
+    return parameter_rows(folded, factors_of(node))
+
+
+def pack_blocks(rows: Array, parameters: Array, groups: int, block: int, arrange: Callable[[Array], Array]) -> Array:
+    """Blocks of channels as int8: `arrange` orders the (block, taps) weights; biases, mantissas and shifts follow."""
     per_group = len(rows) // groups
     parts: list[Array] = []
-    for start in (g * per_group + c for g in range(groups) for c in range(0, per_group, BLOCK)):
-        end = min(start + BLOCK, (start // per_group + 1) * per_group)
-        block, scale = np.zeros((BLOCK, rows.shape[1]), np.int8), np.zeros((BLOCK, 3), np.int32)
-        block[: end - start], scale[: end - start] = rows[start:end], parameters[start:end]
-        parts += [arrange(block).reshape(-1), np.concatenate([scale.T.reshape(-1), tail]).astype(np.int32).view(np.int8)]
+    for start in (g * per_group + c for g in range(groups) for c in range(0, per_group, block)):
+        end = min(start + block, (start // per_group + 1) * per_group)
+        filled, scale = np.zeros((block, rows.shape[1]), np.int8), np.zeros((block, 3), np.int32)
+        filled[: end - start], scale[: end - start] = rows[start:end], parameters[start:end]
+        parts += [arrange(filled).reshape(-1), np.ascontiguousarray(scale.T).reshape(-1).view(np.int8)]
     return np.concatenate(parts)
 
 
-def _by_vector(block: Array) -> Array:
-    """(4, taps) filled to vectors of sixteen: (vectors, 4, 16)."""
-    filled = np.zeros((BLOCK, -(-block.shape[1] // LANES) * LANES), np.int8)
-    filled[:, : block.shape[1]] = block
-    return np.ascontiguousarray(filled.reshape(BLOCK, -1, LANES).transpose(1, 0, 2))
+def by_step(block: Array) -> Array:
+    """(channels, taps) filled to steps of sixteen: (steps, channels, 16)."""
+    channels, taps = block.shape
+    filled = np.zeros((channels, -(-taps // LANES) * LANES), np.int8)
+    filled[:, :taps] = block
+    return np.ascontiguousarray(filled.reshape(channels, -1, LANES).transpose(1, 0, 2))
 
 
-def _by_tap(block: Array) -> Array:
-    """(4, taps) as (taps, 4), filled to a multiple of sixteen bytes."""
-    taps = block.shape[1]
-    filled = np.zeros((-(-taps // 4) * 4, BLOCK), np.int8)
-    filled[:taps] = block.T
-    return filled
+def _column_rows(weights: Array, plan: Plan) -> Array:
+    """(out, h, w, depth) weights as (out, taps) in the order of the gathered columns."""
+    out, height, width, depth = weights.shape
+    filled = np.zeros((out, width, plan.column), weights.dtype)
+    filled[:, :, : height * depth] = weights.transpose(0, 2, 1, 3).reshape(out, width, height * depth)
+    return filled.reshape(out, -1)
 
 
-def _accepts(graph: Graph, node: Node) -> bool:
-    """Constant weights and factors of at most one, so that requantization only shifts right."""
-    return accepts_int8(graph, node) and all(m.shift <= 0 for m in factors_of(node))
-
-
-def _accepts_folded(graph: Graph, node: Node) -> bool:
-    return _accepts(graph, node) and _folded(graph, node) is not None
-
-
-def _accepts_depthwise(graph: Graph, node: Node) -> bool:
-    return _accepts(graph, node) and node.inputs[0].type.shape[3] == node.output.type.shape[3]
-
-
-def _stream(graph: Graph, node: Node, groups: int) -> tuple[Operand, Operand]:
-    """The packed stream and the scratch of two filled filters."""
-    rows, folded = weight_rows(graph, node), _folded(graph, node)
-    if folded is None:
-        raise ValueError(f"{node.name} was not accepted by this kernel")
-    low, high = activation_bounds(node.attrs.activation, node.output.type)
-    tail = np.array([quant_of(node.output.type).scalar_zero_point, low, high, 0])
-    stream = pack_blocks(rows, _parameters(folded, factors_of(node)), groups, _by_vector, tail)
-    filled = -(-rows.shape[1] // LANES) * LANES
-    return packed("int8_t", stream), Operand("int8_t", scratch_bytes=2 * filled)
+def _binding(graph: Graph, node: Node, rows: Array, shape: tuple[ShapeField, ...], plan: Plan) -> Binding:
+    stream = packed("int8_t", pack_blocks(rows, folded_parameters(graph, node), plan.groups, BLOCK, by_step))
+    shape += quantized_fields(node, -quant_of(node.inputs[0].type).scalar_zero_point)
+    shape += fields(column=plan.column, strip=plan.strip, rows=plan.rows)
+    scratch = Operand("int8_t", scratch_bytes=plan.scratch_bytes)
+    return Binding(shape, (read(graph, node.inputs[0]), stream, scratch, write(node.output)))
 
 
 def _bind_conv(graph: Graph, node: Node) -> Binding:
-    x, w = node.inputs[0].type, node.inputs[1].type
-    groups = x.shape[3] // w.shape[3]
-    shape = geometry(node, (w.shape[1], w.shape[2]), groups) + quantized_fields(
-        node, -quant_of(node.inputs[0].type).scalar_zero_point
-    )
-    return Binding(shape, (read(graph, node.inputs[0]), *_stream(graph, node, groups), write(node.output)))
+    plan = plan_conv(node)
+    rows = _column_rows(constant_of(graph, node, 1), plan)
+    return _binding(graph, node, rows, geometry(node, plan.kernel, plan.groups), plan)
 
 
-def _bind_dense(graph: Graph, node: Node) -> Binding:
+def _bind_rows(graph: Graph, node: Node) -> Binding:
     """A fully connected layer as a 1x1 convolution over its rows."""
     out, depth = node.inputs[1].type.shape
-    rows = node.inputs[0].type.elements // depth
-    shape = row_geometry(rows, depth, out)
-    return Binding(
-        shape + quantized_fields(node, -quant_of(node.inputs[0].type).scalar_zero_point),
-        (read(graph, node.inputs[0]), *_stream(graph, node, 1), write(node.output)),
-    )
+    return _binding(graph, node, weight_rows(graph, node), row_geometry(rows_of(node), depth, out), plan_rows(depth))
 
 
-def _bind_depthwise(graph: Graph, node: Node) -> Binding:
-    w = node.inputs[1].type
-    bias = biases_of(graph, node, node.output.type.shape[3])
-    stream = pack_blocks(weight_rows(graph, node), _parameters(bias, factors_of(node)), 1, _by_tap, np.empty(0))
-    shape = geometry(node, (w.shape[1], w.shape[2]), node.inputs[0].type.shape[3]) + quantized_fields(
-        node, -quant_of(node.inputs[0].type).scalar_zero_point
-    )
-    return Binding(shape, (read(graph, node.inputs[0]), packed("int8_t", stream), write(node.output)))
+DENSE_BLOCK = 8
+CHANNEL_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 
 
-def _variant(
-    op: str,
-    function: str,
-    accepts: Callable[[Graph, Node], bool],
-    bind: Callable[[Graph, Node], Binding],
-    cost: Cost,
-    header: str = "conv_2d_mve.h",
-) -> Variant:
-    return Variant(op, "mve", header, function, "strop_conv_2d_shape", accepts, bind, cost)
+def _ordered(rows: Array) -> Array:
+    """Channels (first axis), filled to blocks of eight, in the order in which fully_connected_mve.h narrows them."""
+    filled = np.zeros((-(-len(rows) // DENSE_BLOCK) * DENSE_BLOCK, rows.shape[1]), rows.dtype)
+    filled[: len(rows)] = rows
+    return filled.reshape(-1, DENSE_BLOCK, rows.shape[1])[:, CHANNEL_ORDER, :].reshape(-1, rows.shape[1])
+
+
+def _bind_row(graph: Graph, node: Node) -> Binding:
+    """A fully connected layer on its one row."""
+    out, depth = node.inputs[1].type.shape
+    rows, parameters = _ordered(weight_rows(graph, node)), _ordered(folded_parameters(graph, node))
+    stream = packed("int8_t", pack_blocks(rows, parameters, 1, DENSE_BLOCK, by_step))
+    low, high = activation_bounds(node.attrs.activation, node.output.type)
+    zero = quant_of(node.output.type).scalar_zero_point
+    shape = fields(depth=depth, channels=out, out_offset=zero, act_min=low, act_max=high)
+    scratch = Operand("int8_t", scratch_bytes=LANES * (-(-depth // LANES) if depth % LANES else 1))
+    return Binding(shape, (read(graph, node.inputs[0]), stream, scratch, write(node.output)))
 
 
 VARIANTS = (
-    _variant("conv_2d", "strop_conv_2d_mve", _accepts_folded, _bind_conv, linear(0.16, 5)),
-    _variant("fully_connected", "strop_conv_2d_mve", _accepts_folded, _bind_dense, linear(0.18, 5)),
-    _variant(
-        "depthwise_conv_2d",
-        "strop_depthwise_conv_2d_mve",
-        _accepts_depthwise,
-        _bind_depthwise,
-        linear(1.4, 6),
-        "depthwise_conv_2d_mve.h",
+    Variant(
+        "conv_2d",
+        "mve",
+        "conv_2d_mve.h",
+        "strop_conv_2d_mve",
+        "strop_conv_2d_mve_shape",
+        accepts_folded,
+        _bind_conv,
+        CONV_COST,
+    ),
+    Variant(
+        "fully_connected",
+        "mve",
+        "conv_2d_mve.h",
+        "strop_conv_2d_mve",
+        "strop_conv_2d_mve_shape",
+        lambda graph, node: rows_of(node) > 1 and accepts_folded(graph, node),
+        _bind_rows,
+        CONV_COST,
+    ),
+    Variant(
+        "fully_connected",
+        "mve",
+        "fully_connected_mve.h",
+        "strop_fully_connected_mve",
+        "strop_fully_connected_mve_shape",
+        lambda graph, node: rows_of(node) == 1 and accepts_folded(graph, node),
+        _bind_row,
+        ROW_COST,
     ),
 )

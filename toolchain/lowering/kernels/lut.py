@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +23,8 @@ BINARY = (
     *("add", "sub", "mul", "div", "squared_difference", "minimum", "maximum", "prelu"),
     *("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"),
 )
+TABLES = (*UNARY, *BINARY, "requantize")
+"""Ops that a table of bytes can stand for."""
 
 
 def _varying(graph: Graph, node: Node) -> int | None:
@@ -56,11 +59,26 @@ def byte_table(graph: Graph, node: Node) -> Array:
     return meaning(probe, arrays)[0].view(np.uint8)
 
 
-def _bind_bytes(graph: Graph, node: Node) -> Binding:
-    index = _varying(graph, node) or 0
-    table = packed("uint8_t", byte_table(graph, node))
-    operands = (as_untyped(read(graph, node.inputs[index])), table, as_untyped(write(node.output)))
-    return Binding(fields(elements=node.output.type.elements), operands)
+def bind_bytes(graph: Graph, node: Node) -> Binding:
+    """A node as a table of the results for all 256 bytes."""
+    return bind_chain(graph, (node,))
+
+
+def feeds(graph: Graph, before: Node, after: Node) -> bool:
+    """True when both nodes are tables of bytes, and the second reads the first's result alone."""
+    if not all(node.op in TABLES and _accepts_bytes(graph, node) for node in (before, after)):
+        return False
+    return after.inputs[_varying(graph, after) or 0].name == before.output.name
+
+
+def bind_chain(graph: Graph, nodes: Sequence[Node]) -> Binding:
+    """One table for nodes that each read the one before."""
+    table = byte_table(graph, nodes[0])
+    for node in nodes[1:]:
+        table = byte_table(graph, node)[table]
+    source, result = nodes[0].inputs[_varying(graph, nodes[0]) or 0], nodes[-1].output
+    operands = (as_untyped(read(graph, source)), packed("uint8_t", table), as_untyped(write(result)))
+    return Binding(fields(elements=result.type.elements), operands)
 
 
 def _accepts_sampled(graph: Graph, node: Node) -> bool:
@@ -92,7 +110,7 @@ def _bind_sqrt(graph: Graph, node: Node) -> Binding:
 
 def _bytes(op: str) -> Variant:
     return Variant(
-        op, "portable", "lut_8.h", "strop_lut_8", "strop_lut_8_shape", _accepts_bytes, _bind_bytes, linear(per_output=4)
+        op, "portable", "lut_8.h", "strop_lut_8", "strop_lut_8_shape", _accepts_bytes, bind_bytes, linear(per_output=4)
     )
 
 
@@ -115,7 +133,7 @@ def _squash(op: str) -> Variant:
 
 
 VARIANTS = (
-    *(_bytes(op) for op in (*UNARY, *BINARY, "requantize")),
+    *(_bytes(op) for op in TABLES),
     *(_sampled(op) for op in UNARY if op not in WITHOUT_SAMPLES),
     _squash("sigmoid"),
     _squash("tanh"),

@@ -1,0 +1,1 @@
+"""Suites: models x targets whose exact costs are kept and may not rise."""

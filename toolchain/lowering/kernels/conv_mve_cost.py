@@ -1,0 +1,155 @@
+"""Units of work of the Helium (MVE) convolutions and fully connected layers, and what they take by construction."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from toolchain.ir.attrs import ConvAttrs
+from toolchain.ir.graph import Graph, Node
+from toolchain.ir.quantization import activation_bounds
+from toolchain.lowering.cost import Cost, Work
+from toolchain.lowering.kernels.conv_mve_plan import LANES, SMALL_COLUMN, Plan, is_signed, plan_conv, plan_rows, rows_of
+
+BLOCK = 4
+DENSE_BLOCK = 8
+HELD_STEPS = 2
+
+CONV_PRIOR: Mapping[str, float] = {
+    "step": 14.5,
+    "block": 29,
+    "held_step": 12,
+    "held_block": 23.5,
+    "away": 4,
+    "pair": 20,
+    "tail": 8,
+    "run": 35,
+    "moved": 5.5,
+    "word": 2,
+    "filled": 8,
+    "filter_row": 20,
+    "word_row": 30,
+    "call": 160,
+}
+"""step: sixteen taps of two pixels and four channels. block: eight outputs. held_*: where taps stay in registers. away: blocks
+whose halves are rounded away from zero. tail: pairs with a cut block. run: a row of pairs. moved: gathered columns of sixteen
+bytes. word: of up to four. filled: columns of padding. filter_row, word_row: a row of the filter gathered under a strip."""
+
+ROW_PRIOR: Mapping[str, float] = {"step": 17.5, "block": 28, "away": 4, "moved": 6.5, "call": 130}
+
+
+def _is_held(node: Node, plan: Plan) -> bool:
+    low, high = activation_bounds(node.attrs.activation, node.output.type)
+    return plan.steps == 1 or (plan.steps == HELD_STEPS and (low, high) == node.output.type.dtype.limits)
+
+
+def _moved(depth: int) -> float:
+    """A gathered column in columns of sixteen bytes: 32 take 7 instructions, 16 take 5, a rest 6."""
+    return 1.4 * (depth // 32) + (depth % 32 >= LANES) + 1.2 * (depth % LANES > 0)
+
+
+def _blocks(node: Node, plan: Plan, pairs: int, runs: int) -> Counter[str]:
+    """Units of `pairs` pairs of pixels of one group in `runs` runs."""
+    channels = node.output.type.shape[-1] // plan.groups
+    blocks = pairs * -(-channels // BLOCK)
+    held = "held_" if _is_held(node, plan) else ""
+    work = Counter[str]({f"{held}step": blocks * plan.steps, f"{held}block": blocks, "pair": pairs, "run": runs})
+    work["tail"] = pairs if channels > BLOCK and channels % BLOCK else 0
+    work["away"] = blocks if is_signed(node) else 0
+    return work
+
+
+def _row(pixels: int) -> tuple[int, int]:
+    """Pairs and runs of a row of pixels."""
+    return -(-pixels // 2), (pixels > 1) + pixels % 2
+
+
+def _times(work: Counter[str], count: int) -> Counter[str]:
+    return Counter({unit: amount * count for unit, amount in work.items()})
+
+
+def _in_place(node: Node, plan: Plan, rows: int, pixels: int, room: int, pixel: int) -> Counter[str]:
+    """Units of 1x1 filters on `rows` rows. room: bytes from a row to the input's end. pixel: bytes from one to the next."""
+    filled = LANES * plan.steps
+    safe = pixels if plan.depth % LANES == 0 else min(max((room - filled) // pixel + 1, 0), pixels) // 2 * 2
+    pairs, runs = _row(safe)
+    rest = pixels - safe
+    more_pairs, more_runs = -(-rest // 2), -(-rest // 2)
+    work = _blocks(node, plan, pairs + more_pairs, runs + more_runs)
+    work["moved"] = _moved(plan.depth) * rest  # type: ignore[assignment]
+    work["filter_row"] = more_runs
+    return _times(work, rows)
+
+
+def _conv_in_place(node: Node, plan: Plan) -> Counter[str]:
+    attrs: ConvAttrs = node.attrs
+    (images, in_h, in_w, in_c), (_, out_h, out_w, _) = node.inputs[0].type.shape, node.output.type.shape
+    pixel = attrs.stride[1] * in_c
+    if attrs.stride == (1, 1) and (in_h, in_w) == (out_h, out_w):
+        pixels = images * out_h * out_w
+        return _in_place(node, plan, 1, pixels, pixels * in_c, pixel)
+    last = (in_h - (out_h - 1) * attrs.stride[0]) * in_w * in_c
+    return _in_place(node, plan, images * out_h - 1, out_w, images * in_h * in_w * in_c, pixel) + _in_place(
+        node, plan, 1, out_w, last, pixel
+    )
+
+
+def _gathered(node: Node, plan: Plan) -> Counter[str]:
+    """Units of gathering all columns of one image and group."""
+    attrs: ConvAttrs = node.attrs
+    (_, in_h, in_w, _), (_, out_h, out_w, _) = node.inputs[0].type.shape, node.output.type.shape
+    (k_h, k_w), (stride_h, stride_w), (dilation_h, dilation_w) = plan.kernel, attrs.stride, attrs.dilation
+    tops = [oy * stride_h - attrs.padding[0] + ky * dilation_h for oy in range(out_h) for ky in range(k_h)]
+    inside = sum(0 <= y < in_h for y in tops)
+    copied = filled = width = calls = 0
+    for ox in range(0, out_w, plan.strip):
+        n = min(plan.strip, out_w - ox)
+        x = ox * stride_w - attrs.padding[2]
+        step = stride_w if plan.apart else 1
+        count = n if plan.apart else (n - 1) * stride_w + k_w
+        for first in [x + kx * dilation_w for kx in range(k_w)] if plan.apart else [x]:
+            begin = min(max(-(first // step), 0) if first < 0 else 0, count)
+            end = min(max(-(-(in_w - first) // step), begin), count)
+            copied, width, calls = copied + end - begin, width + count, calls + 1
+            filled += count - (end - begin) if plan.strip < out_w else 0
+    work = Counter[str]({"word_row" if plan.depth <= SMALL_COLUMN else "filter_row": len(tops) * calls})
+    if plan.depth <= SMALL_COLUMN:
+        work["word"] = inside * copied * (2 if plan.depth == SMALL_COLUMN - 1 and plan.column == k_h * plan.depth else 1)
+    else:
+        work["moved"] = inside * copied * _moved(plan.depth)  # type: ignore[assignment]
+    work["filled"] = (inside * filled + (len(tops) - inside) * width) * (1 + -(-plan.depth // LANES))
+    return work
+
+
+def _conv_units(_graph: Graph, node: Node) -> Work:
+    if node.op == "fully_connected":
+        plan, rows = plan_rows(node.inputs[1].type.shape[1]), rows_of(node)
+        work = _in_place(node, plan, 1, rows, rows * plan.depth, plan.depth)
+        return {unit: work[unit] for unit in CONV_PRIOR} | {"call": 1}
+    plan = plan_conv(node)
+    if plan.in_place:
+        work = _times(_conv_in_place(node, plan), plan.groups)
+    else:
+        images, out_h, out_w, _ = node.output.type.shape
+        work = _gathered(node, plan)
+        if plan.rows > 1:
+            work += _blocks(node, plan, out_h // 2 * out_w, out_h // 2)
+            rows = out_h % 2
+        else:
+            rows = out_h
+        for ox in range(0, out_w, plan.strip):
+            work += _times(_blocks(node, plan, *_row(min(plan.strip, out_w - ox))), rows)
+        work = _times(work, images * plan.groups)
+        work["filled"] += plan.scratch_bytes // LANES
+    return {unit: work[unit] for unit in CONV_PRIOR} | {"call": 1}
+
+
+def _row_units(_graph: Graph, node: Node) -> Work:
+    channels, depth = node.inputs[1].type.shape
+    blocks, steps = -(-channels // DENSE_BLOCK), -(-depth // LANES)
+    moved = steps if depth % LANES else 0
+    return {"step": blocks * steps, "block": blocks, "away": blocks if is_signed(node) else 0, "moved": moved, "call": 1}
+
+
+CONV_COST = Cost(_conv_units, CONV_PRIOR)
+ROW_COST = Cost(_row_units, ROW_PRIOR)
