@@ -11,12 +11,12 @@ typedef struct {
     int32_t even, odd;
 } strop_lane_sums;
 
-/* Sums over rows x columns of the window that begins at in. column, row: bytes to the next. */
-STROP_SHARED strop_lane_sums strop_sum_window(const int8_t *in, int32_t rows, int32_t columns, int32_t column, int32_t row) {
+STROP_SHARED strop_lane_sums strop_sum_lanes(const strop_pool_block *block, int32_t channel) {
+    const int8_t *p = block->in + channel;
     strop_lane_sums sums = {0, 0};
-    for (; rows > 0; --rows, in += row - columns * column) {
-        for (int32_t x = columns; x > 0; --x, in += column) {
-            const int32_t bytes = strop_load_bytes(in);
+    for (int32_t row = block->rows; row > 0; --row, p += block->row_step) {
+        for (int32_t n = block->columns; n > 0; --n, p += block->step) {
+            const int32_t bytes = strop_load_bytes(p);
             sums.even = strop_widen_even(sums.even, bytes);
             sums.odd = strop_widen_odd(sums.odd, bytes);
         }
@@ -31,66 +31,52 @@ STROP_KERNEL int32_t strop_larger_bytes(int32_t a, int32_t b) {
     return larger;
 }
 
-/* The largest of each of four channels over a window. */
-STROP_SHARED int32_t strop_largest_of_window(const int8_t *in, int32_t rows, int32_t columns, int32_t column, int32_t row) {
+/* The largest of each of four channels, as bytes. */
+STROP_SHARED int32_t strop_max_bytes(const strop_pool_block *block, int32_t channel) {
+    const int8_t *p = block->in + channel;
     int32_t top = (int32_t)0x80808080U;
-    for (; rows > 0; --rows, in += row - columns * column) {
-        for (int32_t x = columns; x > 0; --x, in += column) {
-            top = strop_larger_bytes(top, strop_load_bytes(in));
+    for (int32_t row = block->rows; row > 0; --row, p += block->row_step) {
+        for (int32_t n = block->columns; n > 0; --n, p += block->step) {
+            top = strop_larger_bytes(top, strop_load_bytes(p));
         }
     }
     return top;
 }
 
-STROP_KERNEL int8_t strop_average_dsp(int32_t sum, int32_t count, const strop_pool_2d_shape *s) {
-    const int32_t rounded = (sum > 0 ? sum + count / 2 : sum - count / 2) / count;
-    return (int8_t)strop_clamp(rounded, s->act_min, s->act_max);
-}
-
-/* All channels of one output pixel. */
-STROP_KERNEL void strop_average_pixel_dsp(const int8_t *restrict in, int8_t *restrict out, const strop_pool_2d_shape *s,
-                                          const strop_pool_window *w) {
-    const int32_t count = strop_pool_count(s, w);
-    const int8_t *const from = in + (w->first_y * s->in_w + w->first_x) * s->channels;
-    int32_t c = 0;
-    for (; c + 4 <= s->channels; c += 4) {
-        const strop_lane_sums sums = strop_sum_window(from + c, w->end_y - w->first_y, w->end_x - w->first_x, s->channels,
-                                                      s->in_w * s->channels);
-        out[c] = strop_average_dsp((int16_t)sums.even, count, s);
-        out[c + 1] = strop_average_dsp((int16_t)sums.odd, count, s);
-        out[c + 2] = strop_average_dsp(sums.even >> 16, count, s);
-        out[c + 3] = strop_average_dsp(sums.odd >> 16, count, s);
-    }
-    for (; c < s->channels; ++c) {
-        out[c] = strop_average_of(in + c, s, w, count);
+/* All channels of one output pixel; the last four again where they are no multiple of four. */
+STROP_KERNEL void strop_average_pixel_dsp(const strop_pool_block *block, int32_t count, int8_t *out, const strop_pool_2d_shape *s) {
+    const strop_pool_divisor divisor = strop_pool_divisor_of(count);
+    for (int32_t c = 0; c < s->channels; c += 4) {
+        const int32_t at = strop_min(c, s->channels - 4);
+        const strop_lane_sums sums = strop_sum_lanes(block, at);
+        out[at] = strop_pool_average((int16_t)sums.even, &divisor, s);
+        out[at + 1] = strop_pool_average((int16_t)sums.odd, &divisor, s);
+        out[at + 2] = strop_pool_average(sums.even >> 16, &divisor, s);
+        out[at + 3] = strop_pool_average(sums.odd >> 16, &divisor, s);
     }
 }
 
-STROP_KERNEL void strop_max_pixel_dsp(const int8_t *restrict in, int8_t *restrict out, const strop_pool_2d_shape *s,
-                                      const strop_pool_window *w) {
-    const int8_t *const from = in + (w->first_y * s->in_w + w->first_x) * s->channels;
-    int32_t c = 0;
-    for (; c + 4 <= s->channels; c += 4) {
-        const int32_t top = strop_largest_of_window(from + c, w->end_y - w->first_y, w->end_x - w->first_x, s->channels,
-                                                    s->in_w * s->channels);
-        for (int32_t i = 0; i < 4; ++i) {
-            out[c + i] = (int8_t)strop_clamp((int8_t)(top >> (8 * i)), s->act_min, s->act_max);
-        }
-    }
-    for (; c < s->channels; ++c) {
-        out[c] = strop_max_of(in + c, s, w);
+STROP_KERNEL void strop_max_pixel_dsp(const strop_pool_block *block, int8_t *out, const strop_pool_2d_shape *s) {
+    for (int32_t c = 0; c < s->channels; c += 4) {
+        const int32_t at = strop_min(c, s->channels - 4);
+        const int32_t top = strop_max_bytes(block, at);
+        out[at] = (int8_t)strop_clamp((int8_t)top, s->act_min, s->act_max);
+        out[at + 1] = (int8_t)strop_clamp((int8_t)(top >> 8), s->act_min, s->act_max);
+        out[at + 2] = (int8_t)strop_clamp((int8_t)(top >> 16), s->act_min, s->act_max);
+        out[at + 3] = (int8_t)strop_clamp(top >> 24, s->act_min, s->act_max);
     }
 }
 
-STROP_KERNEL void strop_pool_2d_dsp(const int8_t *restrict in, int8_t *restrict out, const strop_pool_2d_shape *s, bool average) {
+STROP_KERNEL void strop_pool_any_dsp(const int8_t *restrict in, int8_t *restrict out, const strop_pool_2d_shape *s, bool average) {
     for (int32_t image = 0; image < s->batch; ++image, in += s->in_h * s->in_w * s->channels) {
         for (int32_t oy = 0; oy < s->out_h; ++oy) {
             for (int32_t ox = 0; ox < s->out_w; ++ox, out += s->channels) {
                 const strop_pool_window w = strop_pool_window_at(s, oy, ox);
+                const strop_pool_block block = strop_pool_block_of(in, s, &w);
                 if (average) {
-                    strop_average_pixel_dsp(in, out, s, &w);
+                    strop_average_pixel_dsp(&block, strop_pool_count(s, &w), out, s);
                 } else {
-                    strop_max_pixel_dsp(in, out, s, &w);
+                    strop_max_pixel_dsp(&block, out, s);
                 }
             }
         }
@@ -98,11 +84,11 @@ STROP_KERNEL void strop_pool_2d_dsp(const int8_t *restrict in, int8_t *restrict 
 }
 
 STROP_KERNEL void strop_average_pool_2d_dsp(const int8_t *restrict in, int8_t *restrict out, const strop_pool_2d_shape *s) {
-    strop_pool_2d_dsp(in, out, s, true);
+    strop_pool_any_dsp(in, out, s, true);
 }
 
 STROP_KERNEL void strop_max_pool_2d_dsp(const int8_t *restrict in, int8_t *restrict out, const strop_pool_2d_shape *s) {
-    strop_pool_2d_dsp(in, out, s, false);
+    strop_pool_any_dsp(in, out, s, false);
 }
 
 #endif

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 
 from toolchain.ir.graph import Graph, Node
-from toolchain.ir.quantization import activation_bounds
 from toolchain.lowering.cost import Cost, Work
-from toolchain.lowering.kernels.common import Binding, Variant, fields, is_i8, read, write
-from toolchain.lowering.kernels.pool import pool_geometry
+from toolchain.lowering.kernels.common import Variant, is_i8
+from toolchain.lowering.kernels.pool import bind_int8
 
 LANES = 4
 MOST_SUMMED = 256
@@ -18,12 +17,6 @@ def _accepts(graph: Graph, node: Node) -> bool:
     """Whole words of channels, and sums of int8 that int16 holds."""
     words = is_i8(node.inputs[0], node.output) and node.inputs[0].type.shape[3] >= LANES
     return words and (node.op == "max_pool_2d" or math.prod(node.attrs.window) <= MOST_SUMMED)
-
-
-def _bind(graph: Graph, node: Node) -> Binding:
-    low, high = activation_bounds(node.attrs.activation, node.output.type)
-    shape = pool_geometry(node) + fields(act_min=low, act_max=high, count_padding=int(node.attrs.count_padding))
-    return Binding(shape, (read(graph, node.inputs[0]), write(node.output)))
 
 
 def _inside(size: int, out: int, window: int, stride: int, padding: int) -> int:
@@ -39,21 +32,19 @@ def _units(_graph: Graph, node: Node) -> Work:
     )
     rows = _inside(height, out_h, attrs.window[0], attrs.stride[0], attrs.padding[0])
     columns = _inside(width, out_w, attrs.window[1], attrs.stride[1], attrs.padding[2])
-    words, rest = channels // LANES, channels % LANES
+    words = -(-channels // LANES)
     return {
         "word": batch * words * rows * columns,
         "row": batch * words * rows * out_w,
         "four": batch * words * out_h * out_w,
         "pixel": batch * out_h * out_w,
-        "rest": batch * rest * out_h * out_w,
-        "rest_tap": batch * rest * rows * columns,
         "call": 1,
     }
 
 
-COST = Cost(_units, {"word": 6, "row": 5, "four": 75, "pixel": 35, "rest": 25, "rest_tap": 5, "call": 40})
+COST = Cost(_units, {"word": 6, "row": 5, "four": 85, "pixel": 50, "call": 40})
 
 VARIANTS = tuple(
-    Variant(op, "armv7em", "pool_2d_dsp.h", f"strop_{op}_dsp", "strop_pool_2d_shape", _accepts, _bind, COST)
+    Variant(op, "armv7em", "pool_2d_dsp.h", f"strop_{op}_dsp", "strop_pool_2d_shape", _accepts, bind_int8, COST)
     for op in ("average_pool_2d", "max_pool_2d")
 )
