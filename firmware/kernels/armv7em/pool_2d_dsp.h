@@ -44,7 +44,8 @@ STROP_SHARED int32_t strop_max_bytes(const strop_pool_block *block, int32_t chan
 }
 
 /* All channels of one output pixel; the last four again where they are no multiple of four. */
-STROP_KERNEL void strop_average_pixel_dsp(const strop_pool_block *block, int32_t count, int8_t *out, const strop_pool_2d_shape *s) {
+STROP_KERNEL void strop_average_pixel_dsp(const strop_pool_block *block, int32_t count, int8_t *out,
+                                          const strop_pool_2d_shape *s) {
     const strop_pool_divisor divisor = strop_pool_divisor_of(count);
     for (int32_t c = 0; c < s->channels; c += 4) {
         const int32_t at = strop_min(c, s->channels - 4);
@@ -67,7 +68,8 @@ STROP_KERNEL void strop_max_pixel_dsp(const strop_pool_block *block, int8_t *out
     }
 }
 
-STROP_KERNEL void strop_pool_any_dsp(const int8_t *restrict in, int8_t *restrict out, const strop_pool_2d_shape *s, bool average) {
+STROP_KERNEL void strop_pool_any_dsp(const int8_t *restrict in, int8_t *restrict out, const strop_pool_2d_shape *s,
+                                     bool average) {
     for (int32_t image = 0; image < s->batch; ++image, in += s->in_h * s->in_w * s->channels) {
         for (int32_t oy = 0; oy < s->out_h; ++oy) {
             for (int32_t ox = 0; ox < s->out_w; ++ox, out += s->channels) {
