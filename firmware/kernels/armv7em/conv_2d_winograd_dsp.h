@@ -88,9 +88,9 @@ typedef struct {
     STROP_WINOGRAD_COMBINE("r10", "r11", "56") STROP_WINOGRAD_COMBINE("r12", "lr", "64")       \
     STROP_WINOGRAD_RUN("6f")
 
-#define STROP_WINOGRAD_FINISH(place, place_1)                           \
-    "ldrd r2, r3, [sp, #" place "]\n\t"                                 \
-    STROP_DOT_SIGNED_ALL("ldr r3, [sp, #" place_1 "]\n\t")              \
+#define STROP_WINOGRAD_FINISH(place, place_1)              \
+    "ldrd r2, r3, [sp, #" place "]\n\t"                    \
+    STROP_DOT_SIGNED_ALL("ldr r3, [sp, #" place_1 "]\n\t") \
     "strd r2, r3, [sp, #" place "]\n\t"
 
 #define STROP_WINOGRAD_FOURTH        \

@@ -155,16 +155,16 @@ typedef struct {
     "ssat " sum ", #8, " sum "\n\t"
 
 /* Three rows of taps, then the next outputs' plane, bytes further. Addresses are stepped well before they are used. */
-#define STROP_TAPS_ROWS(TAPS, bytes)                                                                       \
-    TAPS("add r2, r2, r0\n\t") TAPS("add r2, r2, r0\n\t")                                                  \
-    TAPS("sub r2, r2, r0, lsl #1\n\t" "add r2, r2, #" bytes "\n\t")                                        \
-    "ldmia.w r1, {r8-r10}\n\t"                                                                             \
+#define STROP_TAPS_ROWS(TAPS, bytes)                                \
+    TAPS("add r2, r2, r0\n\t") TAPS("add r2, r2, r0\n\t")           \
+    TAPS("sub r2, r2, r0, lsl #1\n\t" "add r2, r2, #" bytes "\n\t") \
+    "ldmia.w r1, {r8-r10}\n\t"                                      \
     "sub r1, r1, #28\n\t"
 
 /* One channel. Registers: r0 bytes of a plane row, r1 stream, r2 plane, r3 output, r4-r7 sums, r8-r10 activations,
  * r11-r12 weights, lr bytes of an output column.
  * On the stack: plane and output of the row, end of its groups of four, their bytes, rest, rows, steps. */
-#define STROP_PLANE_BODY(TAPS_FOUR, TAPS_TWO, bytes_four, bytes_two, FINISH)                                         \
+#define STROP_PLANE_BODY(TAPS_FOUR, TAPS_TWO, bytes_four, bytes_two, FINISH)                                        \
     register const strop_depthwise_3x3 *r0 __asm__("r0") = shape;                                                   \
     register const int32_t *r1 __asm__("r1") = stream;                                                              \
     register const int16_t *r2 __asm__("r2") = plane;                                                               \
