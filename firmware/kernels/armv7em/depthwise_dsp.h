@@ -22,7 +22,7 @@ typedef struct {
 /* Rows of bytes to rows of int16. steps: in elements; columns and rows at least one. */
 typedef struct {
     int32_t columns, rows, from_column, from_row, to_row;
-} strop_plane_copy;
+} strop_plane_copy_dsp;
 
 #define STROP_COPY_FOUR              \
     "ldrsb r4, [r0]\n\t"             \
@@ -35,10 +35,10 @@ typedef struct {
     "strh r6, [r1, #-4]\n\t"         \
     "strh r7, [r1, #-2]\n\t"
 
-STROP_SHARED void strop_copy_plane(const int8_t *from, int16_t *to, const strop_plane_copy *copy) {
+STROP_SHARED void strop_copy_plane(const int8_t *from, int16_t *to, const strop_plane_copy_dsp *copy) {
     register const int8_t *r0 __asm__("r0") = from;
     register int16_t *r1 __asm__("r1") = to;
-    register const strop_plane_copy *r2 __asm__("r2") = copy;
+    register const strop_plane_copy_dsp *r2 __asm__("r2") = copy;
     __asm__ volatile("ldr r8, [r2]\n\t"
                      "ldr r9, [r2, #4]\n\t"
                      "ldr r3, [r2, #8]\n\t"
@@ -328,7 +328,7 @@ STROP_KERNEL void strop_channel_to_plane(const int8_t *in, int16_t *plane, const
         const int32_t first = (part - s->pad_left % s->dilation_w + s->dilation_w) % s->dilation_w;
         const int32_t at = (first + s->pad_left) / s->dilation_w;
         const int32_t columns = strop_min((s->in_w - first + s->dilation_w - 1) / s->dilation_w, s->plane_w - at);
-        const strop_plane_copy copy = {columns, rows, s->dilation_w * s->in_column, s->in_row, width};
+        const strop_plane_copy_dsp copy = {columns, rows, s->dilation_w * s->in_column, s->in_row, width};
         if (columns > 0 && rows > 0) {
             strop_copy_plane(in + first * s->in_column, plane + s->pad_top * width + part * s->plane_w + at, &copy);
         }

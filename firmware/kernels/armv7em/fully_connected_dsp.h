@@ -132,7 +132,7 @@ STROP_KERNEL const int32_t *strop_dense_blocks(const strop_dense *dense, const i
     return wide ? strop_dense_wide(dense, stream, out) : strop_dense_byte(dense, stream, out);
 }
 
-STROP_KERNEL void strop_dense_row(const int8_t *in, const int32_t *weights, int32_t *row, int8_t *out,
+STROP_KERNEL void strop_dense_row_dsp(const int8_t *in, const int32_t *weights, int32_t *row, int8_t *out,
                                   const strop_conv_2d_shape *s, bool wide) {
     const int32_t steps = (s->in_c + 7) / 8;
     const int32_t block_bytes = steps * (wide ? 64 : 32) + 64;
@@ -157,12 +157,12 @@ STROP_KERNEL void strop_dense_row(const int8_t *in, const int32_t *weights, int3
 
 STROP_KERNEL void strop_fully_connected_dsp(const int8_t *restrict in, const int32_t *restrict weights, int32_t *restrict row,
                                             int8_t *restrict out, const strop_conv_2d_shape *s) {
-    strop_dense_row(in, weights, row, out, s, true);
+    strop_dense_row_dsp(in, weights, row, out, s, true);
 }
 
 STROP_KERNEL void strop_fully_connected_byte_dsp(const int8_t *restrict in, const int32_t *restrict weights,
                                                  int32_t *restrict row, int8_t *restrict out, const strop_conv_2d_shape *s) {
-    strop_dense_row(in, weights, row, out, s, false);
+    strop_dense_row_dsp(in, weights, row, out, s, false);
 }
 
 #endif

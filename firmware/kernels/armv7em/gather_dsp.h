@@ -282,7 +282,7 @@ STROP_KERNEL void strop_gather_runs(const int8_t *in, const strop_conv_dsp_shape
 }
 
 /* The filters of two pixels. stage: two staged filters, or two staged runs. */
-STROP_KERNEL void strop_gather(const int8_t *in, const strop_conv_dsp_shape *shape, const strop_cut *cut, strop_origin at_0,
+STROP_KERNEL void strop_gather_pairs(const int8_t *in, const strop_conv_dsp_shape *shape, const strop_cut *cut, strop_origin at_0,
                                strop_origin at_1, int32_t *pair, int8_t *stage) {
     if (shape->staged) {
         const int32_t filled = strop_gathered(shape);
