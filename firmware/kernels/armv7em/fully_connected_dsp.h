@@ -71,10 +71,10 @@ STROP_SHARED void strop_widen_row(const int8_t *in, int32_t n, int32_t lanes, in
     "smlad r7, " pair ", " weights_0 ", r7\n\t"           \
     "smlad r9, " pair ", " weights_1 ", r9\n\t"
 
-#define STROP_DENSE_BYTE_STEP                                                     \
-    "ldmia.w r1!, {r10, r11, r12, lr}\n\t"                                        \
+#define STROP_DENSE_BYTE_STEP                                                          \
+    "ldmia.w r1!, {r10, r11, r12, lr}\n\t"                                             \
     STROP_DENSE_BYTE_PAIR("r2", "r10", "r11") STROP_DENSE_BYTE_PAIR("r3", "r12", "lr") \
-    "ldmia.w r1!, {r10, r11, r12, lr}\n\t"                                        \
+    "ldmia.w r1!, {r10, r11, r12, lr}\n\t"                                             \
     STROP_DENSE_BYTE_PAIR("r4", "r10", "r11") STROP_DENSE_BYTE_PAIR("r5", "r12", "lr")
 
 #define STROP_DENSE_SPLIT \
@@ -109,13 +109,13 @@ STROP_SHARED void strop_widen_row(const int8_t *in, int32_t n, int32_t lanes, in
     "bne.w 1b\n\t"                                                                                      \
     "add sp, sp, #20\n\t"
 
-#define STROP_DENSE_BODY(STEP, SPLIT)                                                                       \
-    register const strop_dense *r0 __asm__("r0") = dense;                                                   \
-    register const int32_t *r1 __asm__("r1") = stream;                                                      \
-    register int8_t *r2 __asm__("r2") = out;                                                                \
-    __asm__ volatile(STROP_DENSE_BEGIN STEP STROP_DENSE_NEXT SPLIT STROP_DENSE_END                          \
-                     : "+r"(r0), "+r"(r1), "+r"(r2)                                                         \
-                     :                                                                                      \
+#define STROP_DENSE_BODY(STEP, SPLIT)                                                                        \
+    register const strop_dense *r0 __asm__("r0") = dense;                                                    \
+    register const int32_t *r1 __asm__("r1") = stream;                                                       \
+    register int8_t *r2 __asm__("r2") = out;                                                                 \
+    __asm__ volatile(STROP_DENSE_BEGIN STEP STROP_DENSE_NEXT SPLIT STROP_DENSE_END                           \
+                     : "+r"(r0), "+r"(r1), "+r"(r2)                                                          \
+                     :                                                                                       \
                      : "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr", "cc", "memory"); \
     return r1
 

@@ -9,11 +9,11 @@
 #include "conv_2d.h"
 #include "dsp.h"
 
-#define STROP_GATHER_FOUR            \
-    "ldr r8, [r0], #4\n\t"           \
-    "ldr r9, [r1], #4\n\t"           \
-    "sxtab16 r4, r12, r8\n\t"   \
-    "sxtab16 r5, r12, r9\n\t"   \
+#define STROP_GATHER_FOUR             \
+    "ldr r8, [r0], #4\n\t"            \
+    "ldr r9, [r1], #4\n\t"            \
+    "sxtab16 r4, r12, r8\n\t"         \
+    "sxtab16 r5, r12, r9\n\t"         \
     "sxtab16 r6, r12, r8, ror #8\n\t" \
     "sxtab16 r7, r12, r9, ror #8\n\t" \
     "stmia r2!, {r4-r7}\n\t"

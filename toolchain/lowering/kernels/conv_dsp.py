@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.quantization import quant_of
@@ -51,7 +50,7 @@ def _stream(graph: Graph, node: Node, runs: Array, groups: int, lanes: Lanes, gr
 
 
 def _dsp_shape(conv: tuple[ShapeField, ...], *, staged: bool) -> tuple[ShapeField, ...]:
-    return (ShapeField("conv", conv), *fields(staged=int(staged)))
+    return (ShapeField("conv", conv), *fields(staged=int(staged), halves=0))
 
 
 def _may_be_cut(node: Node) -> bool:
@@ -115,7 +114,7 @@ def _conv_units(_graph: Graph, node: Node) -> Work:
     taps = filled(height * width * depth) if is_staged(node) else height * width * depth // run * filled(run)
     gathered = Gathered(run // depth, run, is_staged(node))
     work = blocks_of(pairs * groups, out // groups, taps // 2, signed=is_signed(node))
-    return work | gather_units(node, gathered, depth, groups) | {"pair": pairs, "bounded": bounded(node), "call": 1}
+    return work | gather_units(node, gathered, groups) | {"pair": pairs, "bounded": bounded(node), "call": 1}
 
 
 def _dense_rows_units(_graph: Graph, node: Node) -> Work:
@@ -177,8 +176,11 @@ def _variant(
     def accepts(graph: Graph, node: Node) -> bool:
         return suits(node) and fits(graph, node, lanes)
 
+    def bind_lanes(graph: Graph, node: Node) -> Binding:
+        return bind(graph, node, lanes)
+
     function = f"strop_{header}{'_byte' if lanes == 'byte' else ''}_dsp"
-    return Variant(op, "armv7em", f"{header}_dsp.h", function, shape_type, accepts, partial(bind, lanes=lanes), cost)
+    return Variant(op, "armv7em", f"{header}_dsp.h", function, shape_type, accepts, bind_lanes, cost)
 
 
 def _variants(lanes: Lanes) -> tuple[Variant, ...]:

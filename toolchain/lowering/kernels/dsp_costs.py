@@ -74,7 +74,7 @@ def runs_inside(node: Node, gathered: Gathered) -> tuple[Array, Array]:
     return rows[pixels // out_w], columns[pixels % out_w]
 
 
-def gather_units(node: Node, gathered: Gathered, depth: int, groups: int) -> dict[str, float]:
+def gather_units(node: Node, gathered: Gathered, groups: int) -> dict[str, float]:
     """Work of gathering all pairs of one convolution."""
     rows, columns = runs_inside(node, gathered)
     many = node.inputs[0].type.shape[0] * groups
