@@ -10,7 +10,16 @@ from toolchain.ir.types import Array
 from toolchain.lowering.cost import Cost, Work
 from toolchain.lowering.kernels.common import Binding, Variant, fields, packed, read, write
 from toolchain.lowering.kernels.conv import BLOCK, biases_of, constant_of, geometry, quantized_fields, row_geometry, weight_rows
-from toolchain.lowering.kernels.dsp_costs import WORDS_OF_REST, Gathered, blocks_of, bounded, gather_units, is_signed
+from toolchain.lowering.kernels.dsp_costs import (
+    GATHER_PRIOR,
+    UNROLLED,
+    WORDS_OF_REST,
+    Gathered,
+    blocks_of,
+    bounded,
+    gather_units,
+    is_signed,
+)
 from toolchain.lowering.kernels.dsp_stream import GROUP, Lanes, filled, filled_runs, fits, pack_stream, scales_of
 from toolchain.lowering.program import Operand, ShapeField
 
@@ -121,12 +130,14 @@ def _dense_rows_units(_graph: Graph, node: Node) -> Work:
     (out, depth), pairs = node.inputs[1].type.shape, -(-_rows_of(node) // 2)
     staged = depth < GROUP
     work = blocks_of(pairs, out, filled(depth) // 2, signed=is_signed(node))
+    length = filled(depth) if staged else depth
     return work | {
-        "run": pairs * (1 if staged or depth % GROUP == 0 else 1.6),
-        "four": pairs * (1 if staged else depth // GROUP),
-        "cut": 0,
+        "run": pairs,
+        "sixteen": pairs * (length // UNROLLED),
+        "four": pairs * (length % UNROLLED // GROUP),
+        "tail": pairs if length % GROUP else 0,
         "staged": 2 * pairs if staged else 0,
-        "word": 2 * pairs * WORDS_OF_REST[depth] if staged else 0,
+        "inline": 2 * pairs * WORDS_OF_REST[depth] if staged else 0,
         "pair": pairs,
         "bounded": bounded(node),
         "call": 1,
@@ -153,8 +164,8 @@ def _dense_row_units(_graph: Graph, node: Node) -> Work:
 
 def _conv_cost(lanes: Lanes, units: Callable[[Graph, Node], Work]) -> Cost:
     step, block = (11.3, 43) if lanes == "wide" else (12.3, 56)
-    prior = {"step": step, "pass": 3, "block": block, "signed": 12, "dot": 35, "rest": 8, "pair": 20, "run": 28, "four": 8}
-    return Cost(units, prior | {"cut": 70, "staged": 10, "word": 2, "bounded": 2.5, "call": 40})
+    prior = {"step": step, "pass": 3, "block": block, "signed": 12, "dot": 35, "rest": 8, "pair": 20, "bounded": 2.5}
+    return Cost(units, prior | GATHER_PRIOR | {"call": 40})
 
 
 def _dense_cost(lanes: Lanes) -> Cost:

@@ -19,8 +19,8 @@ from toolchain.lowering.kernels.conv import (
     weight_rows,
 )
 from toolchain.lowering.kernels.conv_s16 import accepts_int16
-from toolchain.lowering.kernels.dsp_costs import Gathered, blocks_of, gather_units
-from toolchain.lowering.kernels.dsp_stream import filled, pack_halves
+from toolchain.lowering.kernels.dsp_costs import GATHER_PRIOR, UNROLLED, Gathered, blocks_of, gather_units
+from toolchain.lowering.kernels.dsp_stream import GROUP, filled, pack_halves
 from toolchain.lowering.program import Operand, ShapeField
 
 LANES = 2
@@ -84,17 +84,17 @@ def _units(graph: Graph, node: Node) -> Work:
     del work["signed"]
     if node.op == "conv_2d":
         gathered = gather_units(node, Gathered(run // node.inputs[1].type.shape[3], 2 * run, staged=False), groups)
-        del gathered["staged"]
     else:
-        gathered = {"run": pairs, "four": pairs * (run // LANES), "cut": 0, "word": 0}
+        bytes_ = 2 * run
+        gathered = {"run": pairs, "sixteen": pairs * (bytes_ // UNROLLED), "four": pairs * (bytes_ % UNROLLED // GROUP)}
     bounded = outputs * out if activation_bounds(node.attrs.activation, node.output.type) != (-(2**15), 2**15 - 1) else 0
     return work | gathered | {"pair": pairs, "bounded": bounded, "call": 1}
 
 
 COST = Cost(
     _units,
-    {"step": 11.2, "pass": 3, "block": 41, "dot": 35, "rest": 8, "pair": 20, "run": 25, "four": 5, "cut": 70, "word": 2}
-    | {"bounded": 7, "call": 40},
+    {"step": 11.2, "pass": 3, "block": 41, "dot": 35, "rest": 8, "pair": 20}
+    | {**GATHER_PRIOR, "sixteen": 20, "four": 5, "bounded": 7, "call": 40},
 )
 
 VARIANTS = tuple(
