@@ -13,7 +13,6 @@ from toolchain.lowering.program import KernelCall, Operand, Program
 
 CFLAGS = ("-O2", "-fomit-frame-pointer", "-fno-strict-aliasing", "-ffp-contract=off")
 SMALL_CFLAGS = ("-Os", *CFLAGS[1:])
-SHARED = "/* One copy of a kernel for all its shapes. */\n#define STROP_KERNEL static inline\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +29,9 @@ class CFiles:
 def print_c(program: Program, name: str, io: str = "arena", *, small: bool = False) -> CFiles:
     """The C files of a program. name: prefix of every symbol, a C identifier. io: `arena` or `caller`.
 
-    small: kernels are shared by the layers that use them instead of being specialised for each shape.
+    small: compiled for size rather than for speed.
     """
-    source = _Source(program, name, io, SHARED if small else "")
+    source = _Source(program, name, io)
     sources = kernel_sources({call.header for call in program.calls} | {"common.h"}, program.target.core.kernels)
     files = {
         f"c/{name}.h": source.header(),
@@ -46,8 +45,7 @@ def print_c(program: Program, name: str, io: str = "arena", *, small: bool = Fal
 class _Source:
     """Texts of one program; names of wrappers and constants are numbered in call order."""
 
-    def __init__(self, program: Program, name: str, io: str, prologue: str) -> None:
-        self.prologue = prologue
+    def __init__(self, program: Program, name: str, io: str) -> None:
         self.graph, self.calls, self.plan, self.program_ = program.graph, program.calls, program.plan, program
         self.name, self.io = name, io
         self.constant_names = {c.key: f"{name}_data_{i}" for i, c in enumerate(program.constants())}
@@ -116,7 +114,7 @@ class _Source:
     def program(self) -> str:
         """Wrappers and the interface functions."""
         headers = sorted({call.header for call in self.calls} | {"common.h"})
-        lines = [f'{self.prologue}#include "{self.name}.h"', "", *(f'#include "strop/{header}"' for header in headers)]
+        lines = [f'#include "{self.name}.h"', "", *(f'#include "strop/{header}"' for header in headers)]
         lines += ["", f'#include "{self.name}_weights.h"', ""]
         seen: set[str] = set()
         for call in self.calls:
