@@ -198,7 +198,7 @@ def _variants(lanes: Lanes) -> tuple[Variant, ...]:
     conv, rows = _conv_cost(lanes, _conv_units), _conv_cost(lanes, _dense_rows_units)
     return (
         _variant("conv_2d", "conv_2d", "strop_conv_dsp_shape", lanes, _bind_conv, lambda node: True, conv),
-        _variant("fully_connected", "conv_2d", "strop_conv_dsp_shape", lanes, _bind_dense_rows, lambda n: _rows_of(n) > 1, rows),
+        _variant("fully_connected", "conv_2d", "strop_conv_dsp_shape", lanes, _bind_dense_rows, lambda node: True, rows),
         _variant(
             "fully_connected",
             "fully_connected",
