@@ -58,7 +58,7 @@ class Operand:
 class KernelCall:
     """One step of a program: which function of which header on which operands, with the shape it is specialised for.
 
-    instructions, cycles: predicted; cycles only where the core's table has them.
+    instructions, cycles: predicted; cycles only where the core's table has them. generic: see `Variant`.
     """
 
     node: Node
@@ -70,6 +70,7 @@ class KernelCall:
     operands: tuple[Operand, ...]
     instructions: int
     cycles: int | None
+    generic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
