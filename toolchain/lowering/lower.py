@@ -13,13 +13,16 @@ from toolchain.errors import TargetError
 from toolchain.ir.graph import Graph, Node, Value, names_of
 from toolchain.ir.optable import make_node
 from toolchain.lowering.chains import choose_chain, table_chains
-from toolchain.lowering.plan import plan_memory
+from toolchain.lowering.plan import plan_memory, plan_streamed
 from toolchain.lowering.program import Choice, Program
+from toolchain.lowering.segments import choices_of
 from toolchain.lowering.shrink import shrink
-from toolchain.lowering.variants import Objective, choose, every_choice
+from toolchain.lowering.streaming import paths
+from toolchain.lowering.variants import SLACK, Objective, choose, every_choice
 from toolchain.lowering.views import is_view, roots
 
 NO_KERNELS: Mapping[str, str] = MappingProxyType({})
+MOST_PLANNED = 4
 InterfaceMode = Literal["arena", "caller"]
 
 
@@ -50,14 +53,42 @@ def lower(
     outside = frozenset(value.name for value in (*own.inputs, *own.outputs)) if io == "caller" else frozenset[str]()
     faults: list[TargetError] = []
     for attempt in dict.fromkeys((objective, "ram", "size")):
-        choices = _choices(own, target, attempt, fixed)
-        calls = tuple(call for choice in choices for call in choice.calls)
-        program = Program(own, target, calls, plan_memory(own, calls, outside), roots(own), choices)
+        program = _streamed(own, target, outside, fixed) if attempt == "ram" else _plain(own, target, outside, attempt, fixed)
         fault = _misfit(program, limits or Limits())
         if fault is None:
             return program
         faults.append(fault)
     raise faults[0]
+
+
+def _plain(graph: Graph, target: Target, outside: frozenset[str], objective: Objective, fixed: Mapping[str, str]) -> Program:
+    """The program that runs every layer on whole tensors."""
+    choices = _choices(graph, target, objective, fixed)
+    calls = tuple(call for choice in choices for call in choice.calls)
+    return Program(graph, target, calls, plan_memory(graph, calls, outside), roots(graph), choices)
+
+
+def _streamed(graph: Graph, target: Target, outside: frozenset[str], fixed: Mapping[str, str]) -> Program:
+    """The program of the least arena that does no more work than the objective grants; parts of it run row by row."""
+    fast = _choices(graph, target, "speed", fixed)
+    plain = {
+        (i, i + 1): () if is_view(graph, node) else choose(graph, node, target, "speed", fixed.get(node.name)).calls
+        for i, node in enumerate(graph.nodes)
+    }
+    most = SLACK["ram"] * sum(choice.instructions for choice in fast)
+    found = [path for path in paths(graph, target, plain, fixed, outside) if path.instructions <= most]
+    programs = (
+        Program(
+            graph,
+            target,
+            path.calls,
+            plan_streamed(graph, path.calls, path.buffer_bytes, outside),
+            roots(graph),
+            tuple(choices_of(path.calls)),
+        )
+        for path in found[:MOST_PLANNED]
+    )
+    return min(programs, key=lambda program: (program.plan.arena_bytes, program.instructions))
 
 
 def _choices(graph: Graph, target: Target, objective: Objective, fixed: Mapping[str, str]) -> tuple[Choice, ...]:

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from toolchain.ir.graph import Graph
+from toolchain.lowering.lifetimes import scratch_name, shapes
+from toolchain.lowering.packing import pack
 from toolchain.lowering.program import KernelCall, MemoryPlan, Placement
 from toolchain.lowering.views import roots
 
@@ -56,11 +58,6 @@ def buffers(graph: Graph, calls: Sequence[KernelCall], outside: frozenset[str] =
     return tuple(found)
 
 
-def scratch_name(call: KernelCall, operand: int) -> str:
-    """The buffer name of a call's scratch operand."""
-    return f"{call.node.name}#scratch{operand}"
-
-
 def place(items: Sequence[Buffer], align: int = ALIGN) -> tuple[Placement, ...]:
     """Offsets of the buffers, greedy by size; ties go to the earlier lifetime, then the name."""
     placed: list[Placement] = []
@@ -85,3 +82,16 @@ def plan_memory(graph: Graph, calls: Sequence[KernelCall], outside: frozenset[st
     scratch = {name: (name, 0) for name in names if name not in located}
     arena = max((p.offset + p.bytes for p in placements), default=0)
     return MemoryPlan(placements, {**located, **scratch}, align_up(max(arena, 1), ALIGN), ALIGN)
+
+
+def plan_streamed(
+    graph: Graph, calls: Sequence[KernelCall], buffer_bytes: Mapping[str, int], outside: frozenset[str] = frozenset()
+) -> MemoryPlan:
+    """The arena of a program with streamed segments. buffer_bytes: sizes of the buffers of tensors that are never whole."""
+    root = roots(graph)
+    items = shapes(graph, calls, root, buffer_bytes, frozenset(root[name] for name in outside))
+    packed = pack(items, ALIGN)
+    placements = tuple(Placement(item.name, packed.offsets[item.name], item.bytes, *item.hull) for item in items)
+    located = {v: (r, 0) for v, r in root.items() if r in packed.offsets}
+    scratch = {name: (name, 0) for name in packed.offsets if name not in located}
+    return MemoryPlan(placements, {**located, **scratch}, align_up(max(packed.height, 1), ALIGN), ALIGN)

@@ -45,13 +45,27 @@ class Constant:
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """One pointer argument of a kernel: a tensor of the graph, a packed constant, or scratch of so many bytes."""
+    """One pointer argument of a kernel: a tensor of the graph, a packed constant, or scratch of so many bytes.
+
+    rows: first and end of the rows of an image that the call touches, None for all of a tensor. offset: bytes from the start
+    of the tensor's buffer to them.
+    """
 
     ctype: str
     value: Value | None = None
     constant: Constant | None = None
     scratch_bytes: int = 0
     writable: bool = False
+    rows: tuple[int, int] | None = None
+    offset: int = 0
+
+    @property
+    def touched_bytes(self) -> int:
+        """Bytes of the tensor, or of its rows, that the call touches."""
+        if self.value is None:
+            return self.scratch_bytes
+        size = self.value.type.bytes
+        return size if self.rows is None else size // self.value.type.shape[1] * (self.rows[1] - self.rows[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +73,7 @@ class KernelCall:
     """One step of a program: which function of which header on which operands, with the shape it is specialised for.
 
     instructions, cycles: predicted; cycles only where the core's table has them. generic: see `Variant`.
+    segment: number of the streamed segment that the call is a part of, None outside of them.
     """
 
     node: Node
@@ -71,6 +86,7 @@ class KernelCall:
     instructions: int
     cycles: int | None
     generic: bool = False
+    segment: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from toolchain.backends.c.kernels import kernel_sources
 from toolchain.backends.c.literals import array_rows, floating, member
+from toolchain.backends.c.loops import MEMORY, Argument, CallText, fold, text
 from toolchain.ir.graph import Value
 from toolchain.lowering.kernels.common import c_type
-from toolchain.lowering.plan import scratch_name
+from toolchain.lowering.lifetimes import scratch_name
 from toolchain.lowering.program import KernelCall, Operand, Program
 
 CFLAGS = ("-O2", "-fomit-frame-pointer", "-fno-strict-aliasing", "-ffp-contract=off")
@@ -152,7 +155,10 @@ class _Source:
         lines += ["    uint8_t *const a = arena;", "    (void)a;"]
         if self.io == "caller":
             lines += [f"    (void)input_{index};" for index in range(len(self.graph.inputs))]
-        lines += ["    STROP_MARK();", *(f"    {self._call(call)} STROP_MARK();" for call in self.calls)]
+        lines.append("    STROP_MARK();")
+        for segment, calls in groupby(self.calls, key=lambda call: call.segment):
+            made = [self._call(call) for call in calls]
+            lines += [f"    {text(call)} STROP_MARK();" for call in made] if segment is None else _segment(made)
         return [*lines, "    return 0;", "}"]
 
     def _wrapper(self, call: KernelCall, wrapper: str) -> list[str]:
@@ -166,30 +172,43 @@ class _Source:
     def _shared_name(self, call: KernelCall) -> str:
         return f"{self.name}_{call.function.removeprefix('strop_')}"
 
-    def _call(self, call: KernelCall) -> str:
-        arguments = ", ".join(self._argument(call, i, operand) for i, operand in enumerate(call.operands))
+    def _call(self, call: KernelCall) -> CallText:
+        arguments = tuple(self._argument(call, i, operand) for i, operand in enumerate(call.operands))
         wrapper = self.wrappers[_wrapper_key(call)]
-        return (
-            f"{self._shared_name(call)}({arguments}, &{wrapper});" if call.function in self.shared else f"{wrapper}({arguments});"
-        )
+        if call.function in self.shared:
+            return CallText(self._shared_name(call), (*arguments, f"&{wrapper}"))
+        return CallText(wrapper, arguments)
 
-    def _argument(self, call: KernelCall, index: int, operand: Operand) -> str:
+    def _argument(self, call: KernelCall, index: int, operand: Operand) -> str | Argument:
         if operand.constant is not None:
             return self.constant_names[operand.constant.key]
         pointer = f"{operand.ctype} *" if operand.writable or operand.scratch_bytes else f"const {operand.ctype} *"
         if operand.value is None:
-            return f"({pointer})(a + {self.plan.offset(scratch_name(call, index))})"
+            return Argument(pointer, MEMORY, self.plan.offset(scratch_name(call, index)))
         if operand.value.name not in self.plan.buffer_of:
-            return self._outside(operand.value, pointer)
-        return f"({pointer})(a + {self.plan.offset(operand.value.name)})"
+            return Argument(pointer, self._outside(operand.value, operand), operand.offset)
+        return Argument(pointer, MEMORY, self.plan.offset(operand.value.name) + operand.offset)
 
-    def _outside(self, value: Value, pointer: str) -> str:
+    def _outside(self, value: Value, operand: Operand) -> str:
         root = self.program_.root_of
         for kind, values in (("input", self.graph.inputs), ("output", self.graph.outputs)):
             for index, candidate in enumerate(values):
                 if root[candidate.name] == root[value.name]:
-                    return f"({pointer}){kind}_{index}"
+                    bytes_ = "uint8_t *" if operand.writable else "const uint8_t *"
+                    return f"{kind}_{index}" if operand.rows is None else f"({bytes_}){kind}_{index}"
         raise KeyError(f"{value.name} has no place in the arena and is no input or output")
+
+
+def _segment(calls: Sequence[CallText]) -> list[str]:
+    """The calls of a streamed segment, what repeats as loops, and a mark after all."""
+    lines: list[str] = []
+    for loop in fold(calls):
+        if loop.turns == 1:
+            lines += [f"    {text(call)}" for call in loop.body]
+        else:
+            lines.append(f"    for (int32_t i = 0; i < {loop.turns}; ++i) {{")
+            lines += [*(f"        {text(call)}" for call in loop.body), "    }"]
+    return [*lines, "    STROP_MARK();"]
 
 
 def _wrapper_key(call: KernelCall) -> tuple[object, ...]:

@@ -1,0 +1,132 @@
+"""When each byte of each buffer is needed, from the calls of a program alone.
+
+A buffer falls into pieces whose bytes are always read and written together. A piece lives from each write to the last read before the
+next one. So the part of a tensor that its readers have passed is free while the rest is still waiting.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from toolchain.ir.graph import Graph
+from toolchain.lowering.program import KernelCall, Operand
+
+Interval = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bytes first to end of a buffer and the steps, first to last, in which they are needed."""
+
+    first: int
+    end: int
+    steps: tuple[Interval, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A buffer in space and time."""
+
+    name: str
+    bytes: int
+    pieces: tuple[Piece, ...]
+
+    @property
+    def hull(self) -> Interval:
+        """The first and last step in which some of it is needed."""
+        steps = [step for piece in self.pieces for step in piece.steps]
+        return min(first for first, _ in steps), max(last for _, last in steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """A call reads or writes bytes first to end of a buffer."""
+
+    step: int
+    first: int
+    end: int
+    writes: bool
+
+
+def scratch_name(call: KernelCall, operand: int) -> str:
+    """The buffer name of a call's scratch operand."""
+    return f"{call.node.name}#scratch{operand}"
+
+
+def shapes(
+    graph: Graph, calls: Sequence[KernelCall], root: Mapping[str, str], buffer_bytes: Mapping[str, int], outside: frozenset[str]
+) -> tuple[Shape, ...]:
+    """The shapes of all buffers but those of the roots in `outside`. Call i is step i + 1; inputs are written at step 0.
+
+    buffer_bytes: sizes of the buffers of values that are not whole in memory.
+    """
+    touches: dict[str, list[Touch]] = {}
+    for step, name, touch in _touches(graph, calls, root):
+        if name not in outside:
+            touches.setdefault(name, []).append(Touch(step, touch.first, touch.end, touch.writes))
+    found = (_shape(name, each, buffer_bytes.get(name, 0)) for name, each in touches.items())
+    return tuple(shape for shape in found if shape.bytes)
+
+
+def _touches(graph: Graph, calls: Sequence[KernelCall], root: Mapping[str, str]) -> Iterator[tuple[int, str, Touch]]:
+    for value in graph.inputs:
+        yield 0, root[value.name], Touch(0, 0, value.type.bytes, writes=True)
+    for step, call in enumerate(calls, 1):
+        for reads in (True, False):
+            for index, operand in enumerate(call.operands):
+                if operand.constant is None and (reads or operand.writable or operand.scratch_bytes):
+                    name = scratch_name(call, index) if operand.value is None else root[operand.value.name]
+                    if not reads or not (operand.writable or operand.scratch_bytes):
+                        yield step, name, _span(operand, step, writes=not reads)
+    for value in graph.outputs:
+        yield len(calls) + 1, root[value.name], Touch(0, 0, value.type.bytes, writes=False)
+
+
+def _span(operand: Operand, step: int, *, writes: bool) -> Touch:
+    return Touch(step, operand.offset, operand.offset + operand.touched_bytes, writes)
+
+
+def _shape(name: str, touches: Sequence[Touch], least: int) -> Shape:
+    bounds = sorted({bound for touch in touches for bound in (touch.first, touch.end)})
+    lives: list[list[Interval]] = [[] for _ in bounds[1:]]
+    for touch in touches:
+        for piece in range(bisect_left(bounds, touch.first), bisect_left(bounds, touch.end)):
+            if touch.writes:
+                lives[piece].append((touch.step, touch.step))
+            elif lives[piece]:
+                lives[piece][-1] = (lives[piece][-1][0], touch.step)
+            else:
+                raise ValueError(f"{name} is read at step {touch.step} before it is written")
+    pieces: list[Piece] = []
+    for first, end, steps in zip(bounds, bounds[1:], lives, strict=False):
+        joined = _joined(steps)
+        if pieces and pieces[-1].steps == joined and pieces[-1].end == first:
+            pieces[-1] = Piece(pieces[-1].first, end, joined)
+        elif joined:
+            pieces.append(Piece(first, end, joined))
+    return Shape(name, max(least, *bounds), tuple(pieces))
+
+
+def _joined(steps: Iterable[Interval]) -> tuple[Interval, ...]:
+    """The same steps with intervals that touch made one."""
+    found: list[Interval] = []
+    for first, last in steps:
+        if found and first <= found[-1][1] + 1:
+            found[-1] = (found[-1][0], max(last, found[-1][1]))
+        else:
+            found.append((first, last))
+    return tuple(found)
+
+
+def most_alive(items: Iterable[Shape]) -> int:
+    """The most bytes that are needed in one step: no placement needs less."""
+    change: dict[int, int] = {}
+    for item in items:
+        for piece in item.pieces:
+            for first, last in piece.steps:
+                change[first] = change.get(first, 0) + piece.end - piece.first
+                change[last + 1] = change.get(last + 1, 0) - piece.end + piece.first
+    return max(accumulate(change[step] for step in sorted(change)), default=0)

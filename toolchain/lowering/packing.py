@@ -1,0 +1,120 @@
+"""Places buffers whose parts live at different times: two may share addresses wherever no byte is needed by both at once.
+
+First fit, each buffer at the lowest address where it conflicts with none before it, over many orders: the best found so far is
+changed a little and kept when it is no worse. The lower bound stops the search.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from toolchain.lowering.lifetimes import Interval, Shape, most_alive
+
+TRIES = 1500
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """Byte offsets by the buffer's name, and what they take. lower_bound: nothing takes less."""
+
+    offsets: Mapping[str, int]
+    height: int
+    lower_bound: int
+
+
+def pack(items: Sequence[Shape], align: int, tries: int = TRIES) -> Packing:
+    """Offsets of all buffers, multiples of `align`."""
+    clashes = _clashes(items)
+    bound = -(-most_alive(items) // align) * align
+    starts = [
+        sorted(range(len(items)), key=lambda i: -items[i].bytes),
+        sorted(range(len(items)), key=lambda i: (items[i].hull[0], -items[i].bytes)),
+        sorted(range(len(items)), key=lambda i: (-items[i].hull[1], -items[i].bytes)),
+    ]
+    best_offsets, best = min((_first_fit(items, clashes, order, align) for order in starts), key=lambda found: found[1])
+    order = min(starts, key=lambda each: _first_fit(items, clashes, each, align)[1])
+    source = random.Random(len(items))
+    for _ in range(tries):
+        if best <= bound or len(items) < 2:
+            break
+        changed = _changed(order, best_offsets, items, best, source)
+        offsets, height = _first_fit(items, clashes, changed, align)
+        if height <= best:
+            order, best_offsets, best = changed, offsets, height
+    return Packing({item.name: best_offsets[i] for i, item in enumerate(items)}, best, bound)
+
+
+def _changed(order: list[int], offsets: Sequence[int], items: Sequence[Shape], height: int, source: random.Random) -> list[int]:
+    """One buffer goes to another place in the order; half of the time one that ends at the top goes before others."""
+    changed = list(order)
+    if source.random() < 0.5:
+        top = [place for place, i in enumerate(order) if offsets[i] + items[i].bytes == height]
+        place = source.choice(top)
+        changed.insert(source.randrange(place + 1), changed.pop(place))
+    else:
+        changed.insert(source.randrange(len(order)), changed.pop(source.randrange(len(order))))
+    return changed
+
+
+Clashes = Mapping[tuple[int, int], tuple[Interval, ...]]
+"""Open intervals of (offset of the second) - (offset of the first) in which two buffers clash."""
+
+
+def _clashes(items: Sequence[Shape]) -> Clashes:
+    masks = [[(piece.first, piece.end, _mask(piece.steps)) for piece in item.pieces] for item in items]
+    whole = [_any(mask for _, _, mask in each) for each in masks]
+    found: dict[tuple[int, int], tuple[Interval, ...]] = {}
+    for a in range(len(items)):
+        for b in range(a):
+            if whole[a] & whole[b]:
+                apart = sorted(
+                    (first_a - end_b, end_a - first_b)
+                    for first_a, end_a, mask_a in masks[a]
+                    if mask_a & whole[b]
+                    for first_b, end_b, mask_b in masks[b]
+                    if mask_a & mask_b
+                )
+                found[a, b] = _union(apart)
+                found[b, a] = tuple((-high, -low) for low, high in reversed(found[a, b]))
+    return found
+
+
+def _mask(steps: Sequence[Interval]) -> int:
+    return sum((1 << last + 1) - (1 << first) for first, last in steps)
+
+
+def _any(masks: object) -> int:
+    total = 0
+    for mask in masks:  # type: ignore[attr-defined]
+        total |= mask
+    return total
+
+
+def _union(intervals: Sequence[Interval]) -> tuple[Interval, ...]:
+    found: list[Interval] = []
+    for low, high in intervals:
+        if found and low < found[-1][1]:
+            found[-1] = (found[-1][0], max(high, found[-1][1]))
+        else:
+            found.append((low, high))
+    return tuple(found)
+
+
+def _first_fit(items: Sequence[Shape], clashes: Clashes, order: Sequence[int], align: int) -> tuple[list[int], int]:
+    offsets, placed, height = [0] * len(items), list[int](), 0
+    for item in order:
+        taken = sorted(
+            (low + offsets[other], high + offsets[other]) for other in placed for low, high in clashes.get((other, item), ())
+        )
+        at = 0
+        for low, high in taken:
+            if low >= at:
+                break
+            if high > at:
+                at = -(-high // align) * align
+        offsets[item] = at
+        placed.append(item)
+        height = max(height, at + items[item].bytes)
+    return offsets, height
