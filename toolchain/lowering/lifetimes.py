@@ -1,7 +1,7 @@
 """When each byte of each buffer is needed, from the calls of a program alone.
 
-A buffer falls into pieces whose bytes are always read and written together. A piece lives from each write to the last read before the
-next one. So the part of a tensor that its readers have passed is free while the rest is still waiting.
+A buffer falls into pieces whose bytes are always read and written together. A piece lives from each write to the last read before
+the next one. So the part of a tensor that its readers have passed is free while the rest is still waiting.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from toolchain.lowering.kernels.common import fields
 from toolchain.lowering.program import KernelCall, Operand
 from toolchain.lowering.slices import Rows, images_of, needed, row_bytes, window_of
 
-MOVE_INSTRUCTIONS_PER_WORD, MOVE_INSTRUCTIONS_PER_CALL = 2.8, 24
+MOVE_INSTRUCTIONS_PER_WORD, MOVE_INSTRUCTIONS_PER_CALL = 1.75, 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
 /* Copies of whole tensors, and of rows to lower addresses of the same buffer.
- * Cost: memcpy; about 3 instructions per word that moves down, 5 per byte where the places are not aligned to words. */
+ * Cost: memcpy; 7 instructions per 16 bytes that move down, 5 per byte where the places are not aligned to words. */
 #ifndef STROP_MOVE_H
 #define STROP_MOVE_H
 
@@ -23,8 +23,8 @@ STROP_KERNEL void strop_move_down(const void *from, void *to, const strop_copy_s
     if ((((uintptr_t)from | (uintptr_t)to) & 3U) == 0) {
         for (; left >= 16; left -= 16, in += 16, out += 16) {
             uint32_t four[4];
-            memcpy(four, __builtin_assume_aligned(in, 4), 16);
-            memcpy(__builtin_assume_aligned(out, 4), four, 16);
+            __builtin_memcpy(four, __builtin_assume_aligned(in, 4), 16);
+            __builtin_memcpy(__builtin_assume_aligned(out, 4), four, 16);
         }
     }
     for (; left > 0; --left) {
