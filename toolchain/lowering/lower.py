@@ -14,10 +14,10 @@ from toolchain.ir.graph import Graph, Node, Value, names_of
 from toolchain.ir.optable import make_node
 from toolchain.lowering.chains import choose_chain, table_chains
 from toolchain.lowering.plan import plan_memory, plan_streamed
-from toolchain.lowering.program import Choice, Program
-from toolchain.lowering.segments import choices_of
+from toolchain.lowering.program import Choice, KernelCall, Program
+from toolchain.lowering.segments import Slicer, choices_of
 from toolchain.lowering.shrink import shrink
-from toolchain.lowering.streaming import paths
+from toolchain.lowering.streaming import Streaming
 from toolchain.lowering.variants import SLACK, Objective, choose, every_choice
 from toolchain.lowering.views import is_view, roots
 
@@ -71,24 +71,28 @@ def _plain(graph: Graph, target: Target, outside: frozenset[str], objective: Obj
 def _streamed(graph: Graph, target: Target, outside: frozenset[str], fixed: Mapping[str, str]) -> Program:
     """The program of the least arena that does no more work than the objective grants; parts of it run row by row."""
     fast = _choices(graph, target, "speed", fixed)
-    plain = {
-        (i, i + 1): () if is_view(graph, node) else choose(graph, node, target, "speed", fixed.get(node.name)).calls
-        for i, node in enumerate(graph.nodes)
-    }
+    whole = _whole(graph, target, fixed)
+    streaming = Streaming(graph, Slicer(graph, target, fixed), whole, frozenset(roots(graph)[name] for name in outside))
     most = SLACK["ram"] * sum(choice.instructions for choice in fast)
-    found = [path for path in paths(graph, target, plain, fixed, outside) if path.instructions <= most]
-    programs = (
-        Program(
-            graph,
-            target,
-            path.calls,
-            plan_streamed(graph, path.calls, path.buffer_bytes, outside),
-            roots(graph),
-            tuple(choices_of(path.calls)),
-        )
-        for path in found[:MOST_PLANNED]
-    )
+    programs: list[Program] = []
+    for path in [path for path in streaming.paths() if path.instructions <= most][:MOST_PLANNED]:
+        calls = streaming.calls(path)
+        plan = plan_streamed(graph, calls, path.buffer_bytes, outside)
+        programs.append(Program(graph, target, calls, plan, roots(graph), tuple(choices_of(calls))))
     return min(programs, key=lambda program: (program.plan.arena_bytes, program.instructions))
+
+
+def _whole(graph: Graph, target: Target, fixed: Mapping[str, str]) -> dict[tuple[int, int], tuple[KernelCall, ...]]:
+    """The fastest calls of every node on whole tensors, and of chains of tables in a row, by the first and end of the nodes."""
+    found: dict[tuple[int, int], tuple[KernelCall, ...]] = {}
+    for index, node in enumerate(graph.nodes):
+        free = is_view(graph, node)
+        found[index, index + 1] = () if free else choose(graph, node, target, "speed", fixed.get(node.name)).calls
+    for chain in table_chains(graph).values():
+        first = graph.nodes.index(chain[0])
+        if graph.nodes[first : first + len(chain)] == chain:
+            found[first, first + len(chain)] = choose_chain(graph, chain, target).calls
+    return found
 
 
 def _choices(graph: Graph, target: Target, objective: Objective, fixed: Mapping[str, str]) -> tuple[Choice, ...]:

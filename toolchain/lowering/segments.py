@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from targets.model import Target
@@ -12,7 +12,7 @@ from toolchain.ir.graph import Graph, Node
 from toolchain.lowering.kernels.common import Variant
 from toolchain.lowering.program import Choice, KernelCall
 from toolchain.lowering.slices import Rows, cut, is_row_local, needed, window_of
-from toolchain.lowering.stream import Placed, Segment, arrange, fronts_agree, kernel_call
+from toolchain.lowering.stream import Arranged, Placed, Segment, arrange, fronts_agree, kernel_call, move_instructions
 from toolchain.lowering.variants import candidates
 
 SliceKey = tuple[str, int, int, int]
@@ -32,6 +32,17 @@ def segment_of(graph: Graph, first: int, end: int, users: Mapping[str, list[Node
     return segment if fronts_agree(segment) else None
 
 
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """A segment that runs row by row. variants: by name of node. alive: the most bytes that it needs at once."""
+
+    segment: Segment
+    arranged: Arranged
+    variants: Mapping[str, Variant]
+    alive: int
+    instructions: int
+
+
 @dataclass(slots=True)
 class Slicer:
     """Kernels for slices of layers. Slices of equal heights are bound once."""
@@ -39,20 +50,34 @@ class Slicer:
     graph: Graph
     target: Target
     fixed: Mapping[str, str]
+    _taking: dict[SliceKey, Mapping[str, Variant]] = field(default_factory=dict)
     _bound: dict[tuple[str, SliceKey], tuple[KernelCall, ...]] = field(default_factory=dict)
     _taken: dict[tuple[str, SliceKey], tuple[float, float | None]] = field(default_factory=dict)
 
-    def calls(self, segment: Segment, step: Fraction, number: int | None = None) -> tuple[tuple[KernelCall, ...], dict[str, int]]:
-        """The calls of a segment in order, and the bytes of the buffers of the tensors inside it."""
-        placed, capacity = arrange(self.graph, segment, step)
-        chosen = self._variants(placed)
+    def plan(self, segment: Segment, step: Fraction) -> Streamed:
+        """A segment in steps of so many rows of its result: what it needs, without its calls yet."""
+        arranged = arrange(self.graph, segment, step)
+        chosen = self._variants(arranged.placed)
+        alive, instructions = 0, 0
+        for entry in arranged.placed:
+            if entry.node is None:
+                instructions += move_instructions(entry)
+                continue
+            for call in self._bind(chosen[entry.node.name], entry.node, entry.rows):
+                alive = max(alive, entry.alive + sum(operand.scratch_bytes for operand in call.operands))
+                instructions += call.instructions
+        return Streamed(segment, arranged, chosen, alive, instructions)
+
+    def calls(self, streamed: Streamed) -> tuple[KernelCall, ...]:
+        """The calls of a segment in order."""
         made: list[KernelCall] = []
-        for entry in placed:
+        for entry in streamed.arranged.placed:
             if entry.node is None:
                 made.append(kernel_call(entry, None))
             else:
-                made += (kernel_call(entry, call) for call in self._bind(chosen[entry.node.name], entry.node, entry.rows))
-        return tuple(replace(call, segment=number) for call in made), dict(capacity)
+                bound = self._bind(streamed.variants[entry.node.name], entry.node, entry.rows)
+                made += (kernel_call(entry, call) for call in bound)
+        return tuple(made)
 
     def _variants(self, placed: Sequence[Placed]) -> dict[str, Variant]:
         """For every node the variant that runs all of its slices fastest."""
@@ -70,16 +95,21 @@ class Slicer:
     def _fastest(self, node: Node, slices: Sequence[Rows]) -> Variant:
         counts = Counter(_key(node, rows) for rows in slices)
         by_key = {_key(node, rows): rows for rows in slices}
-        wanted = self.fixed.get(node.name)
-        options: dict[str, Variant] | None = None
-        for rows in by_key.values():
-            taking = {v.name: v for v in candidates(self.graph, cut(node, rows), self.target) if wanted in (None, v.name)}
-            options = taking if options is None else {name: v for name, v in options.items() if name in taking}
+        accepted = [self._accepted(node, rows) for rows in by_key.values()]
+        options = {name: v for name, v in accepted[0].items() if all(name in each for each in accepted)}
         if not options:
             raise ValueError(f"no kernel runs all slices of {node.name}")
         costs = {name: self._cost(v, node, by_key, counts) for name, v in options.items()}
         known = all(cycles is not None for _, cycles in costs.values())
         return options[min(costs, key=lambda name: ((costs[name][1] or 0) if known else 0, costs[name][0]))]
+
+    def _accepted(self, node: Node, rows: Rows) -> Mapping[str, Variant]:
+        """The variants that run a slice, by name."""
+        key = _key(node, rows)
+        if key not in self._taking:
+            wanted, taking = self.fixed.get(node.name), candidates(self.graph, cut(node, rows), self.target)
+            self._taking[key] = {variant.name: variant for variant in taking if wanted in (None, variant.name)}
+        return self._taking[key]
 
     def _cost(
         self, variant: Variant, node: Node, slices: Mapping[SliceKey, Rows], counts: Mapping[SliceKey, int]

@@ -9,14 +9,14 @@ left of the old rows moves down before new rows are appended, so that kernels al
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from toolchain.ir.graph import Graph, Node, Value
 from toolchain.lowering.kernels.common import fields
 from toolchain.lowering.program import KernelCall, Operand
-from toolchain.lowering.slices import Rows, images_of, needed, row_bytes, window_of
+from toolchain.lowering.slices import Rows, Window, images_of, needed, row_bytes, window_of
 
 MOVE_INSTRUCTIONS_PER_WORD, MOVE_INSTRUCTIONS_PER_CALL = 1.75, 20
 
@@ -48,20 +48,16 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A run, or the move of a buffer's rows to its start (node None), with the row at which the buffer of each tensor begins."""
+    """A run, or the move of a buffer's rows to its start (node None), with the row at which the buffer of each tensor begins.
+
+    alive: bytes of the segment's tensors that are needed then.
+    """
 
     node: Node | None
     rows: Rows
     value: Value
     starts: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Streamed:
-    """The calls of a segment and the bytes of the buffers of the tensors inside it."""
-
-    calls: tuple[KernelCall, ...]
-    buffer_bytes: Mapping[str, int]
+    alive: int
 
 
 def fronts_agree(segment: Segment) -> bool:
@@ -77,17 +73,17 @@ def fronts_agree(segment: Segment) -> bool:
 
 def finest(segment: Segment) -> int:
     """How many rows of its first tensors a segment needs for one row of its result, borders left out."""
-    return max(int(slope) for slope, _ in _fronts(segment).values())
+    return max(slope for slope, _ in _fronts(segment).values())
 
 
-def _fronts(segment: Segment) -> dict[str, tuple[Fraction, Fraction]]:
+def _fronts(segment: Segment) -> dict[str, tuple[int, int]]:
     """Slope and offset of the front of every node's output over the rows of the result."""
-    fronts = {segment.exit.name: (Fraction(1), Fraction(0))}
+    fronts = {segment.exit.name: (1, 0)}
     made = {node.name for node in segment.nodes}
     for node in reversed(segment.nodes):
         slope, offset = fronts[node.name]
         window = window_of(node)
-        ahead = (slope * window.stride, (offset - 1) * window.stride - window.before + window.reach)
+        ahead = (slope * window.stride, window.end(offset))
         for value in node.inputs:
             if value.name in made:
                 fronts[value.name] = max(fronts.get(value.name, ahead), ahead)
@@ -96,66 +92,90 @@ def _fronts(segment: Segment) -> dict[str, tuple[Fraction, Fraction]]:
 
 def schedule(segment: Segment, step: Fraction) -> Iterator[Run]:
     """The runs of a segment in order. step: rows of the result per step; a fraction runs the layers above it row by row."""
-    fronts = _fronts(segment)
-    position = min((1 - offset) / slope for slope, offset in fronts.values())
-    position = math.floor(position / step) * step
+    fronts, parts = _fronts(segment), step.denominator
+    layers = [(node, *fronts[node.name], node.output.type.shape[1]) for node in segment.nodes]
+    start = min(Fraction(1 - offset, slope) for _, slope, offset, _ in layers)
+    position = math.floor(start / step) * step.numerator
+    done = [0] * len(layers)
+    while done[-1] < layers[-1][3]:
+        for index, (node, slope, offset, height) in enumerate(layers):
+            target = min(slope * position // parts + offset, height)
+            if target > done[index]:
+                yield Run(node, Rows(done[index], target))
+                done[index] = target
+        position += step.numerator
+
+
+class _Tensor:
+    """A tensor of a segment while it runs: rows made, and rows that are still needed."""
+
+    def __init__(self, value: Value, *, inside: bool, made: int = 0) -> None:
+        self.value, self.inside, self.made = value, inside, made
+        self.row_bytes = row_bytes(value)
+        self.readers: list[tuple[str, Window, int]] = []
+        self.start = self.kept = self.most = 0
+
+    def free(self, done: Mapping[str, int]) -> None:
+        """Find the first row that a later call reads; all made so far are passed when there is none."""
+        kept = self.made
+        for name, window, height in self.readers:
+            if done[name] < height:
+                kept = min(kept, max(window.first(done[name]), 0))
+        self.kept = max(self.kept, kept) if self.readers else 0
+
+    def append(self, rows: Rows) -> tuple[int, Rows] | None:
+        """Make room for new rows: what has to move to the buffer's start from which row of it, None when nothing does."""
+        moved = (self.kept - self.start, Rows(self.kept, rows.first)) if self.kept > self.start else None
+        if self.inside:
+            self.start = self.kept
+            self.most = max(self.most, rows.end - self.start)
+        self.made = rows.end
+        return moved if self.inside and self.kept < rows.first else None
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that are needed now."""
+        return (self.made - self.kept) * self.row_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Arranged:
+    """The runs and moves of a segment with the places of all rows, and the bytes of each buffer inside it."""
+
+    placed: tuple[Placed, ...]
+    buffer_bytes: Mapping[str, int]
+
+
+def arrange(graph: Graph, segment: Segment, step: Fraction) -> Arranged:
+    """Where every row is at every call."""
+    tensors = _tensors(graph, segment)
     done = {node.name: 0 for node in segment.nodes}
-    while done[segment.exit.name] < segment.exit.type.shape[1]:
-        for node in segment.nodes:
-            slope, offset = fronts[node.name]
-            target = min(math.floor(slope * position + offset), node.output.type.shape[1])
-            if target > done[node.name]:
-                yield Run(node, Rows(done[node.name], target))
-                done[node.name] = target
-        position += step
-
-
-class _Buffers:
-    """Where the rows of each tensor inside a segment begin and end in its buffer, while it runs."""
-
-    def __init__(self, graph: Graph, segment: Segment) -> None:
-        self.readers: dict[str, list[Node]] = {value.name: [] for value in segment.inside}
-        for node in segment.nodes:
-            for value in images_of(graph, node):
-                if value.name in self.readers:
-                    self.readers[value.name].append(node)
-        self.done = {node.name: 0 for node in segment.nodes}
-        self.start = {value.name: 0 for value in segment.inside}
-        self.capacity = {value.name: 0 for value in segment.inside}
-
-    def kept_from(self, name: str) -> int:
-        """The first row of a tensor that a later call reads; all made so far when there is none."""
-        made = self.done[name]
-        waiting = [node for node in self.readers[name] if self.done[node.name] < node.output.type.shape[1]]
-        first = (max(window_of(node).first(self.done[node.name]), 0) for node in waiting)
-        return min((made, *first))
-
-    def append(self, run: Run) -> Rows | None:
-        """Make room for new rows: the rows that have to move to the start, None when none do."""
-        name = run.node.name
-        if name not in self.start:
-            return None
-        kept = Rows(self.kept_from(name), run.rows.first)
-        moved = kept if kept.count and kept.first > self.start[name] else None
-        self.start[name] = kept.first
-        self.capacity[name] = max(self.capacity[name], run.rows.end - kept.first)
-        return moved
-
-
-def arrange(graph: Graph, segment: Segment, step: Fraction) -> tuple[tuple[Placed, ...], Mapping[str, int]]:
-    """The runs and moves of a segment with the places of all rows, and the rows that each buffer holds at most."""
-    buffers = _Buffers(graph, segment)
+    read = {node.name: [tensors[value.name] for value in images_of(graph, node)] for node in segment.nodes}
     placed: list[Placed] = []
     for run in schedule(segment, step):
-        value = run.node.output
-        before = buffers.start.get(value.name, 0)
-        moved = buffers.append(run)
+        name = run.node.name
+        output, inputs = tensors[name], read[name]
+        moved = output.append(run.rows)
+        alive = sum(tensor.held_bytes for tensor in tensors.values())
         if moved is not None:
-            placed.append(Placed(None, moved, value, {value.name: before}))
-        names = {each.name for each in (*images_of(graph, run.node), value)} & buffers.start.keys()
-        placed.append(Placed(run.node, run.rows, value, {name: buffers.start[name] for name in names}))
-        buffers.done[value.name] = run.rows.end
-    return tuple(placed), buffers.capacity
+            placed.append(Placed(None, moved[1], output.value, {name: moved[1].first - moved[0]}, 0))
+        starts = {tensor.value.name: tensor.start for tensor in (*inputs, output)}
+        placed.append(Placed(run.node, run.rows, output.value, starts, alive))
+        done[name] = run.rows.end
+        for tensor in inputs:
+            tensor.free(done)
+    return Arranged(tuple(placed), {t.value.name: t.most * t.row_bytes for t in tensors.values() if t.inside})
+
+
+def _tensors(graph: Graph, segment: Segment) -> dict[str, _Tensor]:
+    found: dict[str, _Tensor] = {}
+    for node in segment.nodes:
+        for value in images_of(graph, node):
+            if value.name not in found:
+                found[value.name] = _Tensor(value, inside=False, made=value.type.shape[1])
+            found[value.name].readers.append((node.name, window_of(node), node.output.type.shape[1]))
+        found[node.name] = _Tensor(node.output, inside=node is not segment.nodes[-1])
+    return found
 
 
 def kernel_call(entry: Placed, bound: KernelCall | None) -> KernelCall:
@@ -183,12 +203,11 @@ def _move(entry: Placed) -> KernelCall:
     size = entry.rows.count * row_bytes(value)
     source = Operand("void", value, rows=rows, offset=(entry.rows.first - entry.starts[value.name]) * row_bytes(value))
     target = Operand("void", value, rows=rows, writable=True)
-    taken = round(MOVE_INSTRUCTIONS_PER_CALL + MOVE_INSTRUCTIONS_PER_WORD * size / 4)
     producer = Node("move", (value,), (value,))
     names = ("portable.move_down", "move.h", "strop_move_down", "strop_copy_shape")
-    return KernelCall(producer, *names, fields(bytes=size), (source, target), taken, None)
+    return KernelCall(producer, *names, fields(bytes=size), (source, target), move_instructions(entry), None)
 
 
-def moves_of(calls: Sequence[KernelCall]) -> int:
-    """Bytes that the moves of a program copy."""
-    return sum(call.operands[0].touched_bytes for call in calls if call.variant == "portable.move_down")
+def move_instructions(entry: Placed) -> int:
+    """Predicted instructions of a move."""
+    return round(MOVE_INSTRUCTIONS_PER_CALL + MOVE_INSTRUCTIONS_PER_WORD * entry.rows.count * row_bytes(entry.value) / 4)

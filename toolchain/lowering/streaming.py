@@ -10,11 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from targets.model import Target
 from toolchain.ir.graph import Graph
-from toolchain.lowering.lifetimes import most_alive, shapes
 from toolchain.lowering.program import KernelCall
-from toolchain.lowering.segments import Slicer, segment_of
+from toolchain.lowering.segments import Slicer, Streamed, segment_of
 from toolchain.lowering.stream import Segment, finest
 from toolchain.lowering.views import roots
 
@@ -24,7 +22,7 @@ MOST_PATHS = 64
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """A part of a program, nodes first to end: its calls, the buffers inside it, and what they need.
+    """A part of a program, nodes first to end, on whole tensors by `calls` or row by row.
 
     alive: the most bytes alive while it runs, with tensors that only pass by.
     """
@@ -32,10 +30,9 @@ class Edge:
     first: int
     end: int
     calls: tuple[KernelCall, ...]
-    buffer_bytes: Mapping[str, int]
+    streamed: Streamed | None
     alive: int
     instructions: int
-    streamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,67 +48,50 @@ class Path:
         return Path((*self.edges, edge), max(self.alive, edge.alive), self.instructions + edge.instructions)
 
     @property
-    def calls(self) -> tuple[KernelCall, ...]:
-        """All calls; segments are numbered."""
-        return tuple(
-            replace(call, segment=number if edge.streamed else None)
-            for number, edge in enumerate(self.edges)
-            for call in edge.calls
-        )
-
-    @property
     def buffer_bytes(self) -> dict[str, int]:
         """Sizes of the buffers of tensors that are never whole."""
-        return {name: size for edge in self.edges for name, size in edge.buffer_bytes.items()}
+        inside = (edge.streamed.arranged.buffer_bytes for edge in self.edges if edge.streamed is not None)
+        return {name: size for each in inside for name, size in each.items()}
 
 
-def paths(
-    graph: Graph,
-    target: Target,
-    plain: Mapping[tuple[int, int], tuple[KernelCall, ...]],
-    fixed: Mapping[str, str],
-    outside: frozenset[str],
-) -> list[Path]:
-    """Programs of a graph that no other beats in both bytes alive and instructions, the least bytes first.
-
-    plain: calls on whole tensors by the first and end of the nodes that they run; none for nodes that cost nothing.
-    """
-    search = _Search(graph, target, plain, fixed, outside)
-    best: list[list[Path]] = [[] for _ in range(len(graph.nodes) + 1)]
-    best[0] = [Path((), 0, 0)]
-    for end in range(1, len(graph.nodes) + 1):
-        found: list[Path] = []
-        for first in range(max(end - LONGEST, 0), end):
-            for edge in search.edges(first, end):
-                found += (path.extended(edge) for path in best[first])
-        best[end] = _unbeaten(found)
-    return best[-1]
-
-
-def _unbeaten(found: Sequence[Path]) -> list[Path]:
-    kept: list[Path] = []
-    for path in sorted(found, key=lambda each: (each.alive, each.instructions)):
-        if not kept or path.instructions < kept[-1].instructions:
-            kept.append(path)
-    return kept[:MOST_PATHS]
-
-
-class _Search:
-    """Makes the edges between positions of a graph."""
+class Streaming:
+    """Programs of a graph with parts that run row by row."""
 
     def __init__(
         self,
         graph: Graph,
-        target: Target,
+        slicer: Slicer,
         plain: Mapping[tuple[int, int], tuple[KernelCall, ...]],
-        fixed: Mapping[str, str],
         outside: frozenset[str],
     ) -> None:
-        self.graph, self.plain, self.outside = graph, plain, outside
+        """plain: calls on whole tensors by the first and end of the nodes that they run; none for nodes that cost nothing."""
+        self.graph, self.slicer, self.plain, self.outside = graph, slicer, plain, outside
         self.users, self.root = graph.users(), roots(graph)
-        self.slicer = Slicer(graph, target, fixed)
         self.sizes = {self.root[value.name]: value.type.bytes for value in graph.values()}
         self.live = [self._live(position) for position in range(len(graph.nodes) + 1)]
+
+    def paths(self) -> list[Path]:
+        """Programs that no other beats in both bytes alive and instructions, the least bytes first."""
+        best: list[list[Path]] = [[] for _ in range(len(self.graph.nodes) + 1)]
+        best[0] = [Path((), 0, 0)]
+        for end in range(1, len(self.graph.nodes) + 1):
+            found: list[Path] = []
+            for first in range(max(end - LONGEST, 0), end):
+                if best[first]:
+                    for edge in self._edges(first, end):
+                        found += (path.extended(edge) for path in best[first])
+            best[end] = _unbeaten(found)
+        return best[-1]
+
+    def calls(self, path: Path) -> tuple[KernelCall, ...]:
+        """All calls of a program; those of segments have its number."""
+        made: list[KernelCall] = []
+        for number, edge in enumerate(path.edges):
+            if edge.streamed is None:
+                made += edge.calls
+            else:
+                made += (replace(call, segment=number) for call in self.slicer.calls(edge.streamed))
+        return tuple(made)
 
     def _live(self, position: int) -> frozenset[str]:
         """Roots that are made before a position and read after it."""
@@ -121,30 +101,39 @@ class _Search:
         read |= {self.root[value.name] for value in self.graph.outputs}
         return frozenset(made & read) - self.outside
 
-    def edges(self, first: int, end: int) -> Iterator[Edge]:
+    def _edges(self, first: int, end: int) -> Iterator[Edge]:
         """The ways to run nodes first to end."""
         if (first, end) in self.plain:
-            yield self._edge(first, end, self.plain[first, end], {})
+            calls = self.plain[first, end]
+            yield Edge(first, end, calls, None, self._alive(first, end, calls), sum(call.instructions for call in calls))
         segment = segment_of(self.graph, first, end, self.users)
-        if segment is not None:
-            for step in steps_of(segment):
-                calls, buffer_bytes = self.slicer.calls(segment, step)
-                yield replace(self._edge(first, end, calls, buffer_bytes), streamed=True)
+        if segment is None:
+            return
+        kept = self._kept(segment, first, end)
+        for step in steps_of(segment):
+            streamed = self.slicer.plan(segment, step)
+            yield Edge(first, end, (), streamed, streamed.alive + kept, streamed.instructions)
 
-    def _edge(self, first: int, end: int, calls: tuple[KernelCall, ...], buffer_bytes: Mapping[str, int]) -> Edge:
-        part = self._part(first, end)
-        items = shapes(part, calls, self.root, buffer_bytes, self.outside)
-        passing = (self.live[first] & self.live[end]) - {item.name for item in items}
-        alive = most_alive(items) + sum(self.sizes[name] for name in passing)
-        return Edge(first, end, calls, buffer_bytes, alive, sum(call.instructions for call in calls))
+    def _alive(self, first: int, end: int, calls: Sequence[KernelCall]) -> int:
+        """Bytes alive while nodes run on whole tensors, all of them at once."""
+        names = self.live[first] | self.live[end]
+        names |= {self.root[o.value.name] for call in calls for o in call.operands if o.value is not None} - self.outside
+        scratch = max((sum(operand.scratch_bytes for operand in call.operands) for call in calls), default=0)
+        return scratch + sum(self.sizes[name] for name in names)
 
-    def _part(self, first: int, end: int) -> Graph:
-        """Nodes first to end as a graph of their own: what they read from before, and what is read after."""
-        nodes = self.graph.nodes[first:end]
-        before, after = self.live[first], self.live[end]
-        read = {v.name: v for node in nodes for v in node.inputs if self.root[v.name] in before}
-        made = {v.name: v for node in nodes for v in (*node.inputs, *node.outputs) if self.root[v.name] in after}
-        return replace(self.graph, inputs=tuple(read.values()), outputs=tuple(made.values()), nodes=nodes)
+    def _kept(self, segment: Segment, first: int, end: int) -> int:
+        """Bytes of tensors that a segment does not touch, or that are needed whole after it."""
+        own = {self.root[segment.exit.name]}
+        own |= {self.root[v.name] for node in segment.nodes for v in node.inputs if v.name in self.root} - self.live[end]
+        return sum(self.sizes[name] for name in (self.live[first] | self.live[end]) - own)
+
+
+def _unbeaten(found: Sequence[Path]) -> list[Path]:
+    kept: list[Path] = []
+    for path in sorted(found, key=lambda each: (each.alive, each.instructions)):
+        if not kept or path.instructions < kept[-1].instructions:
+            kept.append(path)
+    return kept[:MOST_PATHS]
 
 
 def steps_of(segment: Segment) -> list[Fraction]:
