@@ -13,6 +13,7 @@ from itertools import accumulate
 
 from toolchain.ir.graph import Graph
 from toolchain.lowering.program import KernelCall, Operand
+from toolchain.lowering.stream import MOVE
 
 Interval = tuple[int, int]
 
@@ -56,6 +57,14 @@ def scratch_name(call: KernelCall, operand: int) -> str:
     return f"{call.node.name}#scratch{operand}"
 
 
+def buffer_of(call: KernelCall, operand: int, root: Mapping[str, str]) -> str | None:
+    """The buffer that an operand of a call lies in, None for constants."""
+    found = call.operands[operand]
+    if found.constant is not None:
+        return None
+    return scratch_name(call, operand % len(call.operands)) if found.value is None else found.place or root[found.value.name]
+
+
 def shapes(
     graph: Graph, calls: Sequence[KernelCall], root: Mapping[str, str], buffer_bytes: Mapping[str, int], outside: frozenset[str]
 ) -> tuple[Shape, ...]:
@@ -64,25 +73,26 @@ def shapes(
     buffer_bytes: sizes of the buffers of values that are not whole in memory.
     """
     touches: dict[str, list[Touch]] = {}
-    for step, name, touch in _touches(graph, calls, root):
+    for name, touch in _touches(graph, calls, root):
         if name not in outside:
-            touches.setdefault(name, []).append(Touch(step, touch.first, touch.end, touch.writes))
+            touches.setdefault(name, []).append(touch)
     found = (_shape(name, each, buffer_bytes.get(name, 0)) for name, each in touches.items())
     return tuple(shape for shape in found if shape.bytes)
 
 
-def _touches(graph: Graph, calls: Sequence[KernelCall], root: Mapping[str, str]) -> Iterator[tuple[int, str, Touch]]:
+def _touches(graph: Graph, calls: Sequence[KernelCall], root: Mapping[str, str]) -> Iterator[tuple[str, Touch]]:
     for value in graph.inputs:
-        yield 0, root[value.name], Touch(0, 0, value.type.bytes, writes=True)
+        yield root[value.name], Touch(0, 0, value.type.bytes, writes=True)
     for step, call in enumerate(calls, 1):
-        for reads in (True, False):
-            for index, operand in enumerate(call.operands):
-                if operand.constant is None and (reads or operand.writable or operand.scratch_bytes):
-                    name = scratch_name(call, index) if operand.value is None else root[operand.value.name]
-                    if not reads or not (operand.writable or operand.scratch_bytes):
-                        yield step, name, _span(operand, step, writes=not reads)
+        places = [buffer_of(call, index, root) for index in range(len(call.operands))]
+        # A move to another buffer may overlap the old one, which is therefore over one step earlier.
+        early = int(call.node.op == MOVE and places[0] != places[1])
+        for writes in (False, True):
+            for operand, place in zip(call.operands, places, strict=True):
+                if place is not None and writes == (operand.writable or operand.scratch_bytes > 0):
+                    yield place, _span(operand, step if writes else step - early, writes=writes)
     for value in graph.outputs:
-        yield len(calls) + 1, root[value.name], Touch(0, 0, value.type.bytes, writes=False)
+        yield root[value.name], Touch(len(calls) + 1, 0, value.type.bytes, writes=False)
 
 
 def _span(operand: Operand, step: int, *, writes: bool) -> Touch:

@@ -22,7 +22,6 @@ from toolchain.lowering.variants import SLACK, Objective, choose, every_choice
 from toolchain.lowering.views import is_view, roots
 
 NO_KERNELS: Mapping[str, str] = MappingProxyType({})
-MOST_PLANNED = 4
 InterfaceMode = Literal["arena", "caller"]
 
 
@@ -74,12 +73,9 @@ def _streamed(graph: Graph, target: Target, outside: frozenset[str], fixed: Mapp
     whole = _whole(graph, target, fixed)
     streaming = Streaming(graph, Slicer(graph, target, fixed), whole, frozenset(roots(graph)[name] for name in outside))
     most = SLACK["ram"] * sum(choice.instructions for choice in fast)
-    programs: list[Program] = []
-    for path in [path for path in streaming.paths() if path.instructions <= most][:MOST_PLANNED]:
-        calls = streaming.calls(path)
-        plan = plan_streamed(graph, calls, path.buffer_bytes, outside)
-        programs.append(Program(graph, target, calls, plan, roots(graph), tuple(choices_of(calls))))
-    return min(programs, key=lambda program: (program.plan.arena_bytes, program.instructions))
+    path = streaming.best(most)
+    calls, plan = plan_streamed(graph, streaming.calls(path), path.buffer_bytes, outside)
+    return Program(graph, target, calls, plan, roots(graph), tuple(choices_of(calls)))
 
 
 def _whole(graph: Graph, target: Target, fixed: Mapping[str, str]) -> dict[tuple[int, int], tuple[KernelCall, ...]]:

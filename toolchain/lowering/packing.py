@@ -25,7 +25,29 @@ class Packing:
 
 
 def pack(items: Sequence[Shape], align: int, tries: int = TRIES) -> Packing:
-    """Offsets of all buffers, multiples of `align`."""
+    """Offsets of all buffers, multiples of `align`. Parts of the program that have no buffer in common are independent."""
+    offsets: dict[str, int] = {}
+    height = bound = 0
+    for part in _parts(items):
+        packed = _pack(part, align, tries)
+        offsets |= packed.offsets
+        height, bound = max(height, packed.height), max(bound, packed.lower_bound)
+    return Packing(offsets, height, bound)
+
+
+def _parts(items: Sequence[Shape]) -> list[list[Shape]]:
+    """Groups of buffers, each over before the next begins."""
+    parts: list[list[Shape]] = []
+    end = -1
+    for item in sorted(items, key=lambda each: each.hull):
+        if item.hull[0] > end:
+            parts.append([])
+        parts[-1].append(item)
+        end = max(end, item.hull[1])
+    return parts
+
+
+def _pack(items: Sequence[Shape], align: int, tries: int) -> Packing:
     clashes = _clashes(items)
     bound = -(-most_alive(items) // align) * align
     starts = [

@@ -6,15 +6,16 @@ Greedy by size: the largest buffer first, each at the lowest offset where no buf
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from toolchain.ir.graph import Graph
-from toolchain.lowering.lifetimes import scratch_name, shapes
+from toolchain.lowering.lifetimes import buffer_of, scratch_name, shapes
 from toolchain.lowering.packing import pack
 from toolchain.lowering.program import KernelCall, MemoryPlan, Placement
+from toolchain.lowering.stream import MOVE
 from toolchain.lowering.views import roots
 
-ALIGN = 16
+ALIGN, STREAMED_ALIGN = 16, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +87,35 @@ def plan_memory(graph: Graph, calls: Sequence[KernelCall], outside: frozenset[st
 
 def plan_streamed(
     graph: Graph, calls: Sequence[KernelCall], buffer_bytes: Mapping[str, int], outside: frozenset[str] = frozenset()
-) -> MemoryPlan:
-    """The arena of a program with streamed segments. buffer_bytes: sizes of the buffers of tensors that are never whole."""
+) -> tuple[tuple[KernelCall, ...], MemoryPlan]:
+    """The arena of a program with streamed segments, and its calls without the moves that came to nothing.
+
+    buffer_bytes: sizes of the buffers of tensors that are never whole.
+    """
     root = roots(graph)
-    items = shapes(graph, calls, root, buffer_bytes, frozenset(root[name] for name in outside))
-    packed = pack(items, ALIGN)
-    placements = tuple(Placement(item.name, packed.offsets[item.name], item.bytes, *item.hull) for item in items)
-    located = {v: (r, 0) for v, r in root.items() if r in packed.offsets}
-    scratch = {name: (name, 0) for name in packed.offsets if name not in located}
-    return MemoryPlan(placements, {**located, **scratch}, align_up(max(packed.height, 1), ALIGN), ALIGN)
+    away = frozenset(root[name] for name in outside)
+    offsets = pack(shapes(graph, calls, root, buffer_bytes, away), STREAMED_ALIGN).offsets
+    kept = _without_idle_moves(calls, offsets, root)
+    items = shapes(graph, kept, root, buffer_bytes, away)
+    placements = tuple(Placement(item.name, offsets[item.name], item.bytes, *item.hull) for item in items)
+    names = {item.name for item in items}
+    located = {v: (r, 0) for v, r in root.items() if r in names}
+    others = {name: (name, 0) for name in names if name not in located}
+    arena = max((p.offset + p.bytes for p in placements), default=1)
+    return kept, MemoryPlan(placements, {**located, **others}, align_up(arena, ALIGN), ALIGN)
+
+
+def _without_idle_moves(
+    calls: Sequence[KernelCall], offsets: Mapping[str, int], root: Mapping[str, str]
+) -> tuple[KernelCall, ...]:
+    """The calls but for moves between buffers at the same place, which become one buffer."""
+    kept: list[KernelCall] = []
+    same: dict[str | None, str | None] = {}
+    for call in calls:
+        call = replace(call, operands=tuple(replace(o, place=same.get(o.place, o.place)) for o in call.operands))
+        source, target = (buffer_of(call, i, root) for i in (0, -1))
+        if call.node.op == MOVE and source != target and offsets[source or ""] == offsets[target or ""]:
+            same[call.operands[-1].place] = call.operands[0].place
+        else:
+            kept.append(call)
+    return tuple(kept)

@@ -48,7 +48,7 @@ class Operand:
     """One pointer argument of a kernel: a tensor of the graph, a packed constant, or scratch of so many bytes.
 
     rows: first and end of the rows of an image that the call touches, None for all of a tensor. offset: bytes from the start
-    of the tensor's buffer to them.
+    of the tensor's buffer to them. place: the buffer that holds the tensor after it has moved, None for its own.
     """
 
     ctype: str
@@ -58,6 +58,7 @@ class Operand:
     writable: bool = False
     rows: tuple[int, int] | None = None
     offset: int = 0
+    place: str | None = None
 
     @property
     def touched_bytes(self) -> int:

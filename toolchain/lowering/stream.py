@@ -18,7 +18,9 @@ from toolchain.lowering.kernels.common import fields
 from toolchain.lowering.program import KernelCall, Operand
 from toolchain.lowering.slices import Rows, Window, images_of, needed, row_bytes, window_of
 
-MOVE_INSTRUCTIONS_PER_WORD, MOVE_INSTRUCTIONS_PER_CALL = 1.75, 20
+MOVE = "move"
+"""The op of calls that move rows; no node of a graph has it."""
+MOVE_INSTRUCTIONS_PER_WORD, MOVE_INSTRUCTIONS_PER_CALL = 1.75, 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,14 +202,33 @@ def _at(entry: Placed, node: Node, operand: Operand) -> Operand:
 
 def _move(entry: Placed) -> KernelCall:
     value, rows = entry.value, (entry.rows.first, entry.rows.end)
-    size = entry.rows.count * row_bytes(value)
     source = Operand("void", value, rows=rows, offset=(entry.rows.first - entry.starts[value.name]) * row_bytes(value))
-    target = Operand("void", value, rows=rows, writable=True)
-    producer = Node("move", (value,), (value,))
-    names = ("portable.move_down", "move.h", "strop_move_down", "strop_copy_shape")
-    return KernelCall(producer, *names, fields(bytes=size), (source, target), move_instructions(entry), None)
+    return move_call(source, Operand("void", value, rows=rows, writable=True))
+
+
+def move_call(source: Operand, target: Operand) -> KernelCall:
+    """The call that moves a value, or rows of it, to another place, which may overlap the old one."""
+    if source.value is None:
+        raise ValueError("only tensors move")
+    node = Node(MOVE, (source.value,), (source.value,))
+    size = source.touched_bytes
+    return KernelCall(
+        node,
+        "portable.move",
+        "move.h",
+        "strop_move",
+        "strop_copy_shape",
+        fields(bytes=size),
+        (source, target),
+        _instructions(size),
+        None,
+    )
 
 
 def move_instructions(entry: Placed) -> int:
-    """Predicted instructions of a move."""
-    return round(MOVE_INSTRUCTIONS_PER_CALL + MOVE_INSTRUCTIONS_PER_WORD * entry.rows.count * row_bytes(entry.value) / 4)
+    """Predicted instructions of a move of rows."""
+    return _instructions(entry.rows.count * row_bytes(entry.value))
+
+
+def _instructions(size: int) -> int:
+    return round(MOVE_INSTRUCTIONS_PER_CALL + MOVE_INSTRUCTIONS_PER_WORD * size / 4)

@@ -11,20 +11,25 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from toolchain.ir.graph import Graph
-from toolchain.lowering.program import KernelCall
+from toolchain.lowering.lifetimes import shapes
+from toolchain.lowering.packing import pack
+from toolchain.lowering.program import KernelCall, Operand
 from toolchain.lowering.segments import Slicer, Streamed, segment_of
-from toolchain.lowering.stream import Segment, finest
+from toolchain.lowering.stream import Segment, finest, move_call
 from toolchain.lowering.views import roots
 
 LONGEST = 40
 MOST_PATHS = 64
+ALIGN = 8
+TRIES_OF_PART = 400
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
     """A part of a program, nodes first to end, on whole tensors by `calls` or row by row.
 
-    alive: the most bytes alive while it runs, with tensors that only pass by.
+    alive: bytes that it needs with tensors that only pass by: at first the most alive at once, which is a lower bound;
+    once `packed`, what its buffers take where they are placed.
     """
 
     first: int
@@ -33,6 +38,7 @@ class Edge:
     streamed: Streamed | None
     alive: int
     instructions: int
+    packed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,30 +74,88 @@ class Streaming:
         self.graph, self.slicer, self.plain, self.outside = graph, slicer, plain, outside
         self.users, self.root = graph.users(), roots(graph)
         self.sizes = {self.root[value.name]: value.type.bytes for value in graph.values()}
+        self.edges: dict[tuple[int, int], list[Edge]] = {}
         self.live = [self._live(position) for position in range(len(graph.nodes) + 1)]
 
+    def best(self, most_instructions: float) -> Path:
+        """The program of the fewest bytes among those of no more instructions; of those of equal bytes that of the least work.
+
+        Segments on the best path are placed, one after the other, until all on it are: what the path needs is then known,
+        and the others need at least as much.
+        """
+        while True:
+            path = next(path for path in self.paths() if path.instructions <= most_instructions)
+            open_edges = [edge for edge in path.edges if not edge.packed]
+            if not open_edges:
+                return path
+            edge = max(open_edges, key=lambda each: each.alive)
+            edges = self.edges[edge.first, edge.end]
+            edges[edges.index(edge)] = self._packed(edge)
+
     def paths(self) -> list[Path]:
-        """Programs that no other beats in both bytes alive and instructions, the least bytes first."""
+        """Programs that no other beats in both bytes and instructions, the least bytes first."""
         best: list[list[Path]] = [[] for _ in range(len(self.graph.nodes) + 1)]
         best[0] = [Path((), 0, 0)]
         for end in range(1, len(self.graph.nodes) + 1):
             found: list[Path] = []
             for first in range(max(end - LONGEST, 0), end):
                 if best[first]:
-                    for edge in self._edges(first, end):
-                        found += (path.extended(edge) for path in best[first])
+                    if (first, end) not in self.edges:
+                        self.edges[first, end] = list(self._edges(first, end))
+                    found += (path.extended(edge) for edge in self.edges[first, end] for path in best[first])
             best[end] = _unbeaten(found)
         return best[-1]
 
+    def _packed(self, edge: Edge) -> Edge:
+        """The edge with the bytes that its buffers take where they are placed."""
+        if edge.streamed is None:
+            return replace(edge, packed=True)
+        calls = self.slicer.calls(edge.streamed)
+        items = shapes(self._part(edge.first, edge.end), calls, self.root, edge.streamed.arranged.buffer_bytes, self.outside)
+        return replace(edge, alive=pack(items, ALIGN, TRIES_OF_PART).height, packed=True)
+
+    def _part(self, first: int, end: int) -> Graph:
+        """Nodes first to end as a graph of their own, with all that is alive before and after."""
+        by_root = {self.root[value.name]: value for value in reversed(list(self.graph.values()))}
+        before, after = (tuple(by_root[name] for name in sorted(self.live[at])) for at in (first, end))
+        return replace(self.graph, inputs=before, outputs=after, nodes=self.graph.nodes[first:end])
+
     def calls(self, path: Path) -> tuple[KernelCall, ...]:
-        """All calls of a program; those of segments have its number."""
+        """All calls of a program; those of segments have its number.
+
+        Beside a segment a tensor moves where it is the only one alive: no part of the program then depends on where
+        another one leaves it. What need not move is left where it is when the memory is planned.
+        """
         made: list[KernelCall] = []
+        places: dict[str, str] = {}
         for number, edge in enumerate(path.edges):
+            if number and (edge.streamed or path.edges[number - 1].streamed):
+                made += self._moved(edge.first, places)
             if edge.streamed is None:
-                made += edge.calls
+                calls = edge.calls
             else:
-                made += (replace(call, segment=number) for call in self.slicer.calls(edge.streamed))
+                calls = tuple(replace(call, segment=number) for call in self.slicer.calls(edge.streamed))
+            made += (self._relocated(call, places) for call in calls)
         return tuple(made)
+
+    def _moved(self, position: int, places: dict[str, str]) -> list[KernelCall]:
+        """The move of the only tensor alive between two nodes; its new place is noted in `places`."""
+        ends = {self.root[value.name] for value in (*self.graph.inputs, *self.graph.outputs)}
+        if len(self.live[position]) != 1 or not ends.isdisjoint(self.live[position]):
+            return []
+        (name,) = self.live[position]
+        value = next(value for value in self.graph.values() if value.name == name)
+        before, after = places.get(name), f"{name}#{position}"
+        places[name] = after
+        return [move_call(Operand("void", value, place=before), Operand("void", value, writable=True, place=after))]
+
+    def _relocated(self, call: KernelCall, places: Mapping[str, str]) -> KernelCall:
+        """The call with operands where they have moved to."""
+        operands = tuple(
+            o if o.value is None or self.root[o.value.name] not in places else replace(o, place=places[self.root[o.value.name]])
+            for o in call.operands
+        )
+        return replace(call, operands=operands) if operands != call.operands else call
 
     def _live(self, position: int) -> frozenset[str]:
         """Roots that are made before a position and read after it."""

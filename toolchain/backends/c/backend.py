@@ -185,6 +185,8 @@ class _Source:
         pointer = f"{operand.ctype} *" if operand.writable or operand.scratch_bytes else f"const {operand.ctype} *"
         if operand.value is None:
             return Argument(pointer, MEMORY, self.plan.offset(scratch_name(call, index)))
+        if operand.place is not None:
+            return Argument(pointer, MEMORY, self.plan.offset(operand.place) + operand.offset)
         if operand.value.name not in self.plan.buffer_of:
             return Argument(pointer, self._outside(operand.value, operand), operand.offset)
         return Argument(pointer, MEMORY, self.plan.offset(operand.value.name) + operand.offset)
