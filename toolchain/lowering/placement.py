@@ -1,10 +1,95 @@
+"""Places buffers in an arena: offsets such that no two buffers that are alive together overlap, in as few bytes as possible.
+
+Parts of the timeline that share no buffer are placed one by one. First-fit by size comes first, then first-fit with buffers
+that ended too high moved to the front, then the exact search. Each stops as soon as the lower bound is reached.
+Equal problems get equal offsets on every machine: effort is counted, never timed.
+"""
+
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from toolchain.lowering.placement_blocks import Block, Item, Tie, blocks_of, boxes_of, lower_bound, parts
+from toolchain.lowering.placement_first_fit import Fit, by_size, improved
+from toolchain.lowering.placement_search import Outcome, search
+
+__all__ = ["Item", "Placed", "Tie", "place"]
+
+FIRST_SHARE = 0.6
+STEP_SHARE = 0.08
+WORK = 24_000
+
+
 @dataclass(frozen=True, slots=True)
-class Item:
-    name: str
-    bytes: int
-    first: int
-    last: int
-    lowest: int = 0
-    highest: int | None = None
+class Placed:
+    """Offsets in bytes by name. height: bytes used, a multiple of the alignment, as are the other two.
+
+    lower_bound: no placement needs less. proven: height is the least possible. greedy: what first-fit by size needs, None
+    where it breaks an upper address.
+    """
+
+    offsets: Mapping[str, int]
+    height: int
+    lower_bound: int
+    proven: bool
+    greedy: int | None
+
+
+def place(
+    items: Sequence[Item],
+    align: int = 16,
+    ties: Sequence[Tie] = (),
+    may_overlap: Sequence[tuple[str, str]] = (),
+    work: int = WORK,
+) -> Placed:
+    """A placement of the items at multiples of `align`, the lowest that about `work` steps of search find.
+
+    ties: items whose distance is given; of tied items only the first one named is aligned. may_overlap: pairs that may share
+    bytes although both are alive. Raises ValueError for contradicting ties and where no placement within the bounds is found.
+    """
+    blocks = blocks_of(items, align, ties, may_overlap)
+    timeline = sorted(parts(blocks), key=len, reverse=True)
+    bound = max((lower_bound(part) for part in timeline), default=0)
+    bases = {block.index: block.low for block in blocks}
+    greedy = height = 0
+    for part in timeline:
+        best = by_size(part)
+        greedy = max(greedy, best.height)
+        if best.height > bound:
+            best = improved(part, best, bound)
+        if best.height > bound:
+            best, bound = _searched(part, best, bound, work)
+        height = max(height, best.height)
+        bases |= {block.index: base for block, base in zip(part, best.bases, strict=True)}
+    if any(block.low > block.high for block in blocks) or height >= Fit.MISFIT:
+        raise ValueError("no placement within the address bounds was found")
+    offsets = {name: bases[block.index] * align + inner for block in blocks for name, inner in block.members}
+    within = greedy * align if greedy < Fit.MISFIT else None
+    return Placed(offsets, height * align, bound * align, height == bound, within)
+
+
+def _searched(part: Sequence[Block], best: Fit, bound: int, work: int) -> tuple[Fit, int]:
+    """The best placement that the exact search finds, and the lower bound as far as it was raised by proof.
+
+    The bound itself is tried first and longest, then heights halfway between it and the best known.
+    """
+    order = sorted(range(len(part)), key=lambda i: part[i].first)
+    boxes = boxes_of(part, order)
+    exact = all(block.plain for block in part)
+    ceiling = min(best.height, int(boxes.size.sum() + boxes.low.max()) + 1)
+    untried, target, left, share = bound, bound, work, FIRST_SHARE
+    while untried < ceiling and left > 0:
+        outcome, base, used = search(boxes, target, min(left, int(work * share)))
+        left -= used
+        if outcome is Outcome.FOUND:
+            bases = [0] * len(part)
+            for at, value in zip(order, base.tolist(), strict=True):
+                bases[at] = value
+            ceiling = int((base + boxes.size).max())
+            best = Fit(tuple(bases), ceiling)
+        else:
+            untried = target + 1
+            bound = untried if exact and outcome is Outcome.IMPOSSIBLE else bound
+        target, share = (untried + ceiling - 1) // 2, STEP_SHARE
+    return best, bound

@@ -20,6 +20,7 @@ Floats = npt.NDArray[np.float64]
 CLOSED = 1 << 40
 EMPTY = -1
 BUMP = 1.1
+FLUSH = np.array((1.0, 8.0, 64.0))
 FAILS_PER_RUN = 100
 
 
@@ -128,7 +129,11 @@ class Skyline:
             rise = min(valley.rim, valley.level + int(boxes.size[inside].min()))
         if not len(over):
             return self._rise(valley, column, column, rise)
-        options = self._distinct(over[np.argsort(-weight[over], kind="stable")].tolist())
+        top = valley.level + boxes.size[over]
+        flush = (boxes.first[over] == valley.start) & (top == self.padded[valley.start])
+        flush = flush.astype(np.int64) + ((boxes.last[over] == valley.end) & (top == self.padded[valley.end + 2]))
+        preferred = weight[over] * FLUSH[flush]
+        options = self._distinct(over[np.argsort(-preferred, kind="stable")].tolist())
         if self.slack[column] >= rise - valley.level:
             options.append(EMPTY)
         return _Choice(options, column, column, valley.level, rise, valley.start - 1, valley.end + 1)
