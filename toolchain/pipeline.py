@@ -63,7 +63,7 @@ def _emit_c(graph: Graph, program: Program | None, options: CompileOptions) -> E
 
     if program is None:
         raise UsageError(902, options.name, "the C format was reached without a program", "Report this")
-    printed = print_c(program, options.name, options.io)
+    printed = print_c(program, options.name, options.io, small=options.objective == "size")
     section: dict[str, object] = {
         "header": printed.header,
         "sources": list(printed.sources),

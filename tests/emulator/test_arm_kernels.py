@@ -113,7 +113,7 @@ def test_kernels_equal_the_evaluator(make: object, seed: int, target: str, tmp_p
     compiled, program = compile_c(graph, target, tmp_path)
     assert compiled.program is not None
     own = [call for call in compiled.program.calls if call.variant.startswith(FOLDERS[target])]
-    assert len(own) >= 0.9 * len(cases), "the kernels under test are hardly used"
+    assert len(own) >= 0.8 * len(cases), "the kernels under test are hardly used"
     samples = [tuple(array for case in cases for array in case.samples[i]) for i in range(3)]
     result = run_emulated(program, load_target(target), raw_inputs(graph, samples))
     for case, found in zip(cases, typed_outputs(graph, result.outputs), strict=True):

@@ -17,8 +17,9 @@ from tests.support.engines import needs_arm_gcc, needs_qemu
 from tests.support.kernel_cases import Case, describe, merged, operands
 from tests.support.programs import raw_inputs, typed_outputs
 from toolchain.backends.c.backend import print_c
-from toolchain.ir.attrs import ActivationAttrs, ConvAttrs
+from toolchain.ir.attrs import ActivationAttrs, ConvAttrs, PoolAttrs
 from toolchain.ir.graph import Graph, Value
+from toolchain.ir.optable import make_node
 from toolchain.ir.types import DType, TensorType, per_tensor
 from toolchain.lowering.lower import lower
 from toolchain.lowering.variants import candidates
@@ -116,6 +117,54 @@ def dense_rows_case(rng: np.random.Generator) -> Case:
     return _dense_case(rng, int(rng.integers(2, 6)))
 
 
+def _int16_case(rng: np.random.Generator, case: Case) -> Case:
+    """The case with int16 activations, whose sums use the output's range."""
+    quant = per_tensor(float(rng.uniform(0.5, 2)) * 1e-4, 0)
+    x = Value("x", TensorType(case.node.inputs[0].type.shape, DType.I16, quant))
+    w = case.node.inputs[1]
+    assert w.type.quant is not None
+    scales = tuple(float(np.float32(scale * 100)) for scale in w.type.quant.scale)
+    w = Value("w", replace(w.type, quant=replace(w.type.quant, scale=scales)))
+    node = make_node(
+        case.node.op, (x, w, *case.node.inputs[2:]), ("y",), case.node.attrs, per_tensor(float(rng.uniform(1, 4)) * 1e-3, 0)
+    )
+    whole = rng.integers(-(2**15), 2**15, x.type.shape).astype(np.int16)
+    samples = (whole, np.full(x.type.shape, -(2**15), np.int16), np.full(x.type.shape, 2**15 - 1, np.int16))
+    return Case(node, tuple((sample,) for sample in samples), case.constants)
+
+
+def int16_conv_case(rng: np.random.Generator) -> Case:
+    """A convolution of int16 activations."""
+    return _int16_case(rng, conv_case(rng))
+
+
+def int16_dense_case(rng: np.random.Generator) -> Case:
+    """A fully connected layer of int16 activations."""
+    return _int16_case(rng, _dense_case(rng, int(rng.integers(1, 6))))
+
+
+def _pool_case(rng: np.random.Generator, op: str) -> Case:
+    size, channels = (int(rng.integers(1, 12)), int(rng.integers(1, 12))), int(rng.integers(4, 20))
+    window = (int(rng.integers(1, size[0] + 1)), int(rng.integers(1, size[1] + 1)))
+    padding = tuple(int(rng.integers(0, k)) for k in (window[0], window[0], window[1], window[1]))
+    act, _ = activation(rng)
+    x = _int8(rng, (int(rng.integers(1, 3)), *size, channels))
+    attrs = PoolAttrs(window, (int(rng.integers(1, 4)), int(rng.integers(1, 4))), padding, act)  # type: ignore[arg-type]
+    node = make_node(op, (x,), ("y",), attrs, x.type.quant)
+    samples = (rng.integers(-128, 128, x.type.shape), np.full(x.type.shape, -128), np.full(x.type.shape, 127))
+    return Case(node, tuple((sample.astype(np.int8),) for sample in samples))
+
+
+def average_case(rng: np.random.Generator) -> Case:
+    """Averages over windows of up to the whole input."""
+    return _pool_case(rng, "average_pool_2d")
+
+
+def max_case(rng: np.random.Generator) -> Case:
+    """Maxima over windows of up to the whole input."""
+    return _pool_case(rng, "max_pool_2d")
+
+
 KERNELS: tuple[tuple[str, Make], ...] = (
     ("armv7em.conv_2d_dsp", conv_case),
     ("armv7em.conv_2d_byte_dsp", conv_case),
@@ -127,6 +176,10 @@ KERNELS: tuple[tuple[str, Make], ...] = (
     ("armv7em.depthwise_dsp", depthwise_case),
     ("armv7em.depthwise_3x3_dsp", depthwise_3x3_case),
     ("armv7em.depthwise_block_dsp", depthwise_blocks_case),
+    ("armv7em.conv_2d_s16_dsp", int16_conv_case),
+    ("armv7em.conv_2d_s16_dsp", int16_dense_case),
+    ("armv7em.average_pool_2d_dsp", average_case),
+    ("armv7em.max_pool_2d_dsp", max_case),
 )
 
 

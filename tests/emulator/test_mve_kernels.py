@@ -17,6 +17,7 @@ from tests.support.kernel_cases import Case, make_case, merged, operands
 from tests.support.programs import compile_c, raw_inputs, typed_outputs
 from toolchain.ir.attrs import Activation, ActivationAttrs, ConvAttrs, PoolAttrs
 from toolchain.ir.graph import Value
+from toolchain.ir.optable import make_node
 from toolchain.ir.types import DType, TensorType, per_tensor
 from toolchain.reference.evaluator import run_node
 
@@ -139,7 +140,18 @@ def pool(rng: np.random.Generator) -> Case:
     return make_case(rng, op, (x,), attrs, quantization)
 
 
-MAKERS: tuple[Make, ...] = (gathered, small_depth, in_place, windows, taps, dense, addition, pool)
+def wide(rng: np.random.Generator) -> Case:
+    """Int16 activations: a convolution or a fully connected layer of the int8 makers on the 16x8 arithmetic."""
+    narrow = (gathered if rng.random() < 0.7 else dense)(rng)
+    node = narrow.node
+    x = Value("x", TensorType(node.inputs[0].type.shape, DType.I16, per_tensor(0.0002, 0)))
+    inputs, sample_shape = (x, *node.inputs[1:]), x.type.shape
+    made = make_node(node.op, inputs, ("y",), node.attrs, per_tensor(0.01, 0))
+    samples = tuple((rng.integers(-(2**15), 2**15, sample_shape).astype(np.int16),) for _ in range(3))
+    return Case(made, samples, narrow.constants)
+
+
+MAKERS: tuple[Make, ...] = (gathered, small_depth, in_place, windows, taps, dense, addition, pool, wide)
 
 
 def check(cases: list[Case], folder: Path, compiler: CompilerChoice) -> None:

@@ -45,8 +45,8 @@ def weights(rng: np.random.Generator, shape: tuple[int, ...], axis: int, out_sca
     data = rng.choice([-127, 127], shape) if rng.random() < 0.2 else rng.integers(-127, 128, shape)
     alive = np.where(rng.random(channels) < 1 / 8, 0, 1).reshape([-1 if i == axis else 1 for i in range(len(shape))])
     spread = 60 * np.sqrt(data.size / channels)
-    scales = np.float32(rng.uniform(0.2, 2.0, channels) * out_scale / (0.02 * spread))
-    kind = TensorType(shape, DType.I8, Quant(tuple(map(float, scales)), (0,) * channels, axis))
+    scales = tuple(float(np.float32(factor * out_scale / (0.02 * spread))) for factor in rng.uniform(0.2, 2.0, channels))
+    kind = TensorType(shape, DType.I8, Quant(scales, (0,) * channels, axis))
     return Value("w", kind), (data * alive).astype(np.int8)
 
 
@@ -90,7 +90,7 @@ def depthwise_case(rng: np.random.Generator) -> Case:
     kernel, x, attrs, out = image(rng, channels)
     if rng.random() < 0.5:
         kernel = (3, 3)
-        attrs = ConvAttrs((pick(rng, (1, 2)),) * 2, (1, 1, 1, 1), (1, 1), attrs.activation)
+        attrs = ConvAttrs(pick(rng, ((1, 1), (2, 2))), (1, 1, 1, 1), (1, 1), attrs.activation)
     w = weights(rng, (1, *kernel, channels * pick(rng, (1, 1, 2, 3))), 3, out.scalar_scale)
     return finish(rng, "depthwise_conv_2d", x, w, attrs, out)
 

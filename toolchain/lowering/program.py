@@ -90,6 +90,12 @@ class Choice:
         return sum(call.instructions for call in self.calls)
 
     @property
+    def cycles(self) -> int | None:
+        """Predicted cycles of all its calls, None where they are not known."""
+        found = [call.cycles for call in self.calls if call.cycles is not None]
+        return sum(found) if len(found) == len(self.calls) else None
+
+    @property
     def scratch_bytes(self) -> int:
         """The most scratch that one of its calls needs."""
         return max(sum(operand.scratch_bytes for operand in call.operands) for call in self.calls)

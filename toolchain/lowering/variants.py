@@ -5,7 +5,7 @@ To add a kernel, write it in `firmware/kernels/<folder>/`, bind it in `toolchain
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -20,6 +20,8 @@ from toolchain.lowering.kernels import (
     conv_mve,
     conv_plain,
     conv_s16,
+    conv_s16_dsp,
+    conv_s16_mve,
     conv_scalar,
     depthwise_block_dsp,
     depthwise_dsp,
@@ -36,6 +38,7 @@ from toolchain.lowering.kernels import (
     plain_elementwise,
     plain_reduce,
     pool,
+    pool_dsp,
     pool_mve,
     quantize,
     quantize_axis,
@@ -50,13 +53,15 @@ from toolchain.lowering.kernels.common import Variant
 from toolchain.lowering.program import Choice
 
 Objective = Literal["speed", "ram", "size", "balanced"]
-BALANCED_SLACK = 1.05
+# The most work, over the least that any kernel takes, that less RAM or fewer weights may cost.
+SLACK: dict[Objective, float] = {"balanced": 1.05, "size": 1.6}
 
 VARIANTS: tuple[Variant, ...] = (
     *conv.VARIANTS,
     *conv_dsp.VARIANTS,
     *depthwise_dsp.VARIANTS,
     *depthwise_block_dsp.VARIANTS,
+    *conv_s16_dsp.VARIANTS,
     *winograd_dsp.VARIANTS,
     *add_dsp.VARIANTS,
     *add_mve.VARIANTS,
@@ -64,10 +69,12 @@ VARIANTS: tuple[Variant, ...] = (
     *depthwise_mve.VARIANTS,
     *conv_plain.VARIANTS,
     *conv_s16.VARIANTS,
+    *conv_s16_mve.VARIANTS,
     *conv_scalar.VARIANTS,
     *depthwise_scalar.VARIANTS,
     *transpose_conv.VARIANTS,
     *pool.VARIANTS,
+    *pool_dsp.VARIANTS,
     *pool_mve.VARIANTS,
     *integer_binary.VARIANTS,
     *lut.VARIANTS,
@@ -97,6 +104,8 @@ def candidates(graph: Graph, node: Node, target: Target) -> tuple[Variant, ...]:
 def choose(graph: Graph, node: Node, target: Target, objective: Objective = "balanced", fixed: str | None = None) -> Choice:
     """The best calls for a node by the objective, or those of the variant named `fixed`.
 
+    Speed is cycles where the core's table has them for every candidate, else instructions.
+
     Raises TargetError(305) when no variant takes it.
     """
     taking = [variant for variant in candidates(graph, node, target) if fixed is None or variant.name == fixed]
@@ -106,12 +115,20 @@ def choose(graph: Graph, node: Node, target: Target, objective: Objective = "bal
         raise TargetError(305, f"{target.name} {node.name}", what, "Use another precision, or rewrite the layer")
     choices = [Choice(node, variant.calls(graph, node, target), None) for variant in taking]
     allowed = choices
-    if objective == "balanced":
+    if objective in SLACK:
         least = min(choice.instructions for choice in choices)
-        allowed = [choice for choice in choices if choice.instructions <= BALANCED_SLACK * least]
-    best = min(allowed, key=_PREFERENCE[objective])
+        allowed = [choice for choice in choices if choice.instructions <= SLACK[objective] * least]
+    best = min(allowed, key=_PREFERENCE[objective] if objective != "speed" or not _with_cycles(choices) else _cycles)
     others = [(choice.variant, choice.instructions) for choice in choices if choice is not best]
     return replace(best, runner_up=min(others, key=lambda other: other[1], default=None))
+
+
+def _with_cycles(choices: Sequence[Choice]) -> bool:
+    return all(choice.cycles is not None for choice in choices)
+
+
+def _cycles(choice: Choice) -> tuple[int, int]:
+    return (choice.cycles or 0, choice.scratch_bytes)
 
 
 _PREFERENCE: dict[Objective, Callable[[Choice], tuple[int, int]]] = {

@@ -1,4 +1,4 @@
-/* A sum as an output: requantized with double rounding and clamped, without a long multiplication and without branches.
+/* A sum as an output: requantized with double rounding and clamped, without a long multiplication.
  * Cost: 32 instructions. */
 #ifndef STROP_FINISH_H
 #define STROP_FINISH_H

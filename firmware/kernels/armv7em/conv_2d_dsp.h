@@ -83,7 +83,7 @@ STROP_KERNEL void strop_conv_pairs_dsp(const int8_t *restrict in, const int32_t 
             }
             const int32_t *w = weights;
             for (int32_t group = 0; group < s->groups; ++group) {
-                strop_gather(in + group * (s->in_c / s->groups), shape, &cut, at_0, at_1, pair, stage);
+                strop_gather_pairs(in + group * (s->in_c / s->groups), shape, &cut, at_0, at_1, pair, stage);
                 w = strop_conv_channels(&dot, w, out + group * group_bytes, out_1 + group * group_bytes, channels, block_words,
                                         kind);
             }

@@ -88,9 +88,9 @@ typedef struct {
     STROP_WINOGRAD_COMBINE("r10", "r11", "56") STROP_WINOGRAD_COMBINE("r12", "lr", "64")       \
     STROP_WINOGRAD_RUN("6f")
 
-#define STROP_WINOGRAD_FINISH(place, place_1)                           \
-    "ldrd r2, r3, [sp, #" place "]\n\t"                                 \
-    STROP_DOT_SIGNED_ALL("ldr r3, [sp, #" place_1 "]\n\t")              \
+#define STROP_WINOGRAD_FINISH(place, place_1)              \
+    "ldrd r2, r3, [sp, #" place "]\n\t"                    \
+    STROP_DOT_SIGNED_ALL("ldr r3, [sp, #" place_1 "]\n\t") \
     "strd r2, r3, [sp, #" place "]\n\t"
 
 #define STROP_WINOGRAD_FOURTH        \
@@ -134,8 +134,9 @@ STROP_SHARED const int32_t *strop_winograd_blocks(const strop_winograd *winograd
     "str r10, [r2, lr]\n\t"              \
     "add r2, r2, #8\n\t"
 
-/* Four columns of depth elements of one tile. section: bytes from one product's inputs to the next's. Registers: r0 inputs,
- * r1 section, r2 buffer, r3 depth, r4 three times the depth, r5-r8 bytes, r9-r11 lanes, r12 offset, lr three times the section. */
+/* Four columns of depth elements of one tile. section: bytes from one product's inputs to the next's.
+ * Registers: r0 inputs, r1 section, r2 buffer, r3 depth, r4 three times the depth, r5-r8 bytes, r9-r11 lanes, r12 offset,
+ * lr three times the section. */
 STROP_SHARED void strop_winograd_gather(const int8_t *in, int32_t section, int32_t *to, int32_t depth, int32_t lanes) {
     register const int8_t *r0 __asm__("r0") = in;
     register int32_t r1 __asm__("r1") = section;

@@ -20,7 +20,7 @@ typedef struct {
     int8_t *out;
     int32_t blocks, rows, columns, row_skip, tap_skip, first_tap, parameters, last;
     int32_t lanes, column;
-} strop_depthwise_pixel;
+} strop_depthwise_place;
 
 /* One tap of four channels. */
 #define STROP_BLOCK_TAP               \
@@ -43,8 +43,8 @@ typedef struct {
     "strb " sum ", [r2], #1\n\t"
 
 /* All blocks of one pixel; on the stack: the struct without its last two members. */
-STROP_SHARED void strop_depthwise_blocks(const strop_depthwise_pixel *pixel) {
-    register const strop_depthwise_pixel *r0 __asm__("r0") = pixel;
+STROP_SHARED void strop_depthwise_blocks(const strop_depthwise_place *pixel) {
+    register const strop_depthwise_place *r0 __asm__("r0") = pixel;
     __asm__ volatile("add r1, r0, #44\n\t"
                      "ldmia.w r1, {r12, lr}\n\t"
                      "ldmia.w r0!, {r1-r6}\n\t"
@@ -107,7 +107,7 @@ STROP_KERNEL void strop_depthwise_block_dsp(const int8_t *restrict in, const int
         const strop_window w = strop_window_at(s, oy, ox);
         const int32_t columns = strop_max(w.end_x - w.first_x, 0);
         const int32_t y = pixel / pixels * s->in_h + w.y + w.first_y * s->dilation_h;
-        const strop_depthwise_pixel one = {
+        const strop_depthwise_place one = {
             in + (y * s->in_w + w.x + w.first_x * s->dilation_w) * s->in_c,
             weights,
             out + pixel * s->out_c,

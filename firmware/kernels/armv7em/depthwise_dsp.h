@@ -22,23 +22,23 @@ typedef struct {
 /* Rows of bytes to rows of int16. steps: in elements; columns and rows at least one. */
 typedef struct {
     int32_t columns, rows, from_column, from_row, to_row;
-} strop_plane_copy;
+} strop_plane_copy_dsp;
 
 #define STROP_COPY_FOUR              \
     "ldrsb r4, [r0]\n\t"             \
     "ldrsb r5, [r0, r3]\n\t"         \
     "ldrsb r6, [r0, r3, lsl #1]\n\t" \
     "ldrsb r7, [r0, r12]\n\t"        \
+    "strh r4, [r1], #8\n\t"          \
     "add r0, r0, r3, lsl #2\n\t"     \
-    "strh r4, [r1], #2\n\t"          \
-    "strh r5, [r1], #2\n\t"          \
-    "strh r6, [r1], #2\n\t"          \
-    "strh r7, [r1], #2\n\t"
+    "strh r5, [r1, #-6]\n\t"         \
+    "strh r6, [r1, #-4]\n\t"         \
+    "strh r7, [r1, #-2]\n\t"
 
-STROP_SHARED void strop_copy_plane(const int8_t *from, int16_t *to, const strop_plane_copy *copy) {
+STROP_SHARED void strop_copy_plane(const int8_t *from, int16_t *to, const strop_plane_copy_dsp *copy) {
     register const int8_t *r0 __asm__("r0") = from;
     register int16_t *r1 __asm__("r1") = to;
-    register const strop_plane_copy *r2 __asm__("r2") = copy;
+    register const strop_plane_copy_dsp *r2 __asm__("r2") = copy;
     __asm__ volatile("ldr r8, [r2]\n\t"
                      "ldr r9, [r2, #4]\n\t"
                      "ldr r3, [r2, #8]\n\t"
@@ -94,10 +94,11 @@ typedef struct {
     int32_t plane_row, out_column, groups, rest, rows, plane_step, out_step;
 } strop_depthwise_3x3;
 
-/* Four outputs of one row of taps at stride 1: r2 plane, r1 weights. */
-#define STROP_TAPS_FOUR_1         \
+/* Four outputs of one row of taps at stride 1: r2 plane, r1 weights; next steps r2 to the next row. */
+#define STROP_TAPS_FOUR_1(next)   \
     "ldmia.w r2, {r8-r10}\n\t"    \
     "ldrd r11, r12, [r1], #8\n\t" \
+    next                          \
     "smlad r4, r8, r11, r4\n\t"   \
     "smlabt r4, r9, r12, r4\n\t"  \
     "smlatb r5, r8, r11, r5\n\t"  \
@@ -108,7 +109,7 @@ typedef struct {
     "smlad r7, r10, r12, r7\n\t"
 
 /* The same at stride 2. */
-#define STROP_TAPS_FOUR_2         \
+#define STROP_TAPS_FOUR_2(next)   \
     "ldmia.w r2, {r8-r10}\n\t"    \
     "ldrd r11, r12, [r1], #8\n\t" \
     "smlad r4, r8, r11, r4\n\t"   \
@@ -116,23 +117,26 @@ typedef struct {
     "smlad r5, r9, r11, r5\n\t"   \
     "smlabt r5, r10, r12, r5\n\t" \
     "ldrd r8, r9, [r2, #12]\n\t"  \
+    next                          \
     "smlad r6, r10, r11, r6\n\t"  \
     "smlabt r6, r8, r12, r6\n\t"  \
     "smlad r7, r8, r11, r7\n\t"   \
     "smlabt r7, r9, r12, r7\n\t"
 
 /* Two outputs of one row of taps. */
-#define STROP_TAPS_TWO_1          \
+#define STROP_TAPS_TWO_1(next)    \
     "ldrd r8, r9, [r2]\n\t"       \
     "ldrd r11, r12, [r1], #8\n\t" \
+    next                          \
     "smlad r4, r8, r11, r4\n\t"   \
     "smlabt r4, r9, r12, r4\n\t"  \
     "smlatb r5, r8, r11, r5\n\t"  \
     "smlad r5, r9, r12, r5\n\t"
 
-#define STROP_TAPS_TWO_2          \
+#define STROP_TAPS_TWO_2(next)    \
     "ldmia.w r2, {r8-r10}\n\t"    \
     "ldrd r11, r12, [r1], #8\n\t" \
+    next                          \
     "smlad r4, r8, r11, r4\n\t"   \
     "smlabt r4, r9, r12, r4\n\t"  \
     "smlad r5, r9, r11, r5\n\t"   \
@@ -150,16 +154,17 @@ typedef struct {
     "asr " sum ", " sum ", r10\n\t"        \
     "ssat " sum ", #8, " sum "\n\t"
 
-/* Three rows of taps, then the next outputs' plane, bytes further. */
-#define STROP_TAPS_ROWS(TAPS, bytes)                                                                              \
-    TAPS "add r2, r2, r0\n\t" TAPS "add r2, r2, r0\n\t" TAPS "sub r2, r2, r0, lsl #1\n\t" "add r2, r2, #" bytes "\n\t" \
-    "ldmia.w r1, {r8-r10}\n\t"                                                                                    \
+/* Three rows of taps, then the next outputs' plane, bytes further. Addresses are stepped well before they are used. */
+#define STROP_TAPS_ROWS(TAPS, bytes)                                \
+    TAPS("add r2, r2, r0\n\t") TAPS("add r2, r2, r0\n\t")           \
+    TAPS("sub r2, r2, r0, lsl #1\n\t" "add r2, r2, #" bytes "\n\t") \
+    "ldmia.w r1, {r8-r10}\n\t"                                      \
     "sub r1, r1, #28\n\t"
 
 /* One channel. Registers: r0 bytes of a plane row, r1 stream, r2 plane, r3 output, r4-r7 sums, r8-r10 activations,
  * r11-r12 weights, lr bytes of an output column.
  * On the stack: plane and output of the row, end of its groups of four, their bytes, rest, rows, steps. */
-#define STROP_PLANE_BODY(TAPS_FOUR, TAPS_TWO, bytes_four, bytes_two, FINISH)                                         \
+#define STROP_PLANE_BODY(TAPS_FOUR, TAPS_TWO, bytes_four, bytes_two, FINISH)                                        \
     register const strop_depthwise_3x3 *r0 __asm__("r0") = shape;                                                   \
     register const int32_t *r1 __asm__("r1") = stream;                                                              \
     register const int16_t *r2 __asm__("r2") = plane;                                                               \
@@ -182,9 +187,9 @@ typedef struct {
                          FINISH("r7") "strb r4, [r3]\n\t"                                                           \
                      "strb r5, [r3, lr]\n\t"                                                                        \
                      "add r3, r3, lr, lsl #1\n\t"                                                                   \
+                     "ldr r4, [sp, #8]\n\t"                                                                         \
                      "strb r6, [r3]\n\t"                                                                            \
                      "strb r7, [r3, lr]\n\t"                                                                        \
-                     "ldr r4, [sp, #8]\n\t"                                                                         \
                      "add r3, r3, lr, lsl #1\n\t"                                                                   \
                      "cmp r4, r2\n\t"                                                                               \
                      "bne 2b\n"                                                                                     \
@@ -323,7 +328,7 @@ STROP_KERNEL void strop_channel_to_plane(const int8_t *in, int16_t *plane, const
         const int32_t first = (part - s->pad_left % s->dilation_w + s->dilation_w) % s->dilation_w;
         const int32_t at = (first + s->pad_left) / s->dilation_w;
         const int32_t columns = strop_min((s->in_w - first + s->dilation_w - 1) / s->dilation_w, s->plane_w - at);
-        const strop_plane_copy copy = {columns, rows, s->dilation_w * s->in_column, s->in_row, width};
+        const strop_plane_copy_dsp copy = {columns, rows, s->dilation_w * s->in_column, s->in_row, width};
         if (columns > 0 && rows > 0) {
             strop_copy_plane(in + first * s->in_column, plane + s->pad_top * width + part * s->plane_w + at, &copy);
         }

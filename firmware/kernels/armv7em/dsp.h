@@ -5,17 +5,6 @@
 
 #include "common.h"
 
-/* acc + a.low * b.low + a.high * b.high. */
-STROP_KERNEL int32_t strop_smlad(int32_t a, int32_t b, int32_t acc) {
-    __asm__ volatile("smlad %0, %1, %2, %0" : "+r"(acc) : "r"(a), "r"(b));
-    return acc;
-}
-
-/* Two words from an 8-byte aligned address. */
-STROP_KERNEL void strop_load_pair(const int32_t *from, int32_t *first, int32_t *second) {
-    __asm__ volatile("ldrd %0, %1, %2" : "=r"(*first), "=r"(*second) : "m"(*(const int64_t *)(const void *)from));
-}
-
 /* Bytes 0 and 2, sign extended, plus the lanes of offset. */
 STROP_KERNEL int32_t strop_widen_even(int32_t offset, int32_t bytes) {
     int32_t lanes;
@@ -30,32 +19,11 @@ STROP_KERNEL int32_t strop_widen_odd(int32_t offset, int32_t bytes) {
     return lanes;
 }
 
-/* Bytes 0 and 2, sign extended. */
-STROP_KERNEL int32_t strop_extend_even(int32_t bytes) {
-    int32_t lanes;
-    __asm__ volatile("sxtb16 %0, %1" : "=r"(lanes) : "r"(bytes));
-    return lanes;
-}
-
-/* Bytes 1 and 3, sign extended. */
-STROP_KERNEL int32_t strop_extend_odd(int32_t bytes) {
-    int32_t lanes;
-    __asm__ volatile("sxtb16 %0, %1, ror #8" : "=r"(lanes) : "r"(bytes));
-    return lanes;
-}
-
 /* acc + (a * b + 2^31 >> 32). */
 STROP_KERNEL int32_t strop_smmlar(int32_t a, int32_t b, int32_t acc) {
     int32_t sum;
     __asm__("smmlar %0, %1, %2, %3" : "=r"(sum) : "r"(a), "r"(b), "r"(acc));
     return sum;
-}
-
-/* a * b + 2^31 >> 32. */
-STROP_KERNEL int32_t strop_smmulr(int32_t a, int32_t b) {
-    int32_t product;
-    __asm__("smmulr %0, %1, %2" : "=r"(product) : "r"(a), "r"(b));
-    return product;
 }
 
 /* x shifted right and saturated to int8. */

@@ -71,10 +71,10 @@ STROP_SHARED void strop_widen_row(const int8_t *in, int32_t n, int32_t lanes, in
     "smlad r7, " pair ", " weights_0 ", r7\n\t"           \
     "smlad r9, " pair ", " weights_1 ", r9\n\t"
 
-#define STROP_DENSE_BYTE_STEP                                                     \
-    "ldmia.w r1!, {r10, r11, r12, lr}\n\t"                                        \
+#define STROP_DENSE_BYTE_STEP                                                          \
+    "ldmia.w r1!, {r10, r11, r12, lr}\n\t"                                             \
     STROP_DENSE_BYTE_PAIR("r2", "r10", "r11") STROP_DENSE_BYTE_PAIR("r3", "r12", "lr") \
-    "ldmia.w r1!, {r10, r11, r12, lr}\n\t"                                        \
+    "ldmia.w r1!, {r10, r11, r12, lr}\n\t"                                             \
     STROP_DENSE_BYTE_PAIR("r4", "r10", "r11") STROP_DENSE_BYTE_PAIR("r5", "r12", "lr")
 
 #define STROP_DENSE_SPLIT \
@@ -109,13 +109,13 @@ STROP_SHARED void strop_widen_row(const int8_t *in, int32_t n, int32_t lanes, in
     "bne.w 1b\n\t"                                                                                      \
     "add sp, sp, #20\n\t"
 
-#define STROP_DENSE_BODY(STEP, SPLIT)                                                                       \
-    register const strop_dense *r0 __asm__("r0") = dense;                                                   \
-    register const int32_t *r1 __asm__("r1") = stream;                                                      \
-    register int8_t *r2 __asm__("r2") = out;                                                                \
-    __asm__ volatile(STROP_DENSE_BEGIN STEP STROP_DENSE_NEXT SPLIT STROP_DENSE_END                          \
-                     : "+r"(r0), "+r"(r1), "+r"(r2)                                                         \
-                     :                                                                                      \
+#define STROP_DENSE_BODY(STEP, SPLIT)                                                                        \
+    register const strop_dense *r0 __asm__("r0") = dense;                                                    \
+    register const int32_t *r1 __asm__("r1") = stream;                                                       \
+    register int8_t *r2 __asm__("r2") = out;                                                                 \
+    __asm__ volatile(STROP_DENSE_BEGIN STEP STROP_DENSE_NEXT SPLIT STROP_DENSE_END                           \
+                     : "+r"(r0), "+r"(r1), "+r"(r2)                                                          \
+                     :                                                                                       \
                      : "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr", "cc", "memory"); \
     return r1
 
@@ -132,7 +132,7 @@ STROP_KERNEL const int32_t *strop_dense_blocks(const strop_dense *dense, const i
     return wide ? strop_dense_wide(dense, stream, out) : strop_dense_byte(dense, stream, out);
 }
 
-STROP_KERNEL void strop_dense_row(const int8_t *in, const int32_t *weights, int32_t *row, int8_t *out,
+STROP_KERNEL void strop_dense_row_dsp(const int8_t *in, const int32_t *weights, int32_t *row, int8_t *out,
                                   const strop_conv_2d_shape *s, bool wide) {
     const int32_t steps = (s->in_c + 7) / 8;
     const int32_t block_bytes = steps * (wide ? 64 : 32) + 64;
@@ -157,12 +157,12 @@ STROP_KERNEL void strop_dense_row(const int8_t *in, const int32_t *weights, int3
 
 STROP_KERNEL void strop_fully_connected_dsp(const int8_t *restrict in, const int32_t *restrict weights, int32_t *restrict row,
                                             int8_t *restrict out, const strop_conv_2d_shape *s) {
-    strop_dense_row(in, weights, row, out, s, true);
+    strop_dense_row_dsp(in, weights, row, out, s, true);
 }
 
 STROP_KERNEL void strop_fully_connected_byte_dsp(const int8_t *restrict in, const int32_t *restrict weights,
                                                  int32_t *restrict row, int8_t *restrict out, const strop_conv_2d_shape *s) {
-    strop_dense_row(in, weights, row, out, s, false);
+    strop_dense_row_dsp(in, weights, row, out, s, false);
 }
 
 #endif

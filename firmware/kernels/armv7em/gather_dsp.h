@@ -9,11 +9,11 @@
 #include "conv_2d.h"
 #include "dsp.h"
 
-#define STROP_GATHER_FOUR            \
-    "ldr r8, [r0], #4\n\t"           \
-    "ldr r9, [r1], #4\n\t"           \
-    "sxtab16 r4, r12, r8\n\t"   \
-    "sxtab16 r5, r12, r9\n\t"   \
+#define STROP_GATHER_FOUR             \
+    "ldr r8, [r0], #4\n\t"            \
+    "ldr r9, [r1], #4\n\t"            \
+    "sxtab16 r4, r12, r8\n\t"         \
+    "sxtab16 r5, r12, r9\n\t"         \
     "sxtab16 r6, r12, r8, ror #8\n\t" \
     "sxtab16 r7, r12, r9, ror #8\n\t" \
     "stmia r2!, {r4-r7}\n\t"
@@ -282,7 +282,7 @@ STROP_KERNEL void strop_gather_runs(const int8_t *in, const strop_conv_dsp_shape
 }
 
 /* The filters of two pixels. stage: two staged filters, or two staged runs. */
-STROP_KERNEL void strop_gather(const int8_t *in, const strop_conv_dsp_shape *shape, const strop_cut *cut, strop_origin at_0,
+STROP_KERNEL void strop_gather_pairs(const int8_t *in, const strop_conv_dsp_shape *shape, const strop_cut *cut, strop_origin at_0,
                                strop_origin at_1, int32_t *pair, int8_t *stage) {
     if (shape->staged) {
         const int32_t filled = strop_gathered(shape);

@@ -1,5 +1,6 @@
 /* Quantized addition and subtraction of two int8 tensors of one shape with the vector extension, eight elements at a time.
- * Cost: 3 instructions per element and about 1 for every factor that is not one half and for outputs below the zero point. No scratch. */
+ * Cost: 3 instructions per element, about 1 more for every factor that is not one half and for outputs below the zero point.
+ * No scratch. */
 #ifndef STROP_ADD_MVE_H
 #define STROP_ADD_MVE_H
 
@@ -7,7 +8,8 @@
 
 #include "common.h"
 
-/* The offsets are minus the zero points of the inputs and the zero point of the output. Shifts are not positive. The left shift is 20. */
+/* The offsets are minus the zero points of the inputs and the zero point of the output. Shifts are not positive.
+ * Inputs are shifted left by 20. */
 typedef struct {
     int32_t elements, a_offset, b_offset, out_offset, sign;
     int32_t a_mantissa, a_shift, b_mantissa, b_shift, out_mantissa, out_shift, act_min, act_max;

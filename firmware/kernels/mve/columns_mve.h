@@ -1,4 +1,4 @@
-/* Columns of an image copied for convolutions with the vector extension: one run of bytes per column, evenly spaced on both sides.
+/* Columns of an image copied for convolutions with the vector extension: a run of bytes per column, evenly spaced on both sides.
  * Cost: 5 instructions per column of 16 bytes, 7 of 32, 6 of a rest below 16; 3 of up to 4 bytes. */
 #ifndef STROP_COLUMNS_MVE_H
 #define STROP_COLUMNS_MVE_H

@@ -1,5 +1,5 @@
 /* 2-D convolution and fully connected layers of several rows, int8, with the vector extension.
- * The columns of the input under a row of outputs lie in the scratch, each from top to bottom, so that the taps of every pixel are
+ * The columns of the input under a row of outputs lie in the scratch, each from top to bottom, so that the taps of a pixel are
  * contiguous, in the order [k_w][k_h][depth]; padding is the zero point. Pixels of 1x1 filters are read in place.
  * Weights: one stream per group, as pixels_mve.h says. Odd rows are paired with the row below rather than by neighbours.
  * Cost: that of pixels_mve.h and of columns_mve.h for every row of outputs. Scratch: the columns of a strip of pixels. */
@@ -72,7 +72,7 @@ STROP_KERNEL void strop_set_group_mve(strop_pixels *run, const int8_t *weights, 
     run->weights_end = run->weights + strop_group_bytes_mve(s);
 }
 
-/* A row of n pixels of a 1x1 filter, `pixel` bytes apart, read in place as far as their filled taps end before `end`; the others are copied. */
+/* A row of n pixels of a 1x1 filter, `pixel` bytes apart: in place as far as their filled taps end before `end`, else copied. */
 STROP_KERNEL void strop_row_in_place_mve(const int8_t *taps, const int8_t *end, int32_t pixel, int32_t n, strop_pixels *run,
                                          int8_t *scratch, int8_t *out, const strop_conv_2d_mve_shape *s) {
     const int32_t depth = s->in_c / s->groups, bytes = run->bytes;
@@ -138,7 +138,8 @@ STROP_KERNEL void strop_filter_row_mve(const int8_t *in, int8_t *to, int32_t y, 
 }
 
 /* The columns under n pixels of output row oy from column ox on. Where filters do not overlap, each has its own. */
-STROP_KERNEL void strop_strip_mve(const int8_t *in, int8_t *to, int32_t oy, int32_t ox, int32_t n, const strop_conv_2d_mve_shape *s) {
+STROP_KERNEL void strop_strip_mve(const int8_t *in, int8_t *to, int32_t oy, int32_t ox, int32_t n,
+                                  const strop_conv_2d_mve_shape *s) {
     const bool apart = s->dilation_w > 1 || s->stride_w > s->k_w;
     const bool bare = s->strip >= s->out_w;
     const int32_t depth = s->in_c / s->groups;

@@ -1,10 +1,12 @@
-/* Depthwise 2-D convolution, int8, filters of up to 4x4, strides of 1 or 2, with the vector extension: four channels, two pixels a step.
- * The scratch holds, for a band of output rows and four channels, each window column as [channel][row]: four rows of the input ending
- * with the window's last, one byte each. A 64-byte load that takes words apart makes one window of each channel, and one
+/* Depthwise 2-D convolution, int8, filters of up to 4x4, with the vector extension: four channels, two pixels a step.
+ * Strides of rows are 1 or 2, of columns any.
+ * The scratch holds, for a band of output rows and four channels, each window column as [channel][row]: four rows of the input
+ * ending with the window's last, one byte each. A 64-byte load that takes words apart makes one window of each channel, and one
  * multiply-accumulate its sum; interleaving stores make the columns. Padding is the zero point, which is also in the biases.
  * Weights, per four channels (the last four overlap those before): [channel][column][row] filled with zeros to 4x4 in front of
  * the rows and behind the columns | 4 biases | 4 mantissas | 4 shifts.
- * Cost: 5.5 instructions per output, and 13 (stride 1) or 17 per 16 window bytes of a new row; 6 more where words are not aligned. */
+ * Cost: 5.5 instructions per output; 13 (stride 1) or 16 per four columns of a row of windows, 6 more per row of words that are
+ * not aligned. */
 #ifndef STROP_DEPTHWISE_WINDOWS_MVE_H
 #define STROP_DEPTHWISE_WINDOWS_MVE_H
 
@@ -12,7 +14,7 @@
 
 #include "common.h"
 
-/* columns: of the input that windows use, read as 4 at least. pitch: columns of the scratch. band: output rows gathered at once. */
+/* columns: of the input in windows, read as 4 at least. pitch: columns of the scratch. band: output rows gathered at once. */
 typedef struct {
     int32_t batch, in_h, in_w, in_c, out_h, out_w, out_c, groups;
     int32_t k_h, k_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
@@ -20,8 +22,8 @@ typedef struct {
 } strop_depthwise_mve_shape;
 
 /* Window columns of four channels for `rows` rows of outputs, four columns of the input a turn.
- * base: first channel of the first column; offsets: of the other columns of a turn. first_row: byte offset in the image of the first
- * new row; outside 0 to `size` it is padding. before: rows that come in front of new ones. to: where the first column goes.
+ * base: first channel of the first column; offsets: of the other columns of a turn. first_row: byte offset in the image of the
+ * first new row; outside 0 to `size` it is padding. before: rows in front of new ones. to: where the first column goes.
  * turn_bytes, to_turn: from the end of a turn to the next one; those of the first turn, that others overlap, and the rest. */
 typedef struct {
     int32_t offsets[4];
@@ -251,7 +253,7 @@ STROP_KERNEL void strop_depthwise_rows_mve(strop_depthwise_run *run, int32_t row
     }
 }
 
-/* Output rows of one block from the scratch: neighbours as pairs, or in odd rows those of two rows; a single one as both of a pair. */
+/* Output rows of one block from the scratch: pairs of neighbours, in odd rows of two rows; a single pixel is both of a pair. */
 STROP_KERNEL void strop_depthwise_block_mve(strop_depthwise_run *run, const int8_t *windows, int8_t *out, int32_t rows,
                                             const strop_depthwise_mve_shape *s) {
     const int32_t row = 16 * s->pitch, pixel = 16 * s->stride_w, out_row = s->out_w * s->out_c;

@@ -1,6 +1,7 @@
 /* pixels_mve.h for filters of one or two steps: the taps of both pixels stay in registers for all blocks of channels.
  * Two steps leave no registers for bounds: outputs of the whole int8 range only.
- * Registers: even ones the eight sums; q4 to q7 taps, or bounds in q6 and q7; r5 weights, r7 and r3 outputs, r1 their end, r9 zero point.
+ * Registers: even ones the eight sums; q4 to q7 taps, or bounds in q6 and q7; r5 weights, r7 and r3 outputs, r1 their end,
+ * r9 zero point.
  * Cost: 36 instructions per block of eight outputs with one step, 47 with two (4 more signed), 20 per pair. */
 #ifndef STROP_PIXELS_HELD_MVE_H
 #define STROP_PIXELS_HELD_MVE_H

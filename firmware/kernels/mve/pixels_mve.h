@@ -1,5 +1,5 @@
 /* The channels of a run of pixels, int8, with the vector extension: two pixels x four channels, sixteen taps a step.
- * Weights, per block of four channels: sixteen taps of each channel in turn, filled with zeros | 4 biases | 4 mantissas | 4 shifts.
+ * Weights, per block of four channels: sixteen taps of each in turn, filled with zeros | 4 biases | 4 mantissas | 4 shifts.
  * The zero point of the input is in the biases. Taps are read to a multiple of sixteen: the caller has them readable.
  * Registers: even ones are the eight sums; r1, r3, r5 the taps of both pixels and the weights, r11 the end of the taps,
  * r9 where the unrolled steps are entered, r7 the output; d8 both starts, d9 distance and end of the outputs,

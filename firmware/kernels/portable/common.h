@@ -1,6 +1,7 @@
 /* What every kernel shares: fixed-width types, inlining, clamps.
  * Kernels are inlined into one wrapper per distinct shape, so the fields of a shape are constants to the compiler;
- * STROP_SHARED functions are compiled once for all shapes. */
+ * STROP_SHARED functions are compiled once for all shapes; they start at words, as the addresses that some compute need,
+ * which -Os would not see to. */
 #ifndef STROP_COMMON_H
 #define STROP_COMMON_H
 
@@ -14,7 +15,7 @@ void *memset(void *to, int value, size_t bytes);
 
 #if defined(__GNUC__)
 #define STROP_NOINLINE __attribute__((noinline))
-#define STROP_SHARED static __attribute__((noinline, unused))
+#define STROP_SHARED static __attribute__((noinline, unused, aligned(4)))
 #define STROP_INLINE static inline __attribute__((always_inline))
 #else
 #define STROP_NOINLINE

@@ -100,6 +100,16 @@ STROP_SHARED void strop_plane_finish(const int32_t *sums, int32_t rows, const st
     }
 }
 
+/* n sums, a multiple of four, of one value. */
+STROP_KERNEL void strop_plane_fill(int32_t *sums, int32_t n, int32_t value) {
+    for (const int32_t *const end = sums + n; sums != end; sums += 4) {
+        sums[0] = value;
+        sums[1] = value;
+        sums[2] = value;
+        sums[3] = value;
+    }
+}
+
 /* One output channel of an image whose plane is in memory. */
 STROP_SHARED void strop_plane_channel(const int8_t *plane, int32_t *sums, const int8_t *weights,
                                       const strop_scaled_channel *channel, int8_t *out, const strop_plane *p) {
@@ -107,9 +117,7 @@ STROP_SHARED void strop_plane_channel(const int8_t *plane, int32_t *sums, const 
     for (int32_t oy = 0; oy < s->out_h; oy += p->block) {
         const int32_t rows = strop_min(p->block, s->out_h - oy);
         const int32_t n = strop_round_up_4((rows - 1) * p->step + s->out_w);
-        for (int32_t i = 0; i < n; ++i) {
-            sums[i] = channel->bias;
-        }
+        strop_plane_fill(sums, n, channel->bias);
         for (int32_t ky = 0; ky < s->k_h; ++ky) {
             const int8_t *const row = plane + (oy * s->stride_h + ky * s->dilation_h) * p->pitch;
             strop_plane_pass(row, weights + ky * s->k_w, sums, n, s);

@@ -3,7 +3,7 @@
 #ifndef STROP_FIXED_POINT_H
 #define STROP_FIXED_POINT_H
 
-#include "common.h"
+#include "high_mul.h"
 
 /* One output channel's bias, mantissa and shift: the stream that convolutions read per channel. */
 typedef struct {
@@ -16,11 +16,6 @@ typedef struct {
 typedef struct {
     int32_t mantissa, shift;
 } strop_factor;
-
-/* (2ab + 2^31) >> 32; halves away from zero and the floor agree here. b > INT32_MIN. */
-STROP_KERNEL int32_t strop_doubling_high_mul(int32_t a, int32_t b) {
-    return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
-}
 
 /* x / 2^bits, halves away from zero; x > INT32_MIN, 0 <= bits <= 31. */
 STROP_KERNEL int32_t strop_rounding_shift_right(int32_t x, int32_t bits) {

@@ -12,6 +12,7 @@ from toolchain.lowering.plan import scratch_name
 from toolchain.lowering.program import KernelCall, Operand, Program
 
 CFLAGS = ("-O2", "-fomit-frame-pointer", "-fno-strict-aliasing", "-ffp-contract=off")
+SMALL_CFLAGS = ("-Os", *CFLAGS[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,11 @@ class CFiles:
     cflags: tuple[str, ...]
 
 
-def print_c(program: Program, name: str, io: str = "arena") -> CFiles:
-    """The C files of a program. name: prefix of every symbol, a C identifier. io: `arena` or `caller`."""
+def print_c(program: Program, name: str, io: str = "arena", *, small: bool = False) -> CFiles:
+    """The C files of a program. name: prefix of every symbol, a C identifier. io: `arena` or `caller`.
+
+    small: compiled for size rather than for speed.
+    """
     source = _Source(program, name, io)
     sources = kernel_sources({call.header for call in program.calls} | {"common.h"}, program.target.core.kernels)
     files = {
@@ -35,7 +39,7 @@ def print_c(program: Program, name: str, io: str = "arena") -> CFiles:
         f"c/{name}_weights.h": source.weights(),
         **{f"c/strop/{file}": text for file, text in sources.items()},
     }
-    return CFiles(files, f"c/{name}.h", (f"c/{name}.c",), ("c",), CFLAGS)
+    return CFiles(files, f"c/{name}.h", (f"c/{name}.c",), ("c",), SMALL_CFLAGS if small else CFLAGS)
 
 
 class _Source:

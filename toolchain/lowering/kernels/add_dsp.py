@@ -42,11 +42,12 @@ def _bind(graph: Graph, node: Node) -> Binding:
     low, high = activation_bounds(node.attrs.activation, out)
     addend = (1 << (-factor.shift - 1)) + (quant_of(out).scalar_zero_point << -factor.shift)
     shape = fields(elements=out.elements, mantissa=factor.mantissa, addend=addend, shift=-factor.shift, act_min=low, act_max=high)
+    shape += fields(floored=int(low >= quant_of(out).scalar_zero_point))
     tables = [packed("int32_t", (2 * table).astype(np.int32)) for table in _tables(node)]
     return Binding(shape, (read(graph, node.inputs[0]), read(graph, node.inputs[1]), *tables, write(node.output)))
 
 
 VARIANTS = tuple(
-    Variant(op, "armv7em", "add_dsp.h", "strop_add_dsp", "strop_add_dsp_shape", _accepts, _bind, linear(per_output=16))
+    Variant(op, "armv7em", "add_dsp.h", "strop_add_dsp", "strop_add_dsp_shape", _accepts, _bind, linear(per_output=10.3))
     for op in ("add", "sub")
 )

@@ -132,6 +132,11 @@ def _accepts_depthwise(graph: Graph, node: Node) -> bool:
     return accepts_int8(graph, node) and _folded_depthwise(graph, node) is not None
 
 
+def takes_packed(graph: Graph, node: Node) -> bool:
+    """True when a kernel with packed weights takes the node, which beats those without."""
+    return _accepts_depthwise(graph, node) if node.op == "depthwise_conv_2d" else accepts_int8(graph, node)
+
+
 def _bind_depthwise(graph: Graph, node: Node) -> Binding:
     x, w, y = node.inputs[0].type, node.inputs[1].type, node.output.type
     bias, folded = biases_of(graph, node, y.shape[3]), _folded_depthwise(graph, node)

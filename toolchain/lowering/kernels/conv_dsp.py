@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.quantization import quant_of
@@ -11,7 +10,16 @@ from toolchain.ir.types import Array
 from toolchain.lowering.cost import Cost, Work
 from toolchain.lowering.kernels.common import Binding, Variant, fields, packed, read, write
 from toolchain.lowering.kernels.conv import BLOCK, biases_of, constant_of, geometry, quantized_fields, row_geometry, weight_rows
-from toolchain.lowering.kernels.dsp_costs import WORDS_OF_REST, Gathered, blocks_of, bounded, gather_units, is_signed
+from toolchain.lowering.kernels.dsp_costs import (
+    GATHER_PRIOR,
+    UNROLLED,
+    WORDS_OF_REST,
+    Gathered,
+    blocks_of,
+    bounded,
+    gather_units,
+    is_signed,
+)
 from toolchain.lowering.kernels.dsp_stream import GROUP, Lanes, filled, filled_runs, fits, pack_stream, scales_of
 from toolchain.lowering.program import Operand, ShapeField
 
@@ -51,7 +59,7 @@ def _stream(graph: Graph, node: Node, runs: Array, groups: int, lanes: Lanes, gr
 
 
 def _dsp_shape(conv: tuple[ShapeField, ...], *, staged: bool) -> tuple[ShapeField, ...]:
-    return (ShapeField("conv", conv), *fields(staged=int(staged)))
+    return (ShapeField("conv", conv), *fields(staged=int(staged), halves=0))
 
 
 def _may_be_cut(node: Node) -> bool:
@@ -115,19 +123,21 @@ def _conv_units(_graph: Graph, node: Node) -> Work:
     taps = filled(height * width * depth) if is_staged(node) else height * width * depth // run * filled(run)
     gathered = Gathered(run // depth, run, is_staged(node))
     work = blocks_of(pairs * groups, out // groups, taps // 2, signed=is_signed(node))
-    return work | gather_units(node, gathered, depth, groups) | {"pair": pairs, "bounded": bounded(node), "call": 1}
+    return work | gather_units(node, gathered, groups) | {"pair": pairs, "bounded": bounded(node), "call": 1}
 
 
 def _dense_rows_units(_graph: Graph, node: Node) -> Work:
     (out, depth), pairs = node.inputs[1].type.shape, -(-_rows_of(node) // 2)
     staged = depth < GROUP
     work = blocks_of(pairs, out, filled(depth) // 2, signed=is_signed(node))
+    length = filled(depth) if staged else depth
     return work | {
-        "run": pairs * (1 if staged or depth % GROUP == 0 else 1.6),
-        "four": pairs * (1 if staged else depth // GROUP),
-        "cut": 0,
+        "run": pairs,
+        "sixteen": pairs * (length // UNROLLED),
+        "four": pairs * (length % UNROLLED // GROUP),
+        "tail": pairs if length % GROUP else 0,
         "staged": 2 * pairs if staged else 0,
-        "word": 2 * pairs * WORDS_OF_REST[depth] if staged else 0,
+        "inline": 2 * pairs * WORDS_OF_REST[depth] if staged else 0,
         "pair": pairs,
         "bounded": bounded(node),
         "call": 1,
@@ -141,23 +151,27 @@ def _dense_row_units(_graph: Graph, node: Node) -> Work:
         "step": blocks * steps,
         "pass": blocks * -(-steps // ROW_STEPS_UNROLLED),
         "block": blocks,
-        "four": depth // GROUP + 3 * (depth % GROUP > 0),
+        "four": depth // GROUP,
+        "lane": depth % GROUP,
+        "tail": depth % GROUP > 0,
         "rest": out % BLOCK,
         "dot": (out >= BLOCK) + (out % BLOCK > 0),
         "bounded": bounded(node),
+        "clamp": bounded(node) > 0,
         "call": 1,
     }
 
 
 def _conv_cost(lanes: Lanes, units: Callable[[Graph, Node], Work]) -> Cost:
     step, block = (11.3, 43) if lanes == "wide" else (12.3, 56)
-    prior = {"step": step, "pass": 3, "block": block, "signed": 12, "dot": 35, "rest": 8, "pair": 20, "run": 28, "four": 8}
-    return Cost(units, prior | {"cut": 70, "staged": 10, "word": 2, "bounded": 2.5, "call": 40})
+    prior = {"step": step, "pass": 3, "block": block, "signed": 12, "dot": 35, "rest": 8, "pair": 20, "bounded": 2.5}
+    return Cost(units, prior | GATHER_PRIOR | {"call": 40})
 
 
 def _dense_cost(lanes: Lanes) -> Cost:
     step, block = (21.3, 31) if lanes == "wide" else (27.3, 37)
-    prior = {"step": step, "pass": 4, "block": block, "four": 7, "rest": 10, "dot": 20, "bounded": 2.5, "call": 40}
+    prior = {"step": step, "pass": 4, "block": block, "four": 7, "lane": 6, "tail": 10, "rest": 10, "dot": 20}
+    prior |= {"bounded": 2.5, "clamp": 12, "call": 40}
     return Cost(_dense_row_units, prior)
 
 
@@ -173,8 +187,11 @@ def _variant(
     def accepts(graph: Graph, node: Node) -> bool:
         return suits(node) and fits(graph, node, lanes)
 
+    def bind_lanes(graph: Graph, node: Node) -> Binding:
+        return bind(graph, node, lanes)
+
     function = f"strop_{header}{'_byte' if lanes == 'byte' else ''}_dsp"
-    return Variant(op, "armv7em", f"{header}_dsp.h", function, shape_type, accepts, partial(bind, lanes=lanes), cost)
+    return Variant(op, "armv7em", f"{header}_dsp.h", function, shape_type, accepts, bind_lanes, cost)
 
 
 def _variants(lanes: Lanes) -> tuple[Variant, ...]:

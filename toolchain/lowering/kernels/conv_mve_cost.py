@@ -35,7 +35,7 @@ CONV_PRIOR: Mapping[str, float] = {
 whose halves are rounded away from zero. tail: pairs with a cut block. run: a row of pairs. moved: gathered columns of sixteen
 bytes. word: of up to four. filled: columns of padding. filter_row, word_row: a row of the filter gathered under a strip."""
 
-ROW_PRIOR: Mapping[str, float] = {"step": 17.5, "block": 28, "away": 4, "moved": 6.5, "call": 130}
+ROW_PRIOR: Mapping[str, float] = {"step": 17.5, "block": 28, "away": 4, "moved": 6.5, "copied": 30, "call": 130}
 
 
 def _is_held(node: Node, plan: Plan) -> bool:
@@ -148,7 +148,8 @@ def _row_units(_graph: Graph, node: Node) -> Work:
     channels, depth = node.inputs[1].type.shape
     blocks, steps = -(-channels // DENSE_BLOCK), -(-depth // LANES)
     moved = steps if depth % LANES else 0
-    return {"step": blocks * steps, "block": blocks, "away": blocks if is_signed(node) else 0, "moved": moved, "call": 1}
+    away, copied = (blocks if is_signed(node) else 0), (1 if moved else 0)
+    return {"step": blocks * steps, "block": blocks, "away": away, "moved": moved, "copied": copied, "call": 1}
 
 
 CONV_COST = Cost(_conv_units, CONV_PRIOR)

@@ -12,14 +12,16 @@ from toolchain.ir.quantization import conv_multipliers, quant_of
 from toolchain.ir.types import DType
 from toolchain.lowering.cost import linear
 from toolchain.lowering.kernels.common import Binding, Variant, factor_rows, fields, is_i8, packed, read, write
-from toolchain.lowering.kernels.conv import fully_connected_factors, geometry, quantized_fields, row_geometry
+from toolchain.lowering.kernels.conv import fully_connected_factors, geometry, quantized_fields, row_geometry, takes_packed
 from toolchain.lowering.program import ShapeField
 
 HEADER, SHAPE = "conv_2d_plain_s8.h", "strop_conv_2d_plain_shape"
 
 
 def _accepts(graph: Graph, node: Node) -> bool:
-    """Int8 weights of one zero point (only a fully connected layer may have another than 0), biases int32."""
+    """Int8 weights of one zero point (only a fully connected layer may have another than 0), biases int32; none to be packed."""
+    if takes_packed(graph, node):
+        return False
     weights = node.inputs[1].type.quant
     zeros = set(weights.zero_point) if weights is not None else set[int]()
     one_zero = zeros == {0} if node.op != "fully_connected" else len(zeros) == 1

@@ -40,19 +40,20 @@ class _Kernel:
 
 
 def scales_of(graph: Graph, node: Node) -> list[Requantize] | None:
-    """Parameters of every channel, or None when the sums of one do not fit."""
+    """Parameters of every channel, or None when the sums of one do not fit. A channel without weights is a constant."""
     rows, bias = weight_rows(graph, node), biases_of(graph, node, node.output.type.shape[-1])
-    worst = 255 * np.abs(rows.astype(np.int64)).sum(axis=1) + np.abs(bias)
+    spread = 255 * np.abs(rows.astype(np.int64)).sum(axis=1)
+    worst = np.where(spread > 0, spread + np.abs(bias), 0)
     return requantize_rows(node, rows, bias) if worst.size and worst.max() < SUM_LIMIT else None
 
 
 def folded_biases(graph: Graph, node: Node, scales: list[Requantize]) -> Array:
     """Biases that hold the input's zero point, 0 for channels without weights."""
-    bias = biases_of(graph, node, node.output.type.shape[-1])
+    bias = np.where([s.mantissa == 0 for s in scales], 0, biases_of(graph, node, node.output.type.shape[-1]))
     folded = fold_offset(bias, weight_rows(graph, node), -quant_of(node.inputs[0].type).scalar_zero_point)
     if folded is None:
         raise ValueError(f"{node.name} was not accepted by this kernel")
-    return np.where([s.mantissa == 0 for s in scales], 0, folded)
+    return folded
 
 
 def even_rows(rows: Array) -> Array:
@@ -177,9 +178,9 @@ KERNELS: Mapping[str, _Kernel] = {
     "rv32im": _Kernel(2, 4, (240, 60, 90, 11.5, 85, 38, 18, 200)),
 }
 DENSE_PRIORS: Mapping[str, Mapping[str, float]] = {
-    "armv7m": {"block": 150, "four": 38, "one": 11, "call": 60},
+    "armv7m": {"block": 197, "four": 38, "one": 11, "call": 60},
     "armv6m": {"block": 240, "four": 60, "one": 15, "call": 60},
-    "rv32im": {"block": 150, "four": 54, "one": 20, "call": 60},
+    "rv32im": {"block": 230, "four": 58, "one": 19, "call": 60},
 }
 
 

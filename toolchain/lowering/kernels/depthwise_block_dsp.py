@@ -74,6 +74,6 @@ VARIANTS = (
         "strop_conv_2d_shape",
         _accepts,
         _bind,
-        Cost(_units, {"tap": 10, "odd": 1, "tap_row": 8, "block": 50, "pixel": 80, "bounded": 2.5, "call": 40}),
+        Cost(_units, {"tap": 10.4, "odd": 1, "tap_row": 7, "block": 47, "pixel": 40, "bounded": 2.5, "call": 20}),
     ),
 )

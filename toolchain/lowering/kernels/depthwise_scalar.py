@@ -66,17 +66,19 @@ def _bind(graph: Graph, node: Node) -> Binding:
 
 
 def _units(_graph: Graph, node: Node) -> Mapping[str, float]:
-    """Copied rows and elements, filled bytes, blocks of output rows, rows, passes and their quads of outputs, outputs."""
+    """Copied rows and elements, filled bytes, blocks of output rows, passes over rows and their quads of sums, outputs."""
     (batch, _, _, in_c), (_, k_h, k_w, out_c) = node.inputs[0].type.shape, node.inputs[1].type.shape
     plane, stride = _plane_of(node), node.attrs.stride[1]
     triples = k_w // 3 if node.attrs.dilation[1] == 1 and stride <= 2 else 0
     singles, blocks, quads = k_w - 3 * triples, batch * out_c * len(plane.sums), batch * out_c * sum(plane.sums) / QUAD
     return {
         "copied_row": batch * in_c * plane.height,
-        "copied": batch * in_c * plane.height * plane.columns,
+        "copied_four": batch * in_c * plane.height * (plane.columns // QUAD),
+        "copied_one": batch * in_c * plane.height * (plane.columns % QUAD),
         "filled": _bytes(node, plane),
         "block": blocks,
         "quad": quads,
+        "filter_row": blocks * k_h,
         "pass": blocks * k_h * (triples + singles),
         "quad_3": quads * k_h * triples * (stride == 1),
         "quad_3_by_2": quads * k_h * triples * (stride == 2),
@@ -87,7 +89,22 @@ def _units(_graph: Graph, node: Node) -> Mapping[str, float]:
     }
 
 
-UNITS = ("copied_row", "copied", "filled", "block", "quad", "pass", "quad_3", "quad_3_by_2", "quad_1", "row", "output", "call")
+UNITS = (
+    "copied_row",
+    "copied_four",
+    "copied_one",
+    "filled",
+    "block",
+    "quad",
+    "filter_row",
+    "pass",
+    "quad_3",
+    "quad_3_by_2",
+    "quad_1",
+    "row",
+    "output",
+    "call",
+)
 
 
 def _prior(values: tuple[float, ...]) -> Mapping[str, float]:
@@ -95,9 +112,9 @@ def _prior(values: tuple[float, ...]) -> Mapping[str, float]:
 
 
 PRIORS: Mapping[str, Mapping[str, float]] = {
-    "armv7m": _prior((20, 2.5, 0.3, 50, 8, 20, 24, 30, 18, 6, 16, 200)),
-    "armv6m": _prior((30, 4, 0.3, 80, 10, 30, 70, 70, 30, 10, 35, 250)),
-    "rv32im": _prior((25, 3, 0.3, 50, 8, 20, 40, 40, 22, 8, 16, 200)),
+    "armv7m": _prior((40, 12, 6, 0.3, 80, 7, 40, 24, 22, 25, 18, 25, 16, 400)),
+    "armv6m": _prior((60, 16, 8, 0.3, 120, 8, 70, 40, 56, 64, 40, 30, 33, 500)),
+    "rv32im": _prior((40, 14, 6, 0.3, 80, 7, 40, 24, 41, 38, 22, 25, 16, 400)),
 }
 
 VARIANTS = tuple(

@@ -2,8 +2,9 @@
 
 Units: `step` of two taps, two pixels and four channels; `pass` of up to 16 steps; `block` of four channels, `signed` where
 halves of negative sums need their own rounding; `dot`, a call for a stream of blocks; `rest`, a channel beyond whole blocks;
-`pair` of pixels; `run`, gathered for both; `four`, a gathered group of both; `cut`, a run that padding cuts; `staged`, a run
-copied as it is; `word` of those copies; `bounded`, an output with bounds of its own.
+`pair` of pixels; `run`, gathered for both, `checked` where padding may cut it; `sixteen` and `four` gathered elements of both,
+`tail` of fewer; `cut`, a run that padding cuts; `staged`, a run copied as it is, `inline` words of it; `word` and `byte` of other
+copies; `zero`, an element of rows outside; `bounded`, an output with bounds of its own.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from toolchain.lowering.kernels.dsp_stream import GROUP, filled
 UNROLLED = 16
 INLINE_BYTES = 16
 WORDS_OF_REST = (0, 1, 1, 2)
+FILL = 0.75
+GATHER_PRIOR = {"run": 25, "checked": 6, "sixteen": 30, "four": 9, "tail": 14, "cut": 60, "staged": 10, "inline": 2}
+GATHER_PRIOR |= {"word": 4, "byte": 4, "zero": 2}
 
 
 def is_signed(node: Node) -> bool:
@@ -56,49 +60,78 @@ class Gathered:
     staged: bool
 
 
-def _inside(out: int, stride: int, padding: int, taps: int, dilation: int, span: int, size: int) -> Array:
-    """(out, taps) True where span elements from a tap on lie in the input."""
-    first = np.arange(out)[:, None] * stride - padding + np.arange(taps) * dilation
-    return (first >= 0) & (first + span <= size)
+@dataclass(frozen=True, slots=True)
+class _Runs:
+    """Every run of every pixel of a convolution, in pairs (an odd last pixel twice).
+
+    rows: (pairs, 2, k_h, 1) True where the row lies in the input. first, end: (pairs, 2, 1, runs) columns inside.
+    """
+
+    rows: Array
+    first: Array
+    end: Array
 
 
-def runs_inside(node: Node, gathered: Gathered) -> tuple[Array, Array]:
-    """For every output pixel, in pairs (an odd last one twice): (pairs, 2, k_h) rows and (pairs, 2, runs) runs inside."""
+def _runs(node: Node, gathered: Gathered) -> _Runs:
     attrs: ConvAttrs = node.attrs
     (_, height, width, _), (_, out_h, out_w, _) = node.inputs[0].type.shape, node.output.type.shape
     k_h, k_w = node.inputs[1].type.shape[1:3]
-    rows = _inside(out_h, attrs.stride[0], attrs.padding[0], k_h, attrs.dilation[0], 1, height)
-    runs = k_w // gathered.columns
-    columns = _inside(out_w, attrs.stride[1], attrs.padding[2], runs, attrs.dilation[1], gathered.columns, width)
+    y = np.arange(out_h)[:, None] * attrs.stride[0] - attrs.padding[0] + np.arange(k_h) * attrs.dilation[0]
+    x = np.arange(out_w)[:, None] * attrs.stride[1] - attrs.padding[2]
+    x = x + np.arange(k_w // gathered.columns) * gathered.columns * attrs.dilation[1]
     pixels = np.minimum(np.arange(-(-out_h * out_w // 2) * 2), out_h * out_w - 1).reshape(-1, 2)
-    return rows[pixels // out_w], columns[pixels % out_w]
+    first, end = np.clip(-x, 0, gathered.columns), np.clip(width - x, 0, gathered.columns)
+    rows = ((y >= 0) & (y < height))[pixels // out_w]
+    return _Runs(rows[..., None], first[pixels % out_w][:, :, None], end[pixels % out_w][:, :, None])
 
 
-def gather_units(node: Node, gathered: Gathered, depth: int, groups: int) -> dict[str, float]:
+def _moved(runs: _Runs, cut: Array, gathered: Gathered) -> dict[str, float]:
+    """Words and single bytes that staging the cut runs copies and fills; a filled one counts three quarters of a copied one."""
+    depth = gathered.run // gathered.columns
+    partly = runs.rows & (runs.end > runs.first)
+    copied = np.where(partly, (runs.end - runs.first) * depth, 0)
+    left = np.where(partly, runs.first * depth, gathered.run)
+    right = np.where(partly, (gathered.columns - runs.end) * depth, 0)
+    parts = [(copied, 1.0), (left, FILL), (right, FILL)]
+    words = sum(weight * float((part // GROUP * cut).sum()) for part, weight in parts)
+    rest = sum(weight * float((part % GROUP * cut).sum()) for part, weight in parts)
+    return {"word": words, "byte": rest}
+
+
+def gather_units(node: Node, gathered: Gathered, groups: int) -> dict[str, float]:
     """Work of gathering all pairs of one convolution."""
-    rows, columns = runs_inside(node, gathered)
+    runs = _runs(node, gathered)
+    whole = runs.rows & (runs.first == 0) & (runs.end == gathered.columns)
+    pairs, _, k_h, count = whole.shape
     many = node.inputs[0].type.shape[0] * groups
-    inside = int((rows[..., :, None] & columns[..., None, :]).sum())
-    pairs, (k_h, runs) = len(rows), (rows.shape[2], columns.shape[2])
-    all_runs = 2 * pairs * k_h * runs
-    if gathered.staged:
-        inline = gathered.run <= INLINE_BYTES
-        words = gathered.run // GROUP + (WORDS_OF_REST[gathered.run % GROUP] if inline else 2 * (gathered.run % GROUP))
-        return {
-            "run": many * pairs,
-            "four": many * pairs * filled(k_h * runs * gathered.run) // GROUP,
-            "cut": many * (all_runs - inside),
-            "staged": many * inside,
-            "word": many * (inside * words + (all_runs - inside) * gathered.run / GROUP) * (1 if inline else 2),
-        }
-    zero_rows = int((~rows).all(axis=1).sum())
-    zero_words = zero_rows * runs * filled(gathered.run)
-    cut = all_runs - inside - 2 * zero_rows * runs
-    tails = (pairs * k_h - zero_rows) * runs * (0.6 if gathered.run % GROUP else 0)
-    return {
-        "run": many * ((pairs * k_h - zero_rows) * runs + tails),
-        "four": many * (pairs * k_h - zero_rows) * runs * (gathered.run // GROUP),
-        "cut": many * cut,
-        "staged": 0,
-        "word": many * (cut * gathered.run / GROUP * 2 + zero_words),
-    }
+    work = _staged(runs, whole, gathered) if gathered.staged else _in_place(runs, whole, gathered)
+    length = filled(k_h * count * gathered.run) if gathered.staged else gathered.run
+    work |= {"sixteen": work["run"] * (length // UNROLLED), "four": work["run"] * (length % UNROLLED // GROUP)}
+    work |= {"tail": work["run"] if length % GROUP else 0, "checked": 0.0 if whole.all() else 2.0 * pairs * k_h * count}
+    return {unit: many * done for unit, done in work.items()}
+
+
+def _staged(runs: _Runs, whole: Array, gathered: Gathered) -> dict[str, float]:
+    """Filters copied whole, or run by run where one of their runs is cut."""
+    inside = whole.all(axis=(2, 3), keepdims=True)
+    pairs, _, k_h, count = whole.shape
+    cut = np.broadcast_to(~inside, whole.shape)
+    plain = float(inside.sum()) * k_h * count
+    moved = _moved(runs, cut, gathered)
+    if gathered.run <= INLINE_BYTES:
+        moved["inline"] = plain * (gathered.run // GROUP + WORDS_OF_REST[gathered.run % GROUP])
+    else:
+        moved["word"] += plain * (gathered.run // GROUP)
+        moved["byte"] += plain * (gathered.run % GROUP)
+    return {"run": float(pairs), "cut": float(cut.sum()), "staged": plain, "zero": 0.0, "inline": 0.0} | moved
+
+
+def _in_place(runs: _Runs, whole: Array, gathered: Gathered) -> dict[str, float]:
+    """Runs gathered from where they lie, through a copy where they are cut; rows that no pixel of a pair has are zeros."""
+    pairs, _, k_h, count = whole.shape
+    nowhere = ~runs.rows.any(axis=1, keepdims=True)
+    cut = ~whole & ~nowhere
+    zero_rows = float(nowhere.sum())
+    run = (pairs * k_h - zero_rows) * count
+    zeros = zero_rows * count * filled(gathered.run)
+    return {"run": run, "cut": float(cut.sum()), "staged": 0.0, "inline": 0.0, "zero": zeros} | _moved(runs, cut, gathered)

@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from toolchain.ir.fixed_point import multiply
+from toolchain.ir.fixed_point import Multiplier, multiply
 from toolchain.ir.graph import Graph, Node
-from toolchain.ir.quantization import quant_of
+from toolchain.ir.quantization import activation_bounds, quant_of
 from toolchain.ir.types import Array
 from toolchain.lowering.kernels.conv import BLOCK, accepts_int8, biases_of, factors_of, weight_rows
 
@@ -52,17 +52,27 @@ def _worst_sums(rows: Array, bias: Array) -> Array:
     return 255 * np.abs(rows.astype(np.int64)).sum(axis=1) + np.abs(bias)
 
 
+def _constant_output(node: Node, bias: int, spread: int, factor: Multiplier) -> int | None:
+    """The output of a channel whose sums reach from bias - spread to bias + spread, or None when it is not always the same."""
+    y = node.output.type
+    low, high = activation_bounds(node.attrs.activation, y)
+    if abs(bias) + spread >= ADDEND_LIMIT or (spread and factor.shift > 0):
+        return None
+    ends = multiply(np.array([bias - spread, bias + spread]), factor.mantissa, factor.shift) + quant_of(y).scalar_zero_point
+    first, last = (int(end) for end in np.clip(ends, low, high))
+    return first if first == last else None
+
+
 def requantize_rows(node: Node, rows: Array, bias: Array) -> list[Requantize] | None:
     """Parameters of every channel, or None when one needs more than the DSP kernels can do.
 
-    rows: (channels, taps) weights. A channel without weights is a constant: mantissa 0 and the constant as addend.
+    rows: (channels, taps) weights. A channel that is a constant has mantissa 0 and an addend that holds it, whatever its sum.
     """
-    y = node.output.type
-    zero_point, found = quant_of(y).scalar_zero_point, list[Requantize]()
-    for row, b, m, worst in zip(rows, bias, factors_of(node), _worst_sums(rows, bias), strict=True):
-        if not row.any():
-            constant = int(multiply(np.array(b), m.mantissa, m.shift)) + zero_point
-            found.append(Requantize(0, int(np.clip(constant, *y.dtype.limits)) << 1, 1))
+    zero_point, found = quant_of(node.output.type).scalar_zero_point, list[Requantize]()
+    for b, m, worst in zip(map(int, bias), factors_of(node), map(int, _worst_sums(rows, bias)), strict=True):
+        constant = _constant_output(node, b, worst - abs(b), m)
+        if constant is not None:
+            found.append(Requantize(0, 2 * constant + 1, 1))
         elif worst < SUM_LIMIT and -30 <= m.shift <= -1:
             found.append(Requantize(m.mantissa, (1 << (-m.shift - 1)) + (zero_point << -m.shift), -m.shift))
             if worst + abs(found[-1].addend) >= ADDEND_LIMIT:
@@ -73,12 +83,18 @@ def requantize_rows(node: Node, rows: Array, bias: Array) -> list[Requantize] | 
 
 
 def fits(graph: Graph, node: Node, lanes: Lanes = "wide") -> bool:
-    """True when the DSP kernels can run the node, with weights kept as `lanes`."""
+    """True when the DSP kernels can run the node, with weights kept as `lanes`.
+
+    The sum of the first of two channels that share words has to be exact when it is multiplied by 256.
+    """
     if not accepts_int8(graph, node):
         return False
     rows, bias = weight_rows(graph, node), biases_of(graph, node, node.output.type.shape[-1])
-    small = lanes == "wide" or bool((_worst_sums(rows, bias) < BYTE_SUM_LIMIT).all())
-    return small and requantize_rows(node, rows, bias) is not None
+    scales = requantize_rows(node, rows, bias)
+    if scales is None or lanes == "wide":
+        return scales is not None
+    large = (_worst_sums(rows, bias) >= BYTE_SUM_LIMIT) & (parameters_of(scales)[:, 0] != 0)
+    return not large.any()
 
 
 def scales_of(node: Node, rows: Array, bias: Array) -> list[Requantize]:
@@ -118,17 +134,21 @@ def _byte_block(block: Array, sums: Array) -> tuple[Array, Array]:
     return _words(both), _pairs(_merged(block)).reshape(-1)
 
 
-def _blocks(rows: Array, parameters: Array, bias: Array, groups: int) -> Iterator[tuple[Array, Array, Array]]:
+def _free_sums(bias: Array, scales: list[Requantize]) -> Array:
+    """Biases, 0 where the channel is a constant."""
+    return np.array([b if scale.mantissa else 0 for b, scale in zip(bias, scales, strict=True)], np.int64)
+
+
+def _blocks(rows: Array, parameters: Array, sums: Array, groups: int) -> Iterator[tuple[Array, Array, Array]]:
     """Weights (4, n), sums and parameters of every block of four channels, filled by zeros. rows: (out, n)."""
     per_group = len(rows) // groups
-    sums_of_constants = np.where(parameters[:, 0] == 0, 0, bias)
     for group in range(groups):
         for start in range(0, per_group, BLOCK):
             chosen = slice(group * per_group + start, group * per_group + min(start + BLOCK, per_group))
             missing = BLOCK - len(rows[chosen])
             yield (
                 np.pad(rows[chosen], ((0, missing), (0, 0))),
-                np.pad(sums_of_constants[chosen], (0, missing)),
+                np.pad(sums[chosen], (0, missing)),
                 np.pad(parameters[chosen], ((0, missing), (0, 0))),
             )
 
@@ -136,7 +156,7 @@ def _blocks(rows: Array, parameters: Array, bias: Array, groups: int) -> Iterato
 def pack_stream(rows: Array, bias: Array, scales: list[Requantize], groups: int, lanes: Lanes) -> Array:
     """The int32 stream of dot_dsp.h from lane-ordered rows (out, n)."""
     words: list[Array] = []
-    for block, sums, parameters in _blocks(rows, parameters_of(scales), bias, groups):
+    for block, sums, parameters in _blocks(rows, parameters_of(scales), _free_sums(bias, scales), groups):
         words += [*(_wide_block if lanes == "wide" else _byte_block)(block, sums), _words(parameters)]
     return np.concatenate(words)
 
@@ -145,7 +165,16 @@ def pack_products(products: Array, bias: Array, scales: list[Requantize]) -> Arr
     """The int32 stream of conv_2d_winograd_dsp.h from lane-ordered doubled weights (4, out, n)."""
     count, out, length = products.shape
     words: list[Array] = []
-    for block, sums, parameters in _blocks(products.transpose(1, 0, 2).reshape(out, -1), parameters_of(scales), bias, 1):
+    rows, biases = products.transpose(1, 0, 2).reshape(out, -1), _free_sums(bias, scales)
+    for block, sums, parameters in _blocks(rows, parameters_of(scales), biases, 1):
         steps = [_pairs(each).reshape(-1) for each in block.reshape(BLOCK, count, length).transpose(1, 0, 2)]
         words += [_words(2 * sums), *steps[:-1], _words(parameters), steps[-1], _words(parameters)]
+    return np.concatenate(words)
+
+
+def pack_halves(rows: Array, bias: Array, mantissas: Array, groups: int) -> Array:
+    """The int32 stream of dot_dsp.h for int16 outputs from rows (out, n) in the order of the inputs."""
+    words: list[Array] = []
+    for block, sums, high in _blocks(rows, mantissas.reshape(-1, 1), bias, groups):
+        words += [_words(sums), _pairs(block).reshape(-1), _words(high)]
     return np.concatenate(words)

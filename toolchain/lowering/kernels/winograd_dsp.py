@@ -79,8 +79,20 @@ def _units(_graph: Graph, node: Node) -> Work:
     }
 
 
-PRIOR = {"step": 11, "pass": 4, "block": 168, "dot": 50, "rest": 30, "pair": 60, "row": 30, "four": 33, "cut": 80, "word": 2}
-PRIOR |= {"bounded": 2.5, "call": 60}
+PRIOR = {
+    "step": 11,
+    "pass": 4,
+    "block": 168,
+    "dot": 50,
+    "rest": 30,
+    "pair": 60,
+    "row": 30,
+    "four": 33,
+    "cut": 80,
+    "word": 2,
+    "bounded": 2.5,
+    "call": 60,
+}
 
 
 VARIANTS = (
