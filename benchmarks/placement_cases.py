@@ -80,7 +80,9 @@ def rings(count: int, rng: np.random.Generator) -> list[Item]:
         for at in range(step, step + length):
             if rng.random() < 0.7:
                 items.append(Item(f"row{at}", int(rng.integers(1, 1200)), at, at + int(rng.integers(0, 3))))
-        items.append(Item(f"joint{step}", int(rng.integers(200, 6000)), step + length - 1, step + length + int(rng.integers(2, 12))))
+        items.append(
+            Item(f"joint{step}", int(rng.integers(200, 6000)), step + length - 1, step + length + int(rng.integers(2, 12)))
+        )
         step += length
     return items[:count]
 

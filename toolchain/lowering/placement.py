@@ -50,7 +50,7 @@ def place(
     """
     blocks = blocks_of(items, align, ties, may_overlap)
     timeline = sorted(parts(blocks), key=len, reverse=True)
-    bound = max((lower_bound(part) for part in timeline), default=0)
+    bound = max((lower_bound(part, align) for part in timeline), default=0)
     bases = {block.index: block.low for block in blocks}
     greedy = height = 0
     for part in timeline:

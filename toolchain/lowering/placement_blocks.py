@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,12 +36,16 @@ class Tie:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of a block: units [bottom, top) above the block's base, taken from step `first` through `last`."""
+    """A part of a block: units [bottom, top) above the block's base, taken from step `first` through `last`.
+
+    bytes: what it takes of them, where it starts and ends within a unit.
+    """
 
     first: int
     last: int
     bottom: int
     top: int
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class Block:
     """Items that move together. pieces: what they take, disjoint. The base lies in [low, high], in units.
 
     members: item names with their bytes above the base. may_overlap: indices of blocks that may share its units.
-    aligned: pieces are the items rounded up as they must be; else they may take a unit too much at an edge.
+    aligned: all items are at multiples of the alignment; else a unit may be shared with another block in truth.
     """
 
     index: int
@@ -125,26 +130,21 @@ def _block(index: int, members: Sequence[tuple[Item, int]], align: int, may_over
     inner = [(item, at - shift * align) for item, at in members]
     low = max(-(-(item.lowest - at) // align) for item, at in inner)
     tops = [(item.highest - item.bytes - at) // align for item, at in inner if item.highest is not None]
-    taken = [Piece(i.first, i.last, at // align, -(-(at + i.bytes) // align)) for i, at in inner if i.bytes]
+    taken = [(i.first, i.last, at, at + i.bytes) for i, at in inner if i.bytes]
     aligned = all(at % align == 0 for _, at in inner)
     names = tuple((item.name, at) for item, at in inner)
-    return Block(index, _disjoint(taken), max(low, 0), min(tops, default=ANYWHERE), names, may_overlap, aligned)
+    return Block(index, _disjoint(taken, align), max(low, 0), min(tops, default=ANYWHERE), names, may_overlap, aligned)
 
 
-def _disjoint(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
-    """The same units at the same steps, as pieces that share none."""
-    if len(pieces) < 2:
-        return tuple(pieces)
-    edges = sorted({piece.first for piece in pieces} | {piece.last + 1 for piece in pieces})
-    found: list[Piece] = []
-    for first, after in zip(edges, edges[1:], strict=False):
-        for bottom, top in _union([(p.bottom, p.top) for p in pieces if p.first <= first <= p.last]):
-            same = [n for n, p in enumerate(found) if (p.bottom, p.top, p.last) == (bottom, top, first - 1)]
-            if same:
-                found[same[0]] = Piece(found[same[0]].first, after - 1, bottom, top)
-            else:
-                found.append(Piece(first, after - 1, bottom, top))
-    return tuple(found)
+def _disjoint(taken: Sequence[tuple[int, int, int, int]], align: int) -> tuple[Piece, ...]:
+    """Pieces that take the bytes of items (first step, last step, first byte, byte after the last), each byte in one piece."""
+    edges = sorted({first for first, _, _, _ in taken} | {last + 1 for _, last, _, _ in taken})
+    found: dict[tuple[int, int, int], int] = {}
+    for begin, after in itertools.pairwise(edges):
+        for bottom, top in _union([(low, high) for first, last, low, high in taken if first <= begin <= last]):
+            since = found.pop((bottom, top, begin), begin)
+            found[bottom, top, after] = since
+    return tuple(Piece(since, end - 1, low // align, -(-high // align), high - low) for (low, high, end), since in found.items())
 
 
 def _union(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -170,29 +170,29 @@ def parts(blocks: Sequence[Block]) -> list[tuple[Block, ...]]:
     return [tuple(part) for part in found]
 
 
-def lower_bound(blocks: Sequence[Block]) -> int:
+def lower_bound(blocks: Sequence[Block], align: int) -> int:
     """Units that every placement needs: the most that are alive at one step, and the top of a block at its lowest base.
 
-    Of blocks that may overlap one another, directly or through others, only the largest counts; of blocks off the alignment, the
-    units that are theirs alone.
+    Of blocks that may overlap one another, directly or through others, only the largest counts. Whole units count where all
+    blocks start at one, bytes else.
     """
     cluster = _clusters(blocks)
+    whole = all(block.aligned for block in blocks)
     steps = sorted({piece.first for block in blocks for piece in block.pieces})
     column = {step: number for number, step in enumerate(steps)}
     total = np.zeros(len(steps), np.int64)
     shared: dict[int, Ints] = {}
     for block in blocks:
-        own = total
-        if block.may_overlap:
-            own = np.zeros(len(steps), np.int64)
+        own = np.zeros_like(total) if block.may_overlap else total
         for piece in block.pieces:
             stop = int(np.searchsorted(steps, piece.last, side="right"))
-            own[column[piece.first] : stop] += max(piece.top - piece.bottom - (0 if block.aligned else 2), 0)
+            own[column[piece.first] : stop] += piece.top - piece.bottom if whole else piece.bytes
         if block.may_overlap:
             root = cluster[block.index]
             shared[root] = np.maximum(shared[root], own) if root in shared else own
     total += sum(shared.values(), np.zeros_like(total))
-    return max(int(total.max()), max(block.low + block.size - (0 if block.aligned else 1) for block in blocks))
+    most = int(total.max()) if whole else -(-int(total.max()) // align)
+    return max(most, *(block.low + block.size - (0 if whole else 1) for block in blocks))
 
 
 def _clusters(blocks: Sequence[Block]) -> dict[int, int]:
