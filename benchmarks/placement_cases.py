@@ -88,7 +88,7 @@ def rings(count: int, rng: np.random.Generator) -> list[Item]:
 
 
 def cut(count: int, rng: np.random.Generator) -> tuple[list[Item], int]:
-    """A full rectangle of steps and bytes, cut straight through again and again: the lower bound can be reached, with no byte free."""
+    """A full rectangle of steps and bytes, cut straight through again and again: the bound can be reached, with no byte free."""
     steps, units = count, count * 8
     pieces = [(0, steps, 0, units)]
     while len(pieces) < count:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from toolchain.lowering.placement_blocks import Block, Item, Tie, blocks_of, boxes_of, lower_bound, parts
 from toolchain.lowering.placement_first_fit import Fit, by_size, improved
+from toolchain.lowering.placement_reduce import reduce
 from toolchain.lowering.placement_search import Outcome, search
 
 __all__ = ["Item", "Placed", "Tie", "place"]
@@ -80,9 +81,11 @@ def _searched(part: Sequence[Block], best: Fit, bound: int, work: int) -> tuple[
     ceiling = min(best.height, int(boxes.size.sum() + boxes.low.max()) + 1)
     untried, target, left, share = bound, bound, work, FIRST_SHARE
     while untried < ceiling and left > 0:
-        outcome, base, used = search(boxes, target, min(left, int(work * share)))
+        reduced = reduce(boxes, target)
+        outcome, base, used = search(reduced.boxes, target, min(left, int(work * share)))
         left -= used
         if outcome is Outcome.FOUND:
+            base = reduced.bases(base)
             bases = [0] * len(part)
             for at, value in zip(order, base.tolist(), strict=True):
                 bases[at] = value

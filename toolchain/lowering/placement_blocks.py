@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from toolchain.lowering.placement_search import Boxes, Ints
+from toolchain.lowering.placement_search import Boxes, Ints, on_columns
 
 ANYWHERE = 1 << 40
 
@@ -210,16 +210,10 @@ def _clusters(blocks: Sequence[Block]) -> dict[int, int]:
 
 
 def boxes_of(blocks: Sequence[Block], order: Sequence[int]) -> Boxes:
-    """The blocks in an order of their first steps as boxes around all their pieces, on columns of time.
-
-    A step becomes a column where what is alive is contained in no other step: after the last start before an end.
-    """
+    """The blocks in an order of their first steps as boxes around all their pieces, on columns of time."""
     first = np.array([blocks[i].first for i in order], np.int64)
     last = np.array([blocks[i].last for i in order], np.int64)
-    starts, ends = np.unique(first), np.unique(last)
-    columns = starts[np.unique(np.searchsorted(starts, ends, side="right") - 1)]
     size = np.array([blocks[i].size for i in order], np.int64)
     low = np.array([blocks[i].low for i in order], np.int64)
     high = np.array([blocks[i].high for i in order], np.int64) + size
-    begin, stop = np.searchsorted(columns, first), np.searchsorted(columns, last, side="right") - 1
-    return Boxes(begin, stop, size, low, high, len(columns))
+    return on_columns(first, last, size, low, high)

@@ -224,6 +224,17 @@ class Skyline:
         return False
 
 
+def on_columns(first: Ints, last: Ints, size: Ints, low: Ints, high: Ints) -> Boxes:
+    """Boxes sorted by their first step, on as few columns as there can be.
+
+    A step becomes a column where what is alive is not all alive at another one: the last start before an end.
+    """
+    starts, ends = np.unique(first), np.unique(last)
+    columns = starts[np.unique(np.searchsorted(starts, ends, side="right") - 1)]
+    begin, stop = np.searchsorted(columns, first), np.searchsorted(columns, last, side="right") - 1
+    return Boxes(begin, stop, size, low, high, len(columns))
+
+
 def demand(boxes: Boxes) -> Ints:
     """Units alive in every column."""
     change = np.zeros(boxes.columns + 1, np.int64)
