@@ -17,8 +17,8 @@ from toolchain.lowering.placement_search import Outcome, search
 
 __all__ = ["Item", "Placed", "Tie", "place"]
 
-FIRST_SHARE = 0.6
-STEP_SHARE = 0.08
+FIRST_SHARE = 0.55
+STEP_SHARE = 0.125
 WORK = 24_000
 
 

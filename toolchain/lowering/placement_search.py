@@ -21,7 +21,8 @@ CLOSED = 1 << 40
 EMPTY = -1
 BUMP = 1.1
 FLUSH = np.array((1.0, 8.0, 64.0))
-FAILS_PER_RUN = 100
+LEAST_FAILS = 10
+BOXES_PER_FAIL = 10
 
 
 class Outcome(Enum):
@@ -275,7 +276,7 @@ def _restarts(boxes: Boxes) -> Iterator[tuple[Floats, int]]:
     """Weights and limits of failures, run by run: weights learn from the runs before and are shaken a little."""
     rng = np.random.default_rng(0)
     weights = _preferences(boxes)
-    fails = FAILS_PER_RUN
+    fails = max(LEAST_FAILS, len(boxes.size) // BOXES_PER_FAIL)
     while True:
         for weight in weights:
             yield weight, fails
