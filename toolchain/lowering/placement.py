@@ -17,9 +17,10 @@ from toolchain.lowering.placement_search import Outcome, search
 
 __all__ = ["Item", "Placed", "Tie", "place"]
 
-FIRST_SHARE = 0.55
-STEP_SHARE = 0.125
-WORK = 24_000
+WORK = 28_000
+FIRST_SHARE = 0.5
+STEP_PER_BLOCK, STEP_GROWTH = 3, 4
+LEAST_CHARGE = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +58,12 @@ def place(
     for part in timeline:
         best = by_size(part)
         greedy = max(greedy, best.height)
-        if best.height > bound:
-            best = improved(part, best, bound)
-        if best.height > bound:
-            best, bound = _searched(part, best, bound, work)
+        goal = max(bound, height)
+        if best.height > goal:
+            best = improved(part, best, goal)
+        if best.height > goal and work > 0:
+            best, proof, work = _searched(part, best, goal, work)
+            bound = max(bound, proof)
         height = max(height, best.height)
         bases |= {block.index: base for block, base in zip(part, best.bases, strict=True)}
     if any(block.low > block.high for block in blocks) or height >= Fit.MISFIT:
@@ -70,20 +73,21 @@ def place(
     return Placed(offsets, height * align, bound * align, height == bound, within)
 
 
-def _searched(part: Sequence[Block], best: Fit, bound: int, work: int) -> tuple[Fit, int]:
-    """The best placement that the exact search finds, and the lower bound as far as it was raised by proof.
+def _searched(part: Sequence[Block], best: Fit, goal: int, work: int) -> tuple[Fit, int, int]:
+    """The best placement that the exact search finds, a lower bound that it proved (or 0), and the work that is left.
 
-    The bound itself is tried first and longest, then heights halfway between it and the best known.
+    The goal is tried first and longest, then heights halfway between it and the best known, then all again with more work each.
     """
     order = sorted(range(len(part)), key=lambda i: part[i].first)
     boxes = boxes_of(part, order)
     exact = all(block.plain for block in part)
     ceiling = min(best.height, int(boxes.size.sum() + boxes.low.max()) + 1)
-    untried, target, left, share = bound, bound, work, FIRST_SHARE
-    while untried < ceiling and left > 0:
+    untried = target = goal
+    left, step, share, bound = work, STEP_PER_BLOCK * len(part), int(work * FIRST_SHARE), 0
+    while max(goal, bound) < ceiling and left > 0:
         reduced = reduce(boxes, target)
-        outcome, base, used = search(reduced.boxes, target, min(left, int(work * share)))
-        left -= used
+        outcome, base, used = search(reduced.boxes, target, min(left, share))
+        left -= max(used, LEAST_CHARGE)
         if outcome is Outcome.FOUND:
             base = reduced.bases(base)
             bases = [0] * len(part)
@@ -94,5 +98,7 @@ def _searched(part: Sequence[Block], best: Fit, bound: int, work: int) -> tuple[
         else:
             untried = target + 1
             bound = untried if exact and outcome is Outcome.IMPOSSIBLE else bound
-        target, share = (untried + ceiling - 1) // 2, STEP_SHARE
-    return best, bound
+        if untried >= ceiling:
+            untried, step = max(goal, bound), step * STEP_GROWTH
+        target, share = (untried + ceiling - 1) // 2, step
+    return best, bound, left

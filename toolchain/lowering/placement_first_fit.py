@@ -39,7 +39,7 @@ class _Arena:
         allowed = np.isin(owner, list(block.may_overlap), invert=True) if block.may_overlap else None
         for piece in block.pieces:
             clash = (first <= piece.last) & (last >= piece.first)
-            at = np.flatnonzero(clash if allowed is None else clash & allowed)
+            at = (clash if allowed is None else clash & allowed).nonzero()[0]
             below.append(bottom[at] - piece.top)
             above.append(top[at] - piece.bottom)
         until, since = np.concatenate(below), np.concatenate(above)
@@ -47,7 +47,7 @@ class _Arena:
             order = np.argsort(until, kind="stable")
             until, since = until[order], since[order]
         reach = np.maximum.accumulate(np.concatenate(((block.low,), since)))
-        free = np.flatnonzero(until >= reach[:-1])
+        free = (until >= reach[:-1]).nonzero()[0]
         return int(reach[free[0]]) if len(free) else int(reach[-1])
 
     def add(self, block: Block, base: int) -> None:

@@ -90,7 +90,8 @@ class Skyline:
         self.left = self.count
         self.base: Ints = np.zeros(self.count, np.int64)
         self.need: Ints = demand(boxes)
-        self.slack: Ints = height - self.need
+        self.slack_and_end: Ints = np.append(height - self.need, CLOSED)
+        self.slack = self.slack_and_end[:-1]
         self.padded: Ints = np.full(boxes.columns + 2, CLOSED + 1, np.int64)
         self.height = self.padded[1:-1]
         self.height[:] = np.where(self.need == 0, CLOSED, 0)
@@ -99,14 +100,14 @@ class Skyline:
 
     def valley(self) -> _Valley:
         """The valley whose level plus least slack is lowest: low ones first, tight ones before loose ones."""
-        step = np.diff(self.padded)
-        edges = np.flatnonzero(step)
+        step = self.padded[1:] - self.padded[:-1]
+        edges = step.nonzero()[0]
         rising = step[edges] > 0
-        at = np.flatnonzero(rising[1:] & ~rising[:-1])
+        at = (rising[1:] > rising[:-1]).nonzero()[0]
         starts, ends = edges[at], edges[at + 1] - 1
         bounds = np.empty(2 * len(at), np.intp)
         bounds[::2], bounds[1::2] = starts, ends + 1
-        tight = np.minimum.reduceat(np.append(self.slack, CLOSED), bounds)[::2]
+        tight = np.minimum.reduceat(self.slack_and_end, bounds)[::2]
         best = int((self.height[starts] + tight).argmin())
         start, end = int(starts[best]), int(ends[best])
         return _Valley(start, end, int(self.height[start]), int(min(self.padded[start], self.padded[end + 2])))
@@ -142,7 +143,7 @@ class Skyline:
     def _inside(self, valley: _Valley) -> Ints:
         """The free boxes that start and end within a valley."""
         begin, stop = self.start_of[valley.start], self.start_of[valley.end + 1]
-        return np.flatnonzero(self.free[begin:stop] & (self.boxes.last[begin:stop] <= valley.end)) + begin
+        return (self.free[begin:stop] & (self.boxes.last[begin:stop] <= valley.end)).nonzero()[0] + begin
 
     def _column(self, valley: _Valley, inside: Ints) -> int:
         """The column of a valley with the least slack, among those the one that fewest boxes can fill."""
