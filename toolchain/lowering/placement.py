@@ -19,7 +19,7 @@ __all__ = ["Item", "Placed", "Tie", "place"]
 
 WORK = 28_000
 FIRST_SHARE = 0.5
-STEP_PER_BLOCK, STEP_GROWTH = 3, 4
+STEP_PER_BLOCK, STEP_GROWTH = 5, 4
 LEAST_CHARGE = 50
 
 
@@ -55,15 +55,18 @@ def place(
     bound = max((lower_bound(part, align) for part in timeline), default=0)
     bases = {block.index: block.low for block in blocks}
     greedy = height = 0
+    waiting = sum(map(len, timeline))
     for part in timeline:
         best = by_size(part)
         greedy = max(greedy, best.height)
         goal = max(bound, height)
         if best.height > goal:
             best = improved(part, best, goal)
-        if best.height > goal and work > 0:
-            best, proof, work = _searched(part, best, goal, work)
-            bound = max(bound, proof)
+        if best.height > goal:
+            share = work * len(part) // waiting
+            best, proof, used = _searched(part, best, goal, share)
+            bound, work = max(bound, proof), work - used
+        waiting -= len(part)
         height = max(height, best.height)
         bases |= {block.index: base for block, base in zip(part, best.bases, strict=True)}
     if any(block.low > block.high for block in blocks) or height >= Fit.MISFIT:
@@ -74,7 +77,7 @@ def place(
 
 
 def _searched(part: Sequence[Block], best: Fit, goal: int, work: int) -> tuple[Fit, int, int]:
-    """The best placement that the exact search finds, a lower bound that it proved (or 0), and the work that is left.
+    """The best placement that the exact search finds, a lower bound that it proved (or 0), and the work it took.
 
     The goal is tried first and longest, then heights halfway between it and the best known, then all again with more work each.
     """
@@ -101,4 +104,4 @@ def _searched(part: Sequence[Block], best: Fit, goal: int, work: int) -> tuple[F
         if untried >= ceiling:
             untried, step = max(goal, bound), step * STEP_GROWTH
         target, share = (untried + ceiling - 1) // 2, step
-    return best, bound, left
+    return best, bound, work - left
