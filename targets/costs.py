@@ -19,13 +19,28 @@ class UnitCost:
 
 
 @dataclass(frozen=True, slots=True)
+class CodeCost:
+    """Bytes of code of a kernel: what all its shapes share, and what each shape adds."""
+
+    shared_bytes: float
+    shape_bytes: float
+
+
+@dataclass(frozen=True, slots=True)
 class CostTable:
-    """Costs per variant and unit of work. date, tools: when and with what they were measured; empty when never."""
+    """Costs per variant and unit of work, and code per variant. date, tools: when and with what they were measured, or empty."""
 
     core: str
     date: str = ""
     tools: str = ""
     variants: Mapping[str, Mapping[str, UnitCost]] = field(default_factory=dict[str, Mapping[str, UnitCost]])
+    code: Mapping[str, CodeCost] = field(default_factory=dict[str, CodeCost])
+
+
+def cost_names() -> tuple[str, ...]:
+    """Cores that have a table."""
+    folder = files("targets") / "costs"
+    return tuple(sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")))
 
 
 @functools.cache
@@ -40,10 +55,11 @@ def load_costs(core: str) -> CostTable:
 def read_costs(content: bytes, file: str) -> CostTable:
     """The table in the text of a cost file. Raises TargetError 304."""
     table = parse_table(content, file)
-    table.expect(("core", "date", "tools", "variants"))
-    variants = table.table("variants")
+    table.expect(("core", "date", "tools", "variants", "code"))
+    variants, code = table.table("variants"), table.table("code")
     found = {name: _units(variants.table(name)) for name in variants.values}
-    return CostTable(table.identifier("core"), table.text("date"), table.text("tools"), found)
+    sizes = {name: CodeCost(*code.numbers(name, (2,))) for name in code.values}
+    return CostTable(table.identifier("core"), table.text("date"), table.text("tools"), found, sizes)
 
 
 def _units(table: Table) -> dict[str, UnitCost]:

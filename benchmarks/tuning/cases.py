@@ -107,6 +107,8 @@ def conv_2d(rng: np.random.Generator) -> TuningCase:
     """A convolution; one in ten is dilated, one in ten has groups."""
     while True:
         place, depth, out = _window(rng, _filter(rng)), _channels(rng), _channels(rng)
+        if rng.random() < 0.25:  # as in residual networks: 3x3 filters of many channels that move by one
+            place, depth = _Window((3, 3), (1, 1), (1, 1, 1, 1), place.size), max(depth // 4 * 4, 4)
         groups = int(rng.choice([2, 3, 4])) if rng.random() < 0.1 else 1
         dilation = (
             (2, 2) if place.stride == (1, 1) and min(place.size) >= 2 * max(place.kernel) and rng.random() < 0.1 else (1, 1)

@@ -112,13 +112,11 @@ def graph_of(cases: Sequence[TuningCase]) -> Graph:
 
 
 def _measure_batch(batch: Sequence[Entry], machine: Target, engine: EngineChoice, compiler: CompilerChoice) -> list[Row]:
-    graph = graph_of([entry.case for entry in batch])
-    fixed = {node.name: entry.variant.name for node, entry in zip(graph.nodes, batch, strict=True)}
-    program = lower(graph, machine, objective="speed", fixed=fixed)
+    program, graph = lower_entries(batch, machine)
     rng = np.random.default_rng(0)
     sample = [rng.integers(0, 256, value.type.bytes, dtype=np.uint8).tobytes() for value in graph.inputs]
     with tempfile.TemporaryDirectory(prefix="strop-tune-") as folder:
-        written = _write(program, graph, Path(folder))
+        written = write_program(program, graph, Path(folder))
         counts = iter(profile_emulated(written, machine, sample, engine=engine, compiler=compiler))
     rows: list[Row] = []
     for entry, choice in zip(batch, program.choices, strict=True):
@@ -131,7 +129,15 @@ def _measure_batch(batch: Sequence[Entry], machine: Target, engine: EngineChoice
     return rows
 
 
-def _write(program: Program, graph: Graph, folder: Path) -> CProgram:
+def lower_entries(batch: Sequence[Entry], machine: Target) -> tuple[Program, Graph]:
+    """One program of all entries, each by its variant, and its graph."""
+    graph = graph_of([entry.case for entry in batch])
+    fixed = {node.name: entry.variant.name for node, entry in zip(graph.nodes, batch, strict=True)}
+    return lower(graph, machine, objective="speed", fixed=fixed), graph
+
+
+def write_program(program: Program, graph: Graph, folder: Path) -> CProgram:
+    """The program's C files in a folder."""
     printed = print_c(program, "tuning")
     for path, text in printed.files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)

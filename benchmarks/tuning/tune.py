@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.tuning.cases import MAKERS, tuning_cases
+from benchmarks.tuning.code import measure_code
 from benchmarks.tuning.fit import errors, fit_all
-from benchmarks.tuning.measure import Row, bench_machine, entries, measure
+from benchmarks.tuning.measure import Entry, Row, bench_machine, entries, measure
 from firmware.compilers import CompilerChoice, find_compiler
 from runtimes.emulator import EngineChoice, profiler_label
-from targets.costs import UnitCost
+from targets.costs import CodeCost, UnitCost
 from targets.load import load_target
 from targets.model import Target
 from toolchain.api.progress import Progress, silent
@@ -69,12 +70,15 @@ def tune(
     place: `emulator`, `unicorn` or `qemu`. Raises UsageError(901), TargetError (E3xx), EnvironmentFault (E4xx), RunError (E5xx).
     """
     device = load_target(target)
-    rows, tools = _rows(device, ops, place, compiler, seed, progress, chosen_only=False)
+    work = _entries(device, ops, seed, chosen_only=False)
+    rows, tools = _rows(device, work, place, compiler, progress)
+    progress(f"sizing kernels of {device.core.name}")
+    code = {**device.core.costs.code, **measure_code(work, device, compiler)}
     fitted = fit_all(rows)
     by_variant = _by_variant(rows)
     fits = tuple(_fit_of(name, by_variant[name], errors(by_variant[name], costs)) for name, costs in fitted.items())
     path = Path(str(files("targets") / "costs" / f"{device.core.name}.toml")) if output is None else output
-    text = table_text(device.core.name, tools, {**device.core.costs.variants, **fitted})
+    text = table_text(device.core.name, tools, {**device.core.costs.variants, **fitted}, code)
     try:
         path.write_text(text)
     except OSError as fault:
@@ -93,7 +97,7 @@ def check(
 ) -> TuneReport:
     """How far the table's predictions are off for the variants that `speed` chooses. Raises as `tune`."""
     device = load_target(target)
-    rows, tools = _rows(device, ops, place, compiler, seed, progress, chosen_only=True)
+    rows, tools = _rows(device, _entries(device, ops, seed, chosen_only=True), place, compiler, progress)
     fits = [
         _fit_of(name, found, np.array([row.predicted / row.instructions - 1 for row in found]))
         for name, found in sorted(_by_variant(rows).items())
@@ -101,25 +105,21 @@ def check(
     return TuneReport(device.core.name, tools, tuple(fits), None)
 
 
-def _rows(
-    device: Target,
-    ops: Sequence[str] | None,
-    place: str | None,
-    compiler: CompilerChoice,
-    seed: int,
-    progress: Progress,
-    *,
-    chosen_only: bool,
-) -> tuple[list[Row], str]:
+def _entries(device: Target, ops: Sequence[str] | None, seed: int, *, chosen_only: bool) -> list[Entry]:
     chosen = list(MAKERS) if ops is None else list(ops)
     for op in chosen:
         if op not in MAKERS:
             raise UsageError(901, "--op", f"{op!r} is not measured", f"Use one of: {', '.join(MAKERS)}")
     if device.core.architecture == "host":
         raise EnvironmentFault(403, device.name, "instructions are not counted on this machine", "Tune an emulated target")
-    engine = _engine(place)
     cases = [case for op in chosen for case in tuning_cases(op, seed)]
-    work = entries(cases, device, chosen_only=chosen_only)
+    return entries(cases, device, chosen_only=chosen_only)
+
+
+def _rows(
+    device: Target, work: Sequence[Entry], place: str | None, compiler: CompilerChoice, progress: Progress
+) -> tuple[list[Row], str]:
+    engine = _engine(place)
     stage = f"measuring {device.core.name}"
     rows = measure(work, device, engine=engine, compiler=compiler, progress=lambda done: progress(stage, done, len(work)))
     machine = bench_machine(device)
@@ -150,11 +150,12 @@ def _fit_of(name: str, rows: Sequence[Row], error: np.ndarray) -> VariantFit:
     return VariantFit(name, len(rows), float(size.mean()), float(size.max()), f"{at.op} {shapes}")
 
 
-def table_text(core: str, tools: str, variants: Mapping[str, Mapping[str, UnitCost]]) -> str:
+def table_text(core: str, tools: str, variants: Mapping[str, Mapping[str, UnitCost]], code: Mapping[str, CodeCost]) -> str:
     """The TOML text of a core's cost table."""
     lines = [
         "# What a unit of a kernel's work takes: [instructions, cycles at zero wait states], or [instructions] where cycles",
-        "# are not modelled. Written by `strop tune`; the units are named in toolchain/lowering/kernels.",
+        "# are not modelled; and bytes of code: [what all shapes share, what a shape adds]. Written by `strop tune`; the units",
+        "# are named in toolchain/lowering/kernels.",
         f'core = "{core}"',
         f'date = "{datetime.datetime.now(tz=datetime.UTC).date().isoformat()}"',
         f'tools = "{tools}"',
@@ -162,6 +163,8 @@ def table_text(core: str, tools: str, variants: Mapping[str, Mapping[str, UnitCo
     for name in sorted(variants):
         lines += ["", f'[variants."{name}"]']
         lines += [f"{unit} = [{', '.join(_numbers(cost))}]" for unit, cost in variants[name].items()]
+    lines += ["", "[code]"]
+    lines += [f'"{name}" = [{code[name].shared_bytes:.0f}, {code[name].shape_bytes:.0f}]' for name in sorted(code)]
     return "\n".join(lines) + "\n"
 
 

@@ -12,7 +12,7 @@ from benchmarks.tuning.cases import MAKERS, tuning_cases
 from benchmarks.tuning.fit import fit
 from benchmarks.tuning.measure import Row, graph_of
 from benchmarks.tuning.tune import check, table_text, tune
-from targets.costs import UnitCost, load_costs, read_costs
+from targets.costs import CodeCost, UnitCost, load_costs, read_costs
 from targets.load import load_target, target_names
 from tests.support.engines import needs_arm_gcc, needs_qemu, needs_unicorn
 from toolchain.errors import EnvironmentFault, StropError, TargetError, UsageError
@@ -45,10 +45,12 @@ def test_a_table_is_read_back() -> None:
         "armv7em.x": {"step": UnitCost(11.0, 17.0), "call": UnitCost(40.5, 80.25)},
         "portable.y": {"mac": UnitCost(3.0, None)},
     }
-    table = read_costs(table_text("cortex-m4f", "a compiler, an emulator", costs).encode(), "x.toml")
+    code = {"armv7em.x": CodeCost(900.0, 130.0)}
+    table = read_costs(table_text("cortex-m4f", "a compiler, an emulator", costs, code).encode(), "x.toml")
     assert table.core == "cortex-m4f"
     assert table.tools == "a compiler, an emulator"
     assert table.variants == costs
+    assert table.code == code
 
 
 @pytest.mark.parametrize(
@@ -64,7 +66,7 @@ def test_a_table_is_read_back() -> None:
 def test_bad_tables_are_refused(text: str, said: str) -> None:
     head = 'core = "cortex-m4f"\ndate = "2026-11-25"\ntools = "t"\n'
     with pytest.raises(TargetError, match=said) as refused:
-        read_costs((head + text).encode(), "x.toml")
+        read_costs((head + text + "\n[code]\n").encode(), "x.toml")
     assert refused.value.number == 304
 
 

@@ -123,7 +123,7 @@ def describe_bundle(compiled: Compiled, source: SourceModel) -> Manifest:
         macs=compiled.macs,
         versions=_versions(),
         ram=Ram(program.plan.arena_bytes, program.plan.align) if program else None,
-        flash=Flash(program.weight_bytes) if program else None,
+        flash=Flash(program.weight_bytes, program.code_bytes) if program else None,
         predicted=Predicted(program.instructions, program.cycles) if program else None,
         buffers=_buffers(program) if program else (),
         layers=_layers(program) if program else (),

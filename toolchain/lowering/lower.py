@@ -15,7 +15,8 @@ from toolchain.ir.optable import make_node
 from toolchain.lowering.chains import choose_chain, table_chains
 from toolchain.lowering.plan import plan_memory
 from toolchain.lowering.program import Choice, Program
-from toolchain.lowering.variants import Objective, choose
+from toolchain.lowering.shrink import shrink
+from toolchain.lowering.variants import Objective, choose, every_choice
 from toolchain.lowering.views import is_view, roots
 
 NO_KERNELS: Mapping[str, str] = MappingProxyType({})
@@ -62,16 +63,18 @@ def lower(
 def _choices(graph: Graph, target: Target, objective: Objective, fixed: Mapping[str, str]) -> tuple[Choice, ...]:
     """The choice for every node that needs code; a chain of tables is one choice, made at its last node."""
     chains = table_chains(graph)
-    found: list[Choice] = []
+    options: list[list[Choice]] = []
     for node in graph.nodes:
         chain = chains.get(node.name, (node,))
         if is_view(graph, node) or node is not chain[-1]:
             continue
         if len(chain) > 1:
-            found.append(choose_chain(graph, chain, target))
+            options.append([choose_chain(graph, chain, target)])
+        elif objective == "size" and node.name not in fixed:
+            options.append(every_choice(graph, node, target))
         else:
-            found.append(choose(graph, node, target, objective, fixed.get(node.name)))
-    return tuple(found)
+            options.append([choose(graph, node, target, objective, fixed.get(node.name))])
+    return tuple(shrink(options, target.core.costs)) if objective == "size" else tuple(found[0] for found in options)
 
 
 def with_own_outputs(graph: Graph) -> Graph:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from targets.costs import CostTable
 from targets.model import Target
 from toolchain.ir.graph import Graph, Node, Value
 from toolchain.ir.types import Array
+
+# Code of a program besides its kernels: entry points, and the setting up of one call.
+ENTRY_CODE_BYTES, CALL_CODE_BYTES = 60, 14
 
 Field = int | float | str | tuple[int, ...] | tuple["ShapeField", ...]
 
@@ -54,7 +58,7 @@ class Operand:
 class KernelCall:
     """One step of a program: which function of which header on which operands, with the shape it is specialised for.
 
-    instructions, cycles: predicted; cycles only where the core's table has them.
+    instructions, cycles: predicted; cycles only where the core's table has them. generic: see `Variant`.
     """
 
     node: Node
@@ -66,6 +70,7 @@ class KernelCall:
     operands: tuple[Operand, ...]
     instructions: int
     cycles: int | None
+    generic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +109,17 @@ class Choice:
     def constant_bytes(self) -> int:
         """Bytes of the packed constants of all its calls."""
         return sum(operand.constant.bytes for call in self.calls for operand in call.operands if operand.constant is not None)
+
+
+def code_bytes(choices: Iterable[Choice], table: CostTable) -> float | None:
+    """Bytes of the kernels of choices: what each variant shares once, and what each of its shapes adds; None where unknown."""
+    shapes: dict[str, set[tuple[object, ...]]] = {}
+    for choice in choices:
+        shapes.setdefault(choice.variant, set()).update((call.function, call.shape) for call in choice.calls)
+    if not all(variant in table.code for variant in shapes):
+        return None
+    costs = [(table.code[variant], len(found)) for variant, found in shapes.items()]
+    return sum(cost.shared_bytes + cost.shape_bytes * count for cost, count in costs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +178,12 @@ class Program:
     def weight_bytes(self) -> int:
         """Bytes of distinct packed constants."""
         return sum(constant.bytes for constant in self.constants())
+
+    @property
+    def code_bytes(self) -> int | None:
+        """Predicted bytes of code, None where the core's table lacks a kernel of the program."""
+        found = code_bytes(self.choices, self.target.core.costs)
+        return None if found is None else round(found + ENTRY_CODE_BYTES + CALL_CODE_BYTES * len(self.calls))
 
     @property
     def instructions(self) -> int:

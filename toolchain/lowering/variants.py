@@ -105,21 +105,35 @@ def choose(graph: Graph, node: Node, target: Target, objective: Objective = "bal
     """The best calls for a node by the objective, or those of the variant named `fixed`.
 
     Speed is cycles where the core's table has them for every candidate, else instructions.
-
     Raises TargetError(305) when no variant takes it.
     """
+    choices = every_choice(graph, node, target, fixed)
+    preference = _cycles if objective == "speed" and _with_cycles(choices) else _PREFERENCE[objective]
+    best = min(allowed(choices, objective), key=preference)
+    return with_runner_up(best, choices)
+
+
+def every_choice(graph: Graph, node: Node, target: Target, fixed: str | None = None) -> list[Choice]:
+    """What each variant makes of a node; of the one named `fixed` alone. Raises TargetError(305) when there is none."""
     taking = [variant for variant in candidates(graph, node, target) if fixed is None or variant.name == fixed]
     if not taking:
         kinds = ", ".join(f"{value.type.dtype}{'q' if value.type.quant else ''}" for value in (*node.inputs, *node.outputs))
         what = f"no kernel {fixed + ' ' if fixed else ''}runs {node.op} on ({kinds})"
         raise TargetError(305, f"{target.name} {node.name}", what, "Use another precision, or rewrite the layer")
-    choices = [Choice(node, variant.calls(graph, node, target), None) for variant in taking]
-    allowed = choices
-    if objective in SLACK:
-        least = min(choice.instructions for choice in choices)
-        allowed = [choice for choice in choices if choice.instructions <= SLACK[objective] * least]
-    best = min(allowed, key=_PREFERENCE[objective] if objective != "speed" or not _with_cycles(choices) else _cycles)
-    others = [(choice.variant, choice.instructions) for choice in choices if choice is not best]
+    return [Choice(node, variant.calls(graph, node, target), None) for variant in taking]
+
+
+def allowed(choices: Sequence[Choice], objective: Objective) -> list[Choice]:
+    """The choices that do no more work than the objective grants."""
+    if objective not in SLACK:
+        return list(choices)
+    least = min(choice.instructions for choice in choices)
+    return [choice for choice in choices if choice.instructions <= SLACK[objective] * least]
+
+
+def with_runner_up(best: Choice, choices: Sequence[Choice]) -> Choice:
+    """The best with the fastest of the others beside it."""
+    others = [(choice.variant, choice.instructions) for choice in choices if choice.variant != best.variant]
     return replace(best, runner_up=min(others, key=lambda other: other[1], default=None))
 
 

@@ -11,9 +11,12 @@ typedef struct {
     int32_t rows, depth, mantissa, shift, smallest_difference;
 } strop_softmax_shape;
 
+/* exp of x <= 0 in Q5.26 as Q0.31; long enough to be there once. */
+STROP_SHARED int32_t strop_exp_q5(int32_t x) { return strop_exp_on_negative(x, 5); }
+
 /* exp of a difference of inputs as Q0.31. */
 STROP_KERNEL int32_t strop_softmax_power(int32_t difference, const strop_softmax_shape *s) {
-    return strop_exp_on_negative(strop_doubling_high_mul(strop_shift_left(difference, s->shift), s->mantissa), 5);
+    return strop_exp_q5(strop_doubling_high_mul(strop_shift_left(difference, s->shift), s->mantissa));
 }
 
 STROP_KERNEL int32_t strop_softmax_top(const int8_t *restrict in, int32_t depth) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from toolchain.backends.c.kernels import kernel_sources
@@ -12,6 +13,7 @@ from toolchain.lowering.plan import scratch_name
 from toolchain.lowering.program import KernelCall, Operand, Program
 
 CFLAGS = ("-O2", "-fomit-frame-pointer", "-fno-strict-aliasing", "-ffp-contract=off")
+SHARED_FROM = 3
 SMALL_CFLAGS = ("-Os", *CFLAGS[1:])
 
 
@@ -29,9 +31,9 @@ class CFiles:
 def print_c(program: Program, name: str, io: str = "arena", *, small: bool = False) -> CFiles:
     """The C files of a program. name: prefix of every symbol, a C identifier. io: `arena` or `caller`.
 
-    small: compiled for size rather than for speed.
+    small: compiled for size rather than for speed; kernels of many shapes have one copy where that is smaller.
     """
-    source = _Source(program, name, io)
+    source = _Source(program, name, io, small)
     sources = kernel_sources({call.header for call in program.calls} | {"common.h"}, program.target.core.kernels)
     files = {
         f"c/{name}.h": source.header(),
@@ -45,7 +47,7 @@ def print_c(program: Program, name: str, io: str = "arena", *, small: bool = Fal
 class _Source:
     """Texts of one program; names of wrappers and constants are numbered in call order."""
 
-    def __init__(self, program: Program, name: str, io: str) -> None:
+    def __init__(self, program: Program, name: str, io: str, small: bool) -> None:
         self.graph, self.calls, self.plan, self.program_ = program.graph, program.calls, program.plan, program
         self.name, self.io = name, io
         self.constant_names = {c.key: f"{name}_data_{i}" for i, c in enumerate(program.constants())}
@@ -53,6 +55,9 @@ class _Source:
         for call in program.calls:
             base = f"{name}_{call.function.removeprefix('strop_')}"
             self.wrappers.setdefault(_wrapper_key(call), f"{base}_{len(self.wrappers)}")
+        shapes = Counter(key[0] for key in self.wrappers)
+        generic = {call.function for call in program.calls if call.generic}
+        self.shared = {function for function in generic if small and shapes[function] >= SHARED_FROM}
 
     def header(self) -> str:
         """The interface: sizes, quantization, functions."""
@@ -121,7 +126,7 @@ class _Source:
             wrapper = self.wrappers[_wrapper_key(call)]
             if wrapper not in seen:
                 seen.add(wrapper)
-                lines += [*_wrapper(call, wrapper), ""]
+                lines += [*self._wrapper(call, wrapper), ""]
         return "\n".join([*lines, *self._interface(), ""])
 
     def _interface(self) -> list[str]:
@@ -150,9 +155,23 @@ class _Source:
         lines += ["    STROP_MARK();", *(f"    {self._call(call)} STROP_MARK();" for call in self.calls)]
         return [*lines, "    return 0;", "}"]
 
+    def _wrapper(self, call: KernelCall, wrapper: str) -> list[str]:
+        """What specialises a kernel for one shape; of a shared kernel the shape, behind the first one also its only copy."""
+        if call.function not in self.shared:
+            return _wrapper(call, wrapper)
+        shape = _shape(call, f"static const {call.shape_type} {wrapper} = {{", "")
+        first = next(each for each in self.calls if each.function == call.function)
+        return [*shape, "", *_shared(call, self._shared_name(call))] if first is call else shape
+
+    def _shared_name(self, call: KernelCall) -> str:
+        return f"{self.name}_{call.function.removeprefix('strop_')}"
+
     def _call(self, call: KernelCall) -> str:
         arguments = ", ".join(self._argument(call, i, operand) for i, operand in enumerate(call.operands))
-        return f"{self.wrappers[_wrapper_key(call)]}({arguments});"
+        wrapper = self.wrappers[_wrapper_key(call)]
+        return (
+            f"{self._shared_name(call)}({arguments}, &{wrapper});" if call.function in self.shared else f"{wrapper}({arguments});"
+        )
 
     def _argument(self, call: KernelCall, index: int, operand: Operand) -> str:
         if operand.constant is not None:
@@ -177,17 +196,33 @@ def _wrapper_key(call: KernelCall) -> tuple[object, ...]:
     return (call.function, call.shape, tuple((o.ctype, o.writable or o.scratch_bytes > 0) for o in call.operands))
 
 
+def _signature(call: KernelCall) -> tuple[str, str]:
+    """Parameters p0, p1, … of a call's operands, and the same as arguments."""
+    types = [f"{o.ctype} *" if o.writable or o.scratch_bytes else f"const {o.ctype} *" for o in call.operands]
+    return ", ".join(f"{ctype}p{i}" for i, ctype in enumerate(types)), ", ".join(f"p{i}" for i in range(len(types)))
+
+
+def _shape(call: KernelCall, head: str, indent: str) -> list[str]:
+    """The definition of a call's shape."""
+    fields = f",\n{indent}    ".join(f".{field.name} = {member(field.value)}" for field in call.shape)
+    return [f"{indent}{head}", f"{indent}    {fields},", f"{indent}}};"]
+
+
 def _wrapper(call: KernelCall, name: str) -> list[str]:
     """The function that specialises a kernel for one shape."""
-    types = [f"{o.ctype} *" if o.writable or o.scratch_bytes else f"const {o.ctype} *" for o in call.operands]
-    parameters = ", ".join(f"{ctype}p{i}" for i, ctype in enumerate(types))
-    arguments = ", ".join(f"p{i}" for i in range(len(types)))
-    shape = ",\n        ".join(f".{field.name} = {member(field.value)}" for field in call.shape)
+    parameters, arguments = _signature(call)
     lines = [f"/* {call.node.op} {call.node.name.replace('*/', '* /')} */", f"static STROP_NOINLINE void {name}({parameters}) {{"]
     if call.shape:
-        lines += [f"    const {call.shape_type} shape = {{", f"        {shape},", "    };"]
+        lines += _shape(call, f"const {call.shape_type} shape = {{", "    ")
         arguments += ", &shape"
     return [*lines, f"    {call.function}({arguments});", "}"]
+
+
+def _shared(call: KernelCall, name: str) -> list[str]:
+    """The one copy of a kernel for all its shapes."""
+    parameters, arguments = _signature(call)
+    head = f"static STROP_NOINLINE void {name}({parameters}, const {call.shape_type} *shape) {{"
+    return [head, f"    {call.function}({arguments}, shape);", "}"]
 
 
 def _tensor_macros(prefix: str, value: Value) -> list[str]:

@@ -124,8 +124,10 @@ def rescale_multiplier(x: TensorType, output: TensorType) -> fp.Multiplier:
     return fp.quantize_multiplier(quant_of(x).scalar_scale / quant_of(output).scalar_scale)
 
 
-def relu_multiplier(x: TensorType, output: TensorType) -> fp.Multiplier:
-    """The same in float32, as relu takes it."""
+def clamp_multiplier(activation: Activation, x: TensorType, output: TensorType) -> fp.Multiplier:
+    """The factor of relu and its kin: TFLM's relu divides in double, LiteRT's relu6 and relu_n1_1 in float32."""
+    if activation is Activation.RELU:
+        return rescale_multiplier(x, output)
     return fp.quantize_multiplier(float(np.float32(quant_of(x).scalar_scale) / np.float32(quant_of(output).scalar_scale)))
 
 
@@ -135,7 +137,7 @@ def _centred(x: Array, x_type: TensorType) -> Array:
 
 def _clamped(activation: Activation) -> Stored:
     def function(attrs: Attrs, x: Array, x_type: TensorType, out_type: TensorType) -> Array:
-        factor = relu_multiplier(x_type, out_type)
+        factor = clamp_multiplier(activation, x_type, out_type)
         scaled = fp.multiply(_centred(x, x_type), factor.mantissa, factor.shift) + quant_of(out_type).scalar_zero_point
         return np.clip(scaled, *activation_bounds(activation, out_type))
 

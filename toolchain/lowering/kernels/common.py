@@ -52,7 +52,8 @@ class Variant:
 
     name: `<folder>.<function without strop_>`; the folder is one of the target core's kernel folders.
     accepts: may this variant run the node on a core of that kernel set. bind: its literals and operands, or those of
-    several calls that run one after the other (concat takes one per operand).
+    several calls that run one after the other (concat takes one per operand). generic: one copy that reads its shape is
+    smaller than copies for three shapes.
     """
 
     op: str
@@ -63,6 +64,7 @@ class Variant:
     accepts: Callable[[Graph, Node], bool]
     bind: Callable[[Graph, Node], Binding | tuple[Binding, ...]]
     cost: Cost
+    generic: bool = False
 
     @property
     def name(self) -> str:
@@ -81,10 +83,8 @@ class Variant:
         work = self.predict(graph, node, target)
         share = round(work.instructions / len(parts))
         cycles = None if work.cycles is None else round(work.cycles / len(parts))
-        return tuple(
-            KernelCall(node, self.name, self.header, self.function, self.shape_type, part.shape, part.operands, share, cycles)
-            for part in parts
-        )
+        names = (self.name, self.header, self.function, self.shape_type)
+        return tuple(KernelCall(node, *names, part.shape, part.operands, share, cycles, self.generic) for part in parts)
 
 
 def c_type(type_: TensorType, node_name: str) -> str:

@@ -152,8 +152,9 @@ def _dense_row_units(_graph: Graph, node: Node) -> Work:
         "pass": blocks * -(-steps // ROW_STEPS_UNROLLED),
         "block": blocks,
         "four": depth // GROUP,
-        "lane": depth % GROUP,
-        "tail": depth % GROUP > 0,
+        "lane": depth % GROUP if depth > GROUP else 0,
+        "tail": depth % GROUP > 0 and depth > GROUP,
+        "narrow": depth if depth < GROUP else 0,
         "rest": out % BLOCK,
         "dot": (out >= BLOCK) + (out % BLOCK > 0),
         "bounded": bounded(node),
@@ -164,14 +165,14 @@ def _dense_row_units(_graph: Graph, node: Node) -> Work:
 
 def _conv_cost(lanes: Lanes, units: Callable[[Graph, Node], Work]) -> Cost:
     step, block = (11.3, 43) if lanes == "wide" else (12.3, 56)
-    prior = {"step": step, "pass": 3, "block": block, "signed": 12, "dot": 35, "rest": 8, "pair": 20, "bounded": 2.5}
+    prior = {"step": step, "pass": 3, "block": block, "signed": 12, "dot": 35, "rest": 8, "pair": 20, "bounded": 2}
     return Cost(units, prior | GATHER_PRIOR | {"call": 40})
 
 
 def _dense_cost(lanes: Lanes) -> Cost:
     step, block = (21.3, 31) if lanes == "wide" else (27.3, 37)
-    prior = {"step": step, "pass": 4, "block": block, "four": 7, "lane": 6, "tail": 10, "rest": 10, "dot": 20}
-    prior |= {"bounded": 2.5, "clamp": 12, "call": 40}
+    prior = {"step": step, "pass": 4, "block": block, "four": 7, "lane": 6, "tail": 10, "narrow": 6}
+    prior |= {"rest": 10, "dot": 20, "bounded": 2, "clamp": 12, "call": 40}
     return Cost(_dense_row_units, prior)
 
 
@@ -198,7 +199,7 @@ def _variants(lanes: Lanes) -> tuple[Variant, ...]:
     conv, rows = _conv_cost(lanes, _conv_units), _conv_cost(lanes, _dense_rows_units)
     return (
         _variant("conv_2d", "conv_2d", "strop_conv_dsp_shape", lanes, _bind_conv, lambda node: True, conv),
-        _variant("fully_connected", "conv_2d", "strop_conv_dsp_shape", lanes, _bind_dense_rows, lambda n: _rows_of(n) > 1, rows),
+        _variant("fully_connected", "conv_2d", "strop_conv_dsp_shape", lanes, _bind_dense_rows, lambda node: True, rows),
         _variant(
             "fully_connected",
             "fully_connected",

@@ -40,17 +40,25 @@ class _Kernel:
 
 
 def scales_of(graph: Graph, node: Node) -> list[Requantize] | None:
-    """Parameters of every channel, or None when the sums of one do not fit. A channel without weights is a constant."""
+    """Parameters of every channel, or None when the sums of one do not fit."""
     rows, bias = weight_rows(graph, node), biases_of(graph, node, node.output.type.shape[-1])
     spread = 255 * np.abs(rows.astype(np.int64)).sum(axis=1)
     worst = np.where(spread > 0, spread + np.abs(bias), 0)
     return requantize_rows(node, rows, bias) if worst.size and worst.max() < SUM_LIMIT else None
 
 
+def live_rows(graph: Graph, node: Node) -> Array:
+    """The weights as (channels, taps), zeros for channels that are constants: their sums must be 0."""
+    scales = scales_of(graph, node)
+    if scales is None:
+        raise ValueError(f"{node.name} was not accepted by this kernel")
+    return weight_rows(graph, node) * np.array([[s.mantissa != 0] for s in scales], np.int8)
+
+
 def folded_biases(graph: Graph, node: Node, scales: list[Requantize]) -> Array:
-    """Biases that hold the input's zero point, 0 for channels without weights."""
+    """Biases that hold the input's zero point, 0 for channels that are constants."""
     bias = np.where([s.mantissa == 0 for s in scales], 0, biases_of(graph, node, node.output.type.shape[-1]))
-    folded = fold_offset(bias, weight_rows(graph, node), -quant_of(node.inputs[0].type).scalar_zero_point)
+    folded = fold_offset(bias, live_rows(graph, node), -quant_of(node.inputs[0].type).scalar_zero_point)
     if folded is None:
         raise ValueError(f"{node.name} was not accepted by this kernel")
     return folded
@@ -69,7 +77,7 @@ def signed_mantissas(scales: list[Requantize]) -> Array:
 def _fits(graph: Graph, node: Node) -> bool:
     if not accepts_int8(graph, node) or scales_of(graph, node) is None:
         return False
-    rows = np.abs(even_rows(weight_rows(graph, node)).astype(np.int64))
+    rows = np.abs(even_rows(live_rows(graph, node)).astype(np.int64))
     return bool((rows[:, ::2] + rows[:, 1::2]).max() <= MOST_PAIR)
 
 
@@ -105,7 +113,7 @@ def channel_rows(graph: Graph, node: Node, steps: int) -> Operand:
 
 def _bind(graph: Graph, node: Node) -> Binding:
     height, width, depth = _filter(node)
-    rows = even_rows(weight_rows(graph, node))
+    rows = even_rows(live_rows(graph, node))
     if node.op == "fully_connected":
         shape: tuple[ShapeField, ...] = row_geometry(_rows_of(node), depth, rows.shape[0])
     else:
@@ -118,7 +126,7 @@ def _bind(graph: Graph, node: Node) -> Binding:
 
 
 def _bind_dense(graph: Graph, node: Node) -> Binding:
-    rows = weight_rows(graph, node)
+    rows = live_rows(graph, node)
     shape = row_geometry(_rows_of(node), rows.shape[1], rows.shape[0])
     shape += quantized_fields(node, -quant_of(node.inputs[0].type).scalar_zero_point)
     operands = (

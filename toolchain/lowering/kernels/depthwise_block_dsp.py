@@ -75,5 +75,6 @@ VARIANTS = (
         _accepts,
         _bind,
         Cost(_units, {"tap": 10.4, "odd": 1, "tap_row": 7, "block": 47, "pixel": 40, "bounded": 2.5, "call": 20}),
+        generic=True,
     ),
 )

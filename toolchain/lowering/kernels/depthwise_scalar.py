@@ -11,8 +11,8 @@ from toolchain.ir.graph import Graph, Node
 from toolchain.ir.quantization import quant_of
 from toolchain.lowering.cost import Cost
 from toolchain.lowering.kernels.common import Binding, Variant, packed, read, write
-from toolchain.lowering.kernels.conv import accepts_int8, geometry, quantized_fields, weight_rows
-from toolchain.lowering.kernels.conv_scalar import channel_rows, scales_of
+from toolchain.lowering.kernels.conv import accepts_int8, geometry, quantized_fields
+from toolchain.lowering.kernels.conv_scalar import channel_rows, live_rows, scales_of
 from toolchain.lowering.program import Operand
 
 QUAD = 4
@@ -59,7 +59,7 @@ def _bind(graph: Graph, node: Node) -> Binding:
     x, w = node.inputs[0].type, node.inputs[1].type
     shape = geometry(node, (w.shape[1], w.shape[2]), x.shape[3])
     shape += quantized_fields(node, -quant_of(x).scalar_zero_point)
-    rows = packed("int8_t", np.ascontiguousarray(weight_rows(graph, node)).reshape(-1))
+    rows = packed("int8_t", np.ascontiguousarray(live_rows(graph, node)).reshape(-1))
     plane = _plane_of(node)
     scratch = Operand("int32_t", scratch_bytes=4 * max(plane.sums) + _round_up(_bytes(node, plane)))
     return Binding(shape, (read(graph, node.inputs[0]), rows, channel_rows(graph, node, 0), scratch, write(node.output)))

@@ -9,9 +9,9 @@ from toolchain.ir.graph import Graph, Node
 from toolchain.ir.quantization import (
     SlopeParameters,
     activation_bounds,
+    clamp_multiplier,
     leaky_relu_parameters,
     quant_of,
-    relu_multiplier,
     rescale_multiplier,
 )
 from toolchain.lowering.cost import linear
@@ -24,7 +24,8 @@ def _factors(node: Node) -> SlopeParameters:
     x, out = node.inputs[0].type, node.output.type
     if node.op == "leaky_relu":
         return leaky_relu_parameters(node.attrs.alpha, x, out)
-    factor = relu_multiplier(x, out) if node.op in _ACTIVATIONS else rescale_multiplier(x, out)
+    activation = _ACTIVATIONS.get(node.op)
+    factor = rescale_multiplier(x, out) if activation is None else clamp_multiplier(activation, x, out)
     return SlopeParameters(factor, factor)
 
 
