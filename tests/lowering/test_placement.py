@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import permutations, product
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.placement_cases import Case, cases
+from benchmarks.placement_cases import Case, cases, cut
 from toolchain.lowering.placement import Item, Tie, place
+from toolchain.lowering.placement_blocks import blocks_of, boxes_of
 from toolchain.lowering.placement_check import faults
+from toolchain.lowering.placement_reduce import reduce
+from toolchain.lowering.placement_search import Outcome, search
 
 LIFETIMES = st.tuples(st.integers(0, 30), st.integers(0, 8))
 SIZES = st.integers(0, 5000)
@@ -157,3 +161,42 @@ def test_buffers_of_disjoint_lifetimes_share_memory() -> None:
 def test_a_gap_between_two_buffers_is_used() -> None:
     items = [Item("low", 160, 0, 9), Item("high", 128, 2, 9), Item("early", 144, 0, 1), Item("fits", 16, 2, 9)]
     assert place(items).height == 160 + 144
+
+
+def searched(items: list[Item], height: int, work: int = 20_000) -> Outcome:
+    """What the search alone says of a height in bytes; a placement found is checked."""
+    blocks = blocks_of(items, 16, (), ())
+    order = sorted(range(len(blocks)), key=lambda i: blocks[i].first)
+    reduced = reduce(boxes_of(blocks, order), height // 16)
+    outcome, base, _ = search(reduced.boxes, height // 16, work)
+    if outcome is Outcome.FOUND:
+        offsets = {items[at].name: int(units) * 16 for at, units in zip(order, reduced.bases(base), strict=True)}
+        assert faults(items, offsets, height) == []
+    return outcome
+
+
+@settings(max_examples=150, deadline=None)
+@given(small_problems())
+def test_the_search_decides_small_heights(items: list[Item]) -> None:
+    least = optimum(items)
+    assert searched(items, least) is Outcome.FOUND
+    assert searched(items, least - 16) is Outcome.IMPOSSIBLE
+
+
+@pytest.mark.parametrize("count", [12, 20, 30, 45])
+def test_the_search_fills_rectangles_that_are_full(count: int) -> None:
+    for seed in range(25):
+        items, height = cut(count, np.random.default_rng(seed))
+        spare = seed % 3 * 16
+        assert searched(items, height + spare) is not Outcome.IMPOSSIBLE
+        assert searched(items, height - 16) is Outcome.IMPOSSIBLE
+
+
+@pytest.mark.parametrize("count", [20, 40])
+def test_the_search_finds_what_first_fit_found(count: int) -> None:
+    for seed in range(60):
+        rng = np.random.default_rng((count, seed))
+        first, span, size = rng.integers(0, count // 2, count), rng.integers(0, 6, count), rng.integers(1, 9, count)
+        drawn = zip(size, first, span, strict=True)
+        items = [Item(f"b{i}", int(s) * 16, int(f), int(f + w)) for i, (s, f, w) in enumerate(drawn)]
+        assert searched(items, place(items).height) is Outcome.FOUND

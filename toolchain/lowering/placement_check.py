@@ -16,7 +16,10 @@ def faults(
     ties: Sequence[Tie] = (),
     may_overlap: Sequence[tuple[str, str]] = (),
 ) -> list[str]:
-    """What is wrong with offsets in bytes, one sentence each; empty when nothing is. Tied items may overlap one another."""
+    """What is wrong with offsets in bytes, one sentence each; empty when nothing is. Tied items may overlap one another.
+
+    An empty buffer takes nothing, so it may lie above the height.
+    """
     found: list[str] = []
     tied = {tie.name for tie in ties}
     for item in items:
@@ -25,7 +28,7 @@ def faults(
             found.append(f"{item.name} at {at} is not aligned")
         if at < item.lowest or (item.highest is not None and at + item.bytes > item.highest):
             found.append(f"{item.name} at {at} is out of its bounds")
-        if at + item.bytes > height:
+        if item.bytes and at + item.bytes > height:
             found.append(f"{item.name} ends at {at + item.bytes}, above {height}")
     found += [f"{t.name} is not {t.bytes} after {t.anchor}" for t in ties if offsets[t.name] != offsets[t.anchor] + t.bytes]
     free = {frozenset(pair) for pair in may_overlap} | _together(ties)
