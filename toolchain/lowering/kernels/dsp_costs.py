@@ -5,7 +5,7 @@ halves of negative sums need their own rounding; `dot`, a call for a stream of b
 `pair` of pixels; `run`, gathered for both, `checked` where padding may cut it; `sixteen` and `four` gathered elements of both,
 `tail` of fewer; `cut`, a run that padding cuts, `part` where some of it is inside; `staged`, a run copied as it is, `looped`
 where a filter has several, `inline` words of it; `word` and `byte` of other copies; `zero`, an element of rows outside;
-`bounded`, an output with bounds of its own.
+`bounded`, an output with bounds of its own, `bounded_one` behind the last four, `clamp` the call for them.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ INLINE_BYTES = 16
 WORDS_OF_REST = (0, 1, 1, 2)
 FILL = 0.75
 GATHER_PRIOR = {"run": 25, "checked": 6, "sixteen": 30, "four": 9, "tail": 14, "cut": 60, "staged": 10, "inline": 2}
+BOUNDED_PRIOR = {"bounded": 2, "bounded_one": 8, "clamp": 12}
 GATHER_PRIOR |= {"looped": 4, "part": 30, "word": 4, "byte": 4, "zero": 2}
 
 
@@ -37,6 +38,12 @@ def is_signed(node: Node) -> bool:
 def bounded(node: Node) -> int:
     """Outputs that pass through bounds tighter than int8."""
     return node.output.type.elements if activation_bounds(node.attrs.activation, node.output.type) != (-128, 127) else 0
+
+
+def bounded_units(node: Node) -> dict[str, float]:
+    """Work of the bounds at the end: outputs, single ones of them at the end, the call."""
+    outputs = bounded(node)
+    return {"bounded": outputs, "bounded_one": outputs % GROUP, "clamp": 1 if outputs else 0}
 
 
 def blocks_of(pairs: int, channels: int, steps: int, *, signed: bool) -> dict[str, float]:
