@@ -14,6 +14,7 @@ from targets.load import load_target
 SUITE = "speed"
 PEER_TARGETS = ("mps2_an386", "mps2_an500", "mps3_an547")
 CYCLES_TARGET = "mps2_an386"
+CORE_TARGETS = ("rp2040_pico", "mps2_an385", "mps2_an386", "mps2_an500", "mps2_an505", "mps3_an547", "rv32_virt")
 CORES = {
     "cortex-m0plus": "Cortex-M0+",
     "cortex-m3": "Cortex-M3",
@@ -40,6 +41,8 @@ def speed(table: Table) -> str:
     titles = {model.name: model.title for model in suite.models}
     tools = sorted({f"{count.compiler}, {count.runtime}" for count in counts})
     parts = [HEAD, _instructions(table, by_place, titles, suite.targets), _peers(table, by_place, titles, peers["peers"])]
+    zig = read_counts(counts_path(SUITE, "zig"))
+    parts += [_compilers(table, by_place, {(count.model, count.target): count for count in zig}, titles)]
     parts += [_cycles(table, by_place, titles, peers["published"]), _sizes(table, by_place, titles)]
     return "\n\n".join([*parts, f"Counted with {'; '.join(tools)}."]) + "\n"
 
@@ -89,6 +92,16 @@ def _cycles(table: Table, counts: dict[tuple[str, str], Count], titles: dict[str
     heads = ["Cortex-M4 cycles", *(titles[model] for model in models)]
     text = "Modelled from the executed instructions and Arm's published timings ([cycles.md](cycles.md)), not measured."
     return f"## Cycles\n\n{text}\n\n{table(heads, rows)}"
+
+
+def _compilers(table: Table, gcc: dict[tuple[str, str], Count], zig: dict[tuple[str, str], Count], titles: dict[str, str]) -> str:
+    targets = [target for target in CORE_TARGETS if any(key[1] == target for key in zig)]
+    rows = []
+    for model, title in titles.items():
+        pairs = [(gcc[model, target], zig.get((model, target))) for target in targets]
+        rows.append((title, *(f"{z.instructions:,} ({z.instructions / g.instructions:.2f}x)" if z else "-" for g, z in pairs)))
+    text = "The same programs by `zig cc`, which pip installs, in instructions, and how many times GCC's that is."
+    return f"## The other compiler\n\n{text}\n\n{table(('model', *map(_core, targets)), rows)}"
 
 
 def _sizes(table: Table, counts: dict[tuple[str, str], Count], titles: dict[str, str]) -> str:

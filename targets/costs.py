@@ -37,6 +37,12 @@ class CostTable:
     code: Mapping[str, CodeCost] = field(default_factory=dict[str, CodeCost])
 
 
+def cost_names() -> tuple[str, ...]:
+    """Cores that have a table."""
+    folder = files("targets") / "costs"
+    return tuple(sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml")))
+
+
 @functools.cache
 def load_costs(core: str) -> CostTable:
     """The table of a core, empty when it was never measured. Raises TargetError 304 when its file is wrong."""

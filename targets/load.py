@@ -12,7 +12,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Literal, cast
 
-from targets.costs import load_costs
+from targets.costs import cost_names, load_costs
 from targets.model import Core, FlashTool, Memory, MemoryRole, Qemu, Target
 from targets.table import Table, parse_table
 from targets.timings import load_timing, timing_names
@@ -92,7 +92,7 @@ def _target(table: Table) -> Target:
 
 def _core(table: Table) -> Core:
     required = ("name", "architecture", "features", "kernels", "gcc", "gcc_flags", "zig_flags", "unicorn_cpu", "source")
-    table.expect(required, ("timing",))
+    table.expect(required, ("timing", "costs"))
     kernels = table.texts("kernels")
     if not kernels or kernels[-1] != "portable":
         raise table.fault("kernels", f"is {list(kernels)}", "The last folder must be 'portable'")
@@ -106,7 +106,7 @@ def _core(table: Table) -> Core:
         zig_flags=table.texts("zig_flags"),
         unicorn_cpu=table.text("unicorn_cpu", empty=True),
         source=table.text("source"),
-        costs=load_costs(table.text("name")),
+        costs=load_costs(table.choice("costs", cost_names()) if "costs" in table.values else table.text("name")),
         timing=load_timing(table.choice("timing", timing_names())) if "timing" in table.values else None,
     )
 

@@ -15,9 +15,10 @@ TOLERANCE = 0.005
 COSTS = ("instructions", "cycles", "arena_bytes", "code_bytes", "weight_bytes")
 
 
-def counts_path(suite: str) -> Path:
-    """Where the counts of a suite are kept."""
-    return Path(str(files("benchmarks") / "counts" / f"{suite}.json"))
+def counts_path(suite: str, compiler: str = "auto") -> Path:
+    """Where the counts of a suite are kept, those of zig beside those of the cores' own GCC."""
+    name = f"{suite}_zig" if compiler == "zig" else suite
+    return Path(str(files("benchmarks") / "counts" / f"{name}.json"))
 
 
 def read_counts(path: Path) -> list[Count]:

@@ -12,6 +12,7 @@ from typing import cast
 
 from benchmarks.api import bench
 from benchmarks.models import mobilenet_v2
+from firmware.compilers import CompilerChoice
 from targets.load import target_names
 from targets.table import Table, parse_table
 from toolchain.api import compile
@@ -104,18 +105,24 @@ def pairs(suite: Suite, models_dir: Path | None) -> Iterator[tuple[SuiteModel, s
 
 
 def run_suite(
-    suite: Suite, models_dir: Path | None, *, only: Sequence[tuple[str, str]] | None = None, progress: Progress = silent
+    suite: Suite,
+    models_dir: Path | None,
+    *,
+    only: Sequence[tuple[str, str]] | None = None,
+    compiler: CompilerChoice = "auto",
+    progress: Progress = silent,
 ) -> list[Count]:
     """Count every model on every target. models_dir: where model files are; without it only NETWORKS run.
 
-    only: (model, target) names to run. Raises what compile and bench raise.
+    only: (model, target) names to run. compiler: as of `bench`. Raises what compile and bench raise.
     """
     work = [(m, t) for m, t in pairs(suite, models_dir) if only is None or (m.name, t) in only]
     counts: list[Count] = []
     with tempfile.TemporaryDirectory(prefix="strop-suite-") as folder:
         for done, (model, target) in enumerate(work):
             progress(f"{suite.name}: {model.name} on {target}", done, len(work))
-            counts.append(_count(suite, model, target, _file(model, models_dir, Path(folder)), Path(folder)))
+            file = _file(model, models_dir, Path(folder))
+            counts.append(_count(suite, model, target, file, Path(folder), compiler))
     return counts
 
 
@@ -128,10 +135,10 @@ def _file(model: SuiteModel, models_dir: Path | None, folder: Path) -> Path:
     return path
 
 
-def _count(suite: Suite, model: SuiteModel, target: str, file: Path, folder: Path) -> Count:
+def _count(suite: Suite, model: SuiteModel, target: str, file: Path, folder: Path, compiler: CompilerChoice) -> Count:
     bundle = folder / f"{model.name}-{target}"
     compile(file, target, bundle, name="net", formats=("c",), optimize=suite.optimize, skip=model.skip)
-    result = bench(bundle)
+    result = bench(bundle, compiler=compiler)
     found, plan = result.measurement, result.manifest
     assert found.instructions is not None
     assert plan.predicted is not None

@@ -12,13 +12,16 @@ from targets.load import load_target
 from targets.model import Target
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array
+from toolchain.lowering.variants import Objective
 from toolchain.pipeline import Compiled, CompileOptions, compile_model
 
 
-def compile_c(graph: Graph, target: str | Target, folder: Path, name: str = "net") -> tuple[Compiled, CProgram]:
+def compile_c(
+    graph: Graph, target: str | Target, folder: Path, name: str = "net", objective: Objective = "balanced"
+) -> tuple[Compiled, CProgram]:
     """The graph's C program for a target, written under `folder`."""
     device = load_target(target) if isinstance(target, str) else target
-    compiled = compile_model(graph, device, CompileOptions(name, ("c",)))
+    compiled = compile_model(graph, device, CompileOptions(name, ("c",), objective=objective))
     for path, content in compiled.files.items():
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -84,7 +84,7 @@ def compile(
     source = SourceModel(path.name, model_format(path), source_digest(path))
     files = {**graph_files(compiled.graph), **compiled.files}
     manifest = write_bundle(Path(output), files, describe_bundle(compiled, source))
-    return CompileResult(Path(output), manifest)
+    return CompileResult(Path(output), manifest, compiled.program.plan if compiled.program else None)
 
 
 def default_name(path: Path) -> str:

@@ -11,14 +11,16 @@ from toolchain.bundle.codec import encode
 from toolchain.bundle.manifest import Manifest
 from toolchain.errors import StropError
 from toolchain.ir.types import Array
+from toolchain.lowering.program import MemoryPlan
 
 
 @dataclass(frozen=True, slots=True)
 class CompileResult:
-    """A bundle that was written and what is predicted of it; no C compiler has run."""
+    """A bundle that was written and what is predicted of it; no C compiler has run. plan: its arena, None without a program."""
 
     bundle: Path
     manifest: Manifest
+    plan: MemoryPlan | None = None
 
     def as_json(self) -> dict[str, object]:
         """`bundle`, `name`, `target`, `precision`, `formats`, `macs`, `ram`, `flash`, `predicted`; null where not predicted."""

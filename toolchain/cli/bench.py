@@ -97,16 +97,17 @@ def _run_suite(arguments: argparse.Namespace) -> Answer:
     suite = load_suite(arguments.suite)
     only = [_pair(text) for text in arguments.only] if arguments.only else None
     with shown_progress() as progress:
-        counts = run_suite(suite, arguments.models, only=only, progress=progress)
+        counts = run_suite(suite, arguments.models, only=only, compiler=arguments.compiler, progress=progress)
     heads = ("model", "target", "MACs", "instructions", "per MAC", "off %", "cycles", "arena B", "stack B", "code B", "weight B")
     rows = [_suite_row(count) for count in counts]
     document: dict[str, object] = {"suite": suite.name, "counts": [asdict(count) for count in counts]}
     text = table(heads, rows)
+    kept = counts_path(suite.name, arguments.compiler)
     if arguments.update:
-        write_counts(counts_path(suite.name), counts)
-        return Answer(document, f"{text}\n\nkept in {counts_path(suite.name)}")
+        write_counts(kept, counts)
+        return Answer(document, f"{text}\n\nkept in {kept}")
     try:
-        better = hold(counts, read_counts(counts_path(suite.name)), arguments.tolerance or TOLERANCE)
+        better = hold(counts, read_counts(kept), arguments.tolerance or TOLERANCE)
     except VerificationError as worse:
         return Answer(document, text, worse)
     return Answer(document | {"better": better}, "\n".join([text, "", "no worse than before", *better]))

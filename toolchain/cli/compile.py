@@ -17,7 +17,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from toolchain.cli.answer import Answer, pairs
-from toolchain.cli.explained import explained
+from toolchain.cli.explained import arena, explained
 from toolchain.cli.options import add_input_shape, byte_count, input_shapes
 from toolchain.cli.progress import shown_progress
 from toolchain.errors import UsageError
@@ -94,7 +94,8 @@ def run(arguments: argparse.Namespace) -> Answer:
     text = pairs(facts)
     if arguments.explain:
         layers = [asdict(layer) for layer in found.layers]
-        return Answer(result.as_json() | {"layers": layers}, f"{text}\n\n{explained(found.layers)}")
+        memory = "" if result.plan is None else f"\n\n{arena(result.plan)}"
+        return Answer(result.as_json() | {"layers": layers}, f"{text}{memory}\n\n{explained(found.layers)}")
     return Answer(result.as_json(), text)
 
 

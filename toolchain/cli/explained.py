@@ -10,6 +10,7 @@ from toolchain.cli.answer import table
 if TYPE_CHECKING:
     from runtimes.base import CallCost
     from toolchain.bundle.manifest import Layer
+    from toolchain.lowering.program import MemoryPlan
 
 NAME_WIDTH = 48
 HEADS = (
@@ -26,6 +27,14 @@ def explained(layers: Sequence[Layer], measured: Sequence[CallCost] | None = Non
         heads[5:5] = ["measured", "off %", "cycles"] if cycles else ["measured", "off %"]
     rows = [_row(i, layer, None if measured is None else measured[i - 1], cycles) for i, layer in enumerate(layers, 1)]
     return table(heads, rows)
+
+
+def arena(plan: MemoryPlan) -> str:
+    """One line: what the arena takes, what no placement can go below, and what first-fit by size would take."""
+    over = plan.arena_bytes - plan.lower_bound_bytes
+    verdict = "the least possible" if plan.proven else f"{over:,} B above the lower bound"
+    bound, greedy = f"lower bound {plan.lower_bound_bytes:,} B", f"first-fit by size {plan.greedy_bytes:,} B"
+    return f"arena {plan.arena_bytes:,} B, {verdict}; {bound}; {greedy}"
 
 
 def _row(number: int, layer: Layer, measured: CallCost | None, cycles: bool) -> list[object]:

@@ -17,22 +17,24 @@ TRIES = 1500
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """Byte offsets by the buffer's name, and what they take. lower_bound: nothing takes less."""
+    """Byte offsets by the buffer's name, and what they take. lower_bound: nothing takes less. greedy: what first fit by size takes."""
 
     offsets: Mapping[str, int]
     height: int
     lower_bound: int
+    greedy: int
 
 
 def pack(items: Sequence[Shape], align: int, tries: int = TRIES) -> Packing:
     """Offsets of all buffers, multiples of `align`. Parts of the program that have no buffer in common are independent."""
     offsets: dict[str, int] = {}
-    height = bound = 0
+    height = bound = greedy = 0
     for part in _parts(items):
         packed = _pack(part, align, tries)
         offsets |= packed.offsets
         height, bound = max(height, packed.height), max(bound, packed.lower_bound)
-    return Packing(offsets, height, bound)
+        greedy = max(greedy, packed.greedy)
+    return Packing(offsets, height, bound, greedy)
 
 
 def _parts(items: Sequence[Shape]) -> list[list[Shape]]:
@@ -55,8 +57,8 @@ def _pack(items: Sequence[Shape], align: int, tries: int) -> Packing:
         sorted(range(len(items)), key=lambda i: (items[i].hull[0], -items[i].bytes)),
         sorted(range(len(items)), key=lambda i: (-items[i].hull[1], -items[i].bytes)),
     ]
-    best_offsets, best = min((_first_fit(items, clashes, order, align) for order in starts), key=lambda found: found[1])
-    order = min(starts, key=lambda each: _first_fit(items, clashes, each, align)[1])
+    tried = [(*_first_fit(items, clashes, order, align), order) for order in starts]
+    best_offsets, best, order = min(tried, key=lambda found: found[1])
     source = random.Random(len(items))
     for _ in range(tries):
         if best <= bound or len(items) < 2:
@@ -65,7 +67,7 @@ def _pack(items: Sequence[Shape], align: int, tries: int) -> Packing:
         offsets, height = _first_fit(items, clashes, changed, align)
         if height <= best:
             order, best_offsets, best = changed, offsets, height
-    return Packing({item.name: best_offsets[i] for i, item in enumerate(items)}, best, bound)
+    return Packing({item.name: best_offsets[i] for i, item in enumerate(items)}, best, bound, tried[0][1])
 
 
 def _changed(order: list[int], offsets: Sequence[int], items: Sequence[Shape], height: int, source: random.Random) -> list[int]:

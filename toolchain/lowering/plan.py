@@ -1,16 +1,14 @@
-"""Memory planning: when each buffer lives, and where in the arena it goes.
-
-Greedy by size: the largest buffer first, each at the lowest offset where no buffer of an overlapping lifetime is.
-"""
+"""Memory planning: when each buffer of a program lives, and where in the arena it goes (placement.py)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from toolchain.ir.graph import Graph
 from toolchain.lowering.lifetimes import buffer_of, scratch_name, shapes
 from toolchain.lowering.packing import pack
+from toolchain.lowering.placement import Item, place
 from toolchain.lowering.program import KernelCall, MemoryPlan, Placement
 from toolchain.lowering.stream import MOVE
 from toolchain.lowering.views import roots
@@ -18,23 +16,8 @@ from toolchain.lowering.views import roots
 ALIGN, STREAMED_ALIGN = 16, 8
 
 
-@dataclass(frozen=True, slots=True)
-class Buffer:
-    """Bytes that must not overlap others between two steps. Step 0 is before the first call (inputs are written)."""
-
-    name: str
-    bytes: int
-    first: int
-    last: int
-
-
-def align_up(size: int, align: int) -> int:
-    """The next multiple of `align`."""
-    return -(-size // align) * align
-
-
-def buffers(graph: Graph, calls: Sequence[KernelCall], outside: frozenset[str] = frozenset()) -> tuple[Buffer, ...]:
-    """Buffers of all computed values and of scratch. Call i is step i + 1; outputs live through the last step.
+def buffers(graph: Graph, calls: Sequence[KernelCall], outside: frozenset[str] = frozenset()) -> tuple[Item, ...]:
+    """Buffers of all computed values and of scratch. Call i is step i + 1; step 0 is where inputs are written.
 
     outside: values that the caller owns; they take no part. Every input lives from step 0, an output to the end.
     """
@@ -52,37 +35,26 @@ def buffers(graph: Graph, calls: Sequence[KernelCall], outside: frozenset[str] =
                 size[name] = max(size.get(name, 0), operand.value.type.bytes)
     for value in graph.outputs:
         last[root[value.name]] = end
-    found = [Buffer(n, size[n], first[n], last[n]) for n in first if n not in outside]
+    found = [Item(n, size[n], first[n], last[n]) for n in first if n not in outside]
     for step, call in enumerate(calls, start=1):
-        scratch = [Buffer(scratch_name(call, i), o.scratch_bytes, step, step) for i, o in enumerate(call.operands)]
+        scratch = [Item(scratch_name(call, i), o.scratch_bytes, step, step) for i, o in enumerate(call.operands)]
         found += [buffer for buffer in scratch if buffer.bytes]
     return tuple(found)
-
-
-def place(items: Sequence[Buffer], align: int = ALIGN) -> tuple[Placement, ...]:
-    """Offsets of the buffers, greedy by size; ties go to the earlier lifetime, then the name."""
-    placed: list[Placement] = []
-    for item in sorted(items, key=lambda b: (-b.bytes, b.first, b.name)):
-        busy = sorted((p.offset, p.offset + p.bytes) for p in placed if p.first <= item.last and item.first <= p.last)
-        offset = 0
-        for start, stop in busy:
-            if offset + item.bytes <= start:
-                break
-            offset = max(offset, align_up(stop, align))
-        placed.append(Placement(item.name, offset, item.bytes, item.first, item.last))
-    return tuple(placed)
 
 
 def plan_memory(graph: Graph, calls: Sequence[KernelCall], outside: frozenset[str] = frozenset()) -> MemoryPlan:
     """The arena of a program. outside: names of values that the caller owns."""
     root = roots(graph)
     shared_outside = frozenset(root[name] for name in outside)
-    placements = place(buffers(graph, calls, shared_outside))
-    names = {placement.name for placement in placements}
+    items = buffers(graph, calls, shared_outside)
+    placed = place(items, ALIGN)
+    placements = tuple(Placement(item.name, placed.offsets[item.name], item.bytes, item.first, item.last) for item in items)
+    names = set(placed.offsets)
     located: Mapping[str, tuple[str, int]] = {v: (r, 0) for v, r in root.items() if r in names}
     scratch = {name: (name, 0) for name in names if name not in located}
-    arena = max((p.offset + p.bytes for p in placements), default=0)
-    return MemoryPlan(placements, {**located, **scratch}, align_up(max(arena, 1), ALIGN), ALIGN)
+    greedy = placed.height if placed.greedy is None else placed.greedy
+    arena = max(placed.height, ALIGN)
+    return MemoryPlan(placements, {**located, **scratch}, arena, ALIGN, placed.lower_bound, greedy, placed.proven)
 
 
 def plan_streamed(
@@ -94,15 +66,16 @@ def plan_streamed(
     """
     root = roots(graph)
     away = frozenset(root[name] for name in outside)
-    offsets = pack(shapes(graph, calls, root, buffer_bytes, away), STREAMED_ALIGN).offsets
+    packed = pack(shapes(graph, calls, root, buffer_bytes, away), STREAMED_ALIGN)
+    offsets = packed.offsets
     kept = _without_idle_moves(calls, offsets, root)
     items = shapes(graph, kept, root, buffer_bytes, away)
     placements = tuple(Placement(item.name, offsets[item.name], item.bytes, *item.hull) for item in items)
     names = {item.name for item in items}
     located = {v: (r, 0) for v, r in root.items() if r in names}
     others = {name: (name, 0) for name in names if name not in located}
-    arena = max((p.offset + p.bytes for p in placements), default=1)
-    return kept, MemoryPlan(placements, {**located, **others}, align_up(arena, ALIGN), ALIGN)
+    arena, bound = (-(-max(size, 1) // ALIGN) * ALIGN for size in (packed.height, packed.lower_bound))
+    return kept, MemoryPlan(placements, {**located, **others}, arena, ALIGN, bound, packed.greedy, arena == bound)
 
 
 def _without_idle_moves(

@@ -152,23 +152,23 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """Offsets of all buffers in one arena. buffer_of: which placement a value lives in, and at which byte within it."""
+    """Offsets of all buffers in one arena. buffer_of: which placement a value lives in, and at which byte within it.
+
+    lower_bound_bytes: no placement needs less. greedy_bytes: what first-fit by size needs. proven: none needs less than this one.
+    """
 
     placements: tuple[Placement, ...]
     buffer_of: Mapping[str, tuple[str, int]]
     arena_bytes: int
     align: int
+    lower_bound_bytes: int
+    greedy_bytes: int
+    proven: bool
 
     def offset(self, name: str) -> int:
         """Byte offset of a value in the arena."""
         buffer, within = self.buffer_of[name]
         return next(p.offset for p in self.placements if p.name == buffer) + within
-
-    @property
-    def lower_bound_bytes(self) -> int:
-        """The most bytes that live at one step: no placement can need less."""
-        steps = {p.first for p in self.placements}
-        return max((sum(p.bytes for p in self.placements if p.first <= step <= p.last) for step in steps), default=0)
 
 
 @dataclass(frozen=True, slots=True)

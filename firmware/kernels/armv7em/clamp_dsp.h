@@ -1,25 +1,35 @@
-/* Bounds of an activation that are tighter than int8, on outputs that lie one after the other, four at a time.
- * Cost: 2 instructions per output. No scratch. */
+/* Bounds of an activation that are tighter than int8, on outputs that lie one after the other, eight at a time.
+ * Cost: 1.9 instructions per output. No scratch. */
 #ifndef STROP_CLAMP_DSP_H
 #define STROP_CLAMP_DSP_H
 
 #include "dsp.h"
 
+/* Four outputs; the bounds in every byte. */
+STROP_KERNEL void strop_clamp_four(int8_t *out, int32_t lows, int32_t highs) {
+    int32_t y = strop_load_bytes(out), unused;
+    __asm__ volatile("ssub8 %[unused], %[y], %[low]\n\t"
+                     "sel %[y], %[y], %[low]\n\t"
+                     "ssub8 %[unused], %[high], %[y]\n\t"
+                     "sel %[y], %[y], %[high]\n\t"
+                     "str %[y], [%[out]]"
+                     : [y] "+r"(y), [unused] "=&r"(unused)
+                     : [low] "r"(lows), [high] "r"(highs), [out] "r"(out)
+                     : "memory");
+}
+
 /* n outputs to low … high. */
 STROP_SHARED void strop_clamp_bytes(int8_t *out, int32_t n, int32_t low, int32_t high) {
     const int32_t lows = (int32_t)((uint32_t)(uint8_t)low * 0x01010101U);
     const int32_t highs = (int32_t)((uint32_t)(uint8_t)high * 0x01010101U);
-    int8_t *const end_4 = out + n / 4 * 4;
-    for (; out != end_4; out += 4) {
-        int32_t y = strop_load_bytes(out), unused;
-        __asm__ volatile("ssub8 %[unused], %[y], %[low]\n\t"
-                         "sel %[y], %[y], %[low]\n\t"
-                         "ssub8 %[unused], %[high], %[y]\n\t"
-                         "sel %[y], %[y], %[high]\n\t"
-                         "str %[y], [%[out]]"
-                         : [y] "+r"(y), [unused] "=&r"(unused)
-                         : [low] "r"(lows), [high] "r"(highs), [out] "r"(out)
-                         : "memory");
+    int8_t *const end_8 = out + n / 8 * 8;
+    for (; out != end_8; out += 8) {
+        strop_clamp_four(out, lows, highs);
+        strop_clamp_four(out + 4, lows, highs);
+    }
+    if (n % 8 >= 4) {
+        strop_clamp_four(out, lows, highs);
+        out += 4;
     }
     for (int32_t i = 0; i < n % 4; ++i) {
         out[i] = (int8_t)strop_clamp(out[i], low, high);

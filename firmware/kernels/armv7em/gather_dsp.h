@@ -230,7 +230,9 @@ STROP_KERNEL void strop_stage_filter(int8_t *to, const int8_t *in, const strop_c
     const int32_t bytes = taps * (s->in_c / s->groups);
     const int32_t end_y = at.y + s->k_h * s->dilation_h, end_x = at.x + s->k_w * s->dilation_w;
     if (strop_filter_inside(s, at)) {
+        STROP_ROLLED
         for (int32_t y = at.y; y != end_y; y += s->dilation_h) {
+            STROP_ROLLED
             for (int32_t x = at.x; x != end_x; x += taps * s->dilation_w, to += bytes) {
                 strop_stage_run(to, in + (y * s->in_w + x) * s->in_c, bytes);
             }

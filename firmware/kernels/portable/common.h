@@ -23,6 +23,15 @@ void *memset(void *to, int value, size_t bytes);
 #define STROP_INLINE static inline
 #endif
 
+/* Before a loop that is to stay one: its cost then does not hang on how few turns it takes. */
+#if defined(__clang__)
+#define STROP_ROLLED _Pragma("clang loop unroll(disable)")
+#elif defined(__GNUC__)
+#define STROP_ROLLED _Pragma("GCC unroll 1")
+#else
+#define STROP_ROLLED
+#endif
+
 /* Stands before, between and after the calls of a program; -DSTROP_PROFILE makes it call the caller's clock. */
 #ifdef STROP_PROFILE
 void strop_mark(void);

@@ -11,12 +11,13 @@ from toolchain.lowering.cost import Cost, Work
 from toolchain.lowering.kernels.common import Binding, Variant, fields, packed, read, write
 from toolchain.lowering.kernels.conv import BLOCK, biases_of, constant_of, geometry, quantized_fields, row_geometry, weight_rows
 from toolchain.lowering.kernels.dsp_costs import (
+    BOUNDED_PRIOR,
     GATHER_PRIOR,
     UNROLLED,
     WORDS_OF_REST,
     Gathered,
     blocks_of,
-    bounded,
+    bounded_units,
     gather_units,
     is_signed,
 )
@@ -123,7 +124,7 @@ def _conv_units(_graph: Graph, node: Node) -> Work:
     taps = filled(height * width * depth) if is_staged(node) else height * width * depth // run * filled(run)
     gathered = Gathered(run // depth, run, is_staged(node))
     work = blocks_of(pairs * groups, out // groups, taps // 2, signed=is_signed(node))
-    return work | gather_units(node, gathered, groups) | {"pair": pairs, "bounded": bounded(node), "call": 1}
+    return work | gather_units(node, gathered, groups) | bounded_units(node) | {"pair": pairs, "call": 1}
 
 
 def _dense_rows_units(_graph: Graph, node: Node) -> Work:
@@ -139,7 +140,7 @@ def _dense_rows_units(_graph: Graph, node: Node) -> Work:
         "staged": 2 * pairs if staged else 0,
         "inline": 2 * pairs * WORDS_OF_REST[depth] if staged else 0,
         "pair": pairs,
-        "bounded": bounded(node),
+        **bounded_units(node),
         "call": 1,
     }
 
@@ -152,26 +153,26 @@ def _dense_row_units(_graph: Graph, node: Node) -> Work:
         "pass": blocks * -(-steps // ROW_STEPS_UNROLLED),
         "block": blocks,
         "four": depth // GROUP,
-        "lane": depth % GROUP,
-        "tail": depth % GROUP > 0,
+        "lane": depth % GROUP if depth > GROUP else 0,
+        "tail": depth % GROUP > 0 and depth > GROUP,
+        "narrow": depth if depth < GROUP else 0,
         "rest": out % BLOCK,
         "dot": (out >= BLOCK) + (out % BLOCK > 0),
-        "bounded": bounded(node),
-        "clamp": bounded(node) > 0,
+        **bounded_units(node),
         "call": 1,
     }
 
 
 def _conv_cost(lanes: Lanes, units: Callable[[Graph, Node], Work]) -> Cost:
     step, block = (11.3, 43) if lanes == "wide" else (12.3, 56)
-    prior = {"step": step, "pass": 3, "block": block, "signed": 12, "dot": 35, "rest": 8, "pair": 20, "bounded": 2.5}
-    return Cost(units, prior | GATHER_PRIOR | {"call": 40})
+    prior = {"step": step, "pass": 3, "block": block, "signed": 12, "dot": 35, "rest": 8, "pair": 20, "call": 40}
+    return Cost(units, prior | GATHER_PRIOR | BOUNDED_PRIOR)
 
 
 def _dense_cost(lanes: Lanes) -> Cost:
     step, block = (21.3, 31) if lanes == "wide" else (27.3, 37)
-    prior = {"step": step, "pass": 4, "block": block, "four": 7, "lane": 6, "tail": 10, "rest": 10, "dot": 20}
-    prior |= {"bounded": 2.5, "clamp": 12, "call": 40}
+    prior = {"step": step, "pass": 4, "block": block, "four": 7, "lane": 6, "tail": 10, "narrow": 6}
+    prior |= {"rest": 10, "dot": 20, "call": 40} | BOUNDED_PRIOR
     return Cost(_dense_row_units, prior)
 
 

@@ -29,11 +29,14 @@ CONV_PRIOR: Mapping[str, float] = {
     "filled": 8,
     "filter_row": 20,
     "word_row": 30,
+    "blank_row": 20,
+    "rest_row": 20,
     "call": 160,
 }
 """step: sixteen taps of two pixels and four channels. block: eight outputs. held_*: where taps stay in registers. away: blocks
 whose halves are rounded away from zero. tail: pairs with a cut block. run: a row of pairs. moved: gathered columns of sixteen
-bytes. word: of up to four. filled: columns of padding. filter_row, word_row: a row of the filter gathered under a strip."""
+bytes. word: of up to four. filled: columns of padding. filter_row, word_row: a row of the filter gathered under a strip.
+blank_row: one of padding. rest_row: pixels copied at the end."""
 
 ROW_PRIOR: Mapping[str, float] = {"step": 17.5, "block": 28, "away": 4, "moved": 6.5, "copied": 30, "call": 130}
 
@@ -77,7 +80,7 @@ def _in_place(node: Node, plan: Plan, rows: int, pixels: int, room: int, pixel: 
     more_pairs, more_runs = -(-rest // 2), -(-rest // 2)
     work = _blocks(node, plan, pairs + more_pairs, runs + more_runs)
     work["moved"] = _moved(plan.depth) * rest  # type: ignore[assignment]
-    work["filter_row"] = more_runs
+    work["rest_row"] = more_runs
     return _times(work, rows)
 
 
@@ -112,7 +115,8 @@ def _gathered(node: Node, plan: Plan) -> Counter[str]:
             end = min(max(-(-(in_w - first) // step), begin), count)
             copied, width, calls = copied + end - begin, width + count, calls + 1
             filled += count - (end - begin) if plan.strip < out_w else 0
-    work = Counter[str]({"word_row" if plan.depth <= SMALL_COLUMN else "filter_row": len(tops) * calls})
+    work = Counter[str]({"word_row" if plan.depth <= SMALL_COLUMN else "filter_row": inside * calls})
+    work["blank_row"] = (len(tops) - inside) * calls
     if plan.depth <= SMALL_COLUMN:
         work["word"] = inside * copied * (2 if plan.depth == SMALL_COLUMN - 1 and plan.column == k_h * plan.depth else 1)
     else:

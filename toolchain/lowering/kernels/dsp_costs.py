@@ -3,8 +3,9 @@
 Units: `step` of two taps, two pixels and four channels; `pass` of up to 16 steps; `block` of four channels, `signed` where
 halves of negative sums need their own rounding; `dot`, a call for a stream of blocks; `rest`, a channel beyond whole blocks;
 `pair` of pixels; `run`, gathered for both, `checked` where padding may cut it; `sixteen` and `four` gathered elements of both,
-`tail` of fewer; `cut`, a run that padding cuts; `staged`, a run copied as it is, `inline` words of it; `word` and `byte` of other
-copies; `zero`, an element of rows outside; `bounded`, an output with bounds of its own.
+`tail` of fewer; `cut`, a run that padding cuts, `part` where some of it is inside; `staged`, a run copied as it is, `looped`
+where a filter has several, `inline` words of it; `word` and `byte` of other copies; `zero`, an element of rows outside;
+`bounded`, an output with bounds of its own, `bounded_one` behind the last four, `clamp` the call for them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ INLINE_BYTES = 16
 WORDS_OF_REST = (0, 1, 1, 2)
 FILL = 0.75
 GATHER_PRIOR = {"run": 25, "checked": 6, "sixteen": 30, "four": 9, "tail": 14, "cut": 60, "staged": 10, "inline": 2}
-GATHER_PRIOR |= {"word": 4, "byte": 4, "zero": 2}
+BOUNDED_PRIOR = {"bounded": 2, "bounded_one": 8, "clamp": 12}
+GATHER_PRIOR |= {"looped": 4, "part": 30, "word": 4, "byte": 4, "zero": 2}
 
 
 def is_signed(node: Node) -> bool:
@@ -36,6 +38,12 @@ def is_signed(node: Node) -> bool:
 def bounded(node: Node) -> int:
     """Outputs that pass through bounds tighter than int8."""
     return node.output.type.elements if activation_bounds(node.attrs.activation, node.output.type) != (-128, 127) else 0
+
+
+def bounded_units(node: Node) -> dict[str, float]:
+    """Work of the bounds at the end: outputs, single ones of them at the end, the call."""
+    outputs = bounded(node)
+    return {"bounded": outputs, "bounded_one": outputs % GROUP, "clamp": 1 if outputs else 0}
 
 
 def blocks_of(pairs: int, channels: int, steps: int, *, signed: bool) -> dict[str, float]:
@@ -95,7 +103,7 @@ def _moved(runs: _Runs, cut: Array, gathered: Gathered) -> dict[str, float]:
     parts = [(copied, 1.0), (left, FILL), (right, FILL)]
     words = sum(weight * float((part // GROUP * cut).sum()) for part, weight in parts)
     rest = sum(weight * float((part % GROUP * cut).sum()) for part, weight in parts)
-    return {"word": words, "byte": rest}
+    return {"word": words, "byte": rest, "part": float((partly & cut).sum())}
 
 
 def gather_units(node: Node, gathered: Gathered, groups: int) -> dict[str, float]:
@@ -123,7 +131,8 @@ def _staged(runs: _Runs, whole: Array, gathered: Gathered) -> dict[str, float]:
     else:
         moved["word"] += plain * (gathered.run // GROUP)
         moved["byte"] += plain * (gathered.run % GROUP)
-    return {"run": float(pairs), "cut": float(cut.sum()), "staged": plain, "zero": 0.0, "inline": 0.0} | moved
+    looped = plain if k_h * count > 1 else 0.0
+    return {"run": float(pairs), "cut": float(cut.sum()), "staged": plain, "looped": looped, "zero": 0.0, "inline": 0.0} | moved
 
 
 def _in_place(runs: _Runs, whole: Array, gathered: Gathered) -> dict[str, float]:
@@ -134,4 +143,5 @@ def _in_place(runs: _Runs, whole: Array, gathered: Gathered) -> dict[str, float]
     zero_rows = float(nowhere.sum())
     run = (pairs * k_h - zero_rows) * count
     zeros = zero_rows * count * filled(gathered.run)
-    return {"run": run, "cut": float(cut.sum()), "staged": 0.0, "inline": 0.0, "zero": zeros} | _moved(runs, cut, gathered)
+    work = {"run": run, "cut": float(cut.sum()), "staged": 0.0, "looped": 0.0, "inline": 0.0, "zero": zeros}
+    return work | _moved(runs, cut, gathered)
