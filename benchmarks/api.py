@@ -17,7 +17,7 @@ from runtimes.emulator import models_cycles
 from targets.load import load_target
 from toolchain.api.places import Where, profile_layers, run_samples, where
 from toolchain.api.verifying import random_inputs
-from toolchain.bundle.manifest import Manifest
+from toolchain.bundle.manifest import Manifest, marks_of
 from toolchain.bundle.read import read_bundle
 from toolchain.errors import DataError, VerificationError
 
@@ -72,11 +72,13 @@ class BenchResult:
         return document
 
     def _layers(self, calls: tuple[CallCost, ...]) -> list[dict[str, object]]:
-        """What is known of every layer, predicted and measured."""
+        """What is known of every layer, predicted and measured; a streamed segment is measured at its first layer."""
         found: list[dict[str, object]] = []
-        for layer, call in zip(self.manifest.layers, calls, strict=True):
+        before = -1
+        for layer, mark in zip(self.manifest.layers, marks_of(self.manifest.layers), strict=True):
             facts: dict[str, object] = asdict(layer)
-            found.append(facts | {"measured": asdict(call)})
+            found.append(facts | {"measured": None if mark == before else asdict(calls[mark])})
+            before = mark
         return found
 
 

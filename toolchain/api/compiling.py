@@ -36,7 +36,8 @@ from toolchain.ir.graph import Graph, Value
 from toolchain.ir.optable import macs
 from toolchain.ir.types import DType
 from toolchain.lowering.lower import InterfaceMode, Limits
-from toolchain.lowering.program import Program
+from toolchain.lowering.program import Choice, KernelCall, Program
+from toolchain.lowering.stream import MOVE
 from toolchain.lowering.variants import Objective
 from toolchain.passes.canonical import canonicalize
 from toolchain.pipeline import Compiled, CompileOptions, compile_model
@@ -157,21 +158,31 @@ def _buffers(program: Program) -> tuple[Buffer, ...]:
 
 
 def _layers(program: Program) -> tuple[Layer, ...]:
-    """One entry per call; a node that needs several calls has its MACs at the first."""
-    return tuple(
-        Layer(
-            name=call.node.name,
-            op=call.node.op,
-            kernel=call.variant,
-            macs=macs(call.node) if index == 0 else 0,
-            instructions=call.instructions,
-            weight_bytes=sum(operand.constant.bytes for operand in call.operands if operand.constant is not None),
-            scratch_bytes=sum(operand.scratch_bytes for operand in call.operands),
-            cycles=call.cycles,
-            runner_up=None if choice.runner_up is None else RunnerUp(*choice.runner_up),
-        )
-        for choice in program.choices
-        for index, call in enumerate(choice.calls)
+    """One entry per call; a node that needs several calls has its MACs at the first. In a streamed segment one per node."""
+    found: list[Layer] = []
+    for choice in program.choices:
+        if choice.calls[0].segment is None:
+            found += (_layer(choice, (call,), first=index == 0) for index, call in enumerate(choice.calls))
+        else:
+            found.append(_layer(choice, choice.calls, first=True))
+    return tuple(found)
+
+
+def _layer(choice: Choice, calls: Sequence[KernelCall], *, first: bool) -> Layer:
+    """What calls of a node are and cost together."""
+    node, cycles = calls[0].node, [call.cycles for call in calls if call.cycles is not None]
+    constants = {o.constant.key: o.constant.bytes for call in calls for o in call.operands if o.constant is not None}
+    return Layer(
+        name=node.name,
+        op=node.op,
+        kernel=calls[0].variant,
+        macs=macs(node) if first and node.op != MOVE else 0,
+        instructions=sum(call.instructions for call in calls),
+        weight_bytes=sum(constants.values()),
+        scratch_bytes=max(sum(operand.scratch_bytes for operand in call.operands) for call in calls),
+        cycles=sum(cycles) if len(cycles) == len(calls) else None,
+        runner_up=None if choice.runner_up is None else RunnerUp(*choice.runner_up),
+        segment=calls[0].segment,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, cast
 
@@ -104,6 +104,7 @@ class Layer:
     """One step of the program: the node, its operation, the kernel chosen, and its predicted cost.
 
     cycles: at zero wait states, None where the core's are not modelled. runner_up: None where no other kernel takes the node.
+    segment: number of the streamed segment that the layer runs in row by row; layers of one segment are measured together.
     """
 
     name: str
@@ -115,11 +116,21 @@ class Layer:
     scratch_bytes: int
     cycles: int | None = None
     runner_up: RunnerUp | None = None
+    segment: int | None = None
 
     @property
     def instructions_per_mac(self) -> float | None:
         """Predicted instructions over multiply-accumulates, None for layers without any."""
         return self.instructions / self.macs if self.macs else None
+
+
+def marks_of(layers: Sequence[Layer]) -> tuple[int, ...]:
+    """Which of the measured calls each layer is a part of: its own, or that of its segment."""
+    marks: list[int] = []
+    for index, layer in enumerate(layers):
+        joined = index > 0 and layer.segment is not None and layer.segment == layers[index - 1].segment
+        marks.append((marks[-1] if marks else -1) + (not joined))
+    return tuple(marks)
 
 
 @dataclass(frozen=True, slots=True)

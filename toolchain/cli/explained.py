@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal
 
+from toolchain.bundle.manifest import marks_of
 from toolchain.cli.answer import table
 
 if TYPE_CHECKING:
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from toolchain.lowering.program import MemoryPlan
 
 NAME_WIDTH = 48
+_TOGETHER: Final = "together"
+"""In place of what was measured, for layers that are measured with the one before."""
 HEADS = (
     *("", "operation", "kernel", "MACs", "predicted", "per MAC"),
     *("second best", "its cost", "weight B", "scratch B", "layer"),
@@ -20,12 +23,22 @@ HEADS = (
 
 
 def explained(layers: Sequence[Layer], measured: Sequence[CallCost] | None = None) -> str:
-    """One line per layer. measured: what every call took, in the order of the layers; None before a run."""
+    """One line per layer. measured: what every call took, in the order of the layers; None before a run.
+
+    The layers of a streamed segment are measured together, at the first of them.
+    """
     cycles = measured is not None and any(call.cycles is not None for call in measured)
     heads = [*HEADS]
     if measured is not None:
         heads[5:5] = ["measured", "off %", "cycles"] if cycles else ["measured", "off %"]
-    rows = [_row(i, layer, None if measured is None else measured[i - 1], cycles) for i, layer in enumerate(layers, 1)]
+    marks = marks_of(layers)
+    rows: list[list[object]] = []
+    for index, layer in enumerate(layers):
+        together = [other for other, mark in zip(layers, marks, strict=True) if mark == marks[index]]
+        taken: CallCost | Literal["together"] | None = None
+        if measured is not None:
+            taken = measured[marks[index]] if together[0] is layer else _TOGETHER
+        rows.append(_row(index + 1, layer, sum(other.instructions for other in together), taken, cycles))
     return table(heads, rows)
 
 
@@ -37,14 +50,20 @@ def arena(plan: MemoryPlan) -> str:
     return f"arena {plan.arena_bytes:,} B, {verdict}; {bound}; {greedy}"
 
 
-def _row(number: int, layer: Layer, measured: CallCost | None, cycles: bool) -> list[object]:
-    taken = layer.instructions if measured is None else measured.instructions
-    second = layer.runner_up
+def _row(
+    number: int, layer: Layer, predicted: int, measured: CallCost | Literal["together"] | None, cycles: bool
+) -> list[object]:
+    """predicted: of all layers that are measured together with this one."""
     row: list[object] = [number, layer.op, layer.kernel, layer.macs, layer.instructions]
-    if measured is not None:
-        row += [measured.instructions, 100 * (layer.instructions / max(measured.instructions, 1) - 1)]
+    taken = layer.instructions
+    if measured == _TOGETHER:
+        row += [None, None, None] if cycles else [None, None]
+    elif measured is not None:
+        row += [measured.instructions, 100 * (predicted / max(measured.instructions, 1) - 1)]
         row += [measured.cycles] if cycles else []
+        taken = measured.instructions if predicted == layer.instructions else taken
     row.append(taken / layer.macs if layer.macs else None)
+    second = layer.runner_up
     row += [second.kernel, second.instructions] if second else [None, None]
     return [*row, layer.weight_bytes, layer.scratch_bytes, _short(layer.name)]
 

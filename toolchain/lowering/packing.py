@@ -17,7 +17,7 @@ TRIES = 1500
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """Byte offsets by the buffer's name, and what they take. lower_bound: nothing takes less. greedy: what first fit by size takes."""
+    """Byte offsets by name, and what they take. lower_bound: nothing takes less. greedy: by first fit, largest first."""
 
     offsets: Mapping[str, int]
     height: int

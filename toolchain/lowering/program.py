@@ -13,6 +13,8 @@ from toolchain.ir.types import Array
 
 # Code of a program besides its kernels: entry points, and the setting up of one call.
 ENTRY_CODE_BYTES, CALL_CODE_BYTES = 60, 14
+MOVE_VARIANT = "portable.move"
+"""The kernel that moves rows, or whole tensors, between places that may overlap; it takes little code."""
 
 Field = int | float | str | tuple[int, ...] | tuple["ShapeField", ...]
 
@@ -132,7 +134,9 @@ def code_bytes(choices: Iterable[Choice], table: CostTable) -> float | None:
     """Bytes of the kernels of choices: what each variant shares once, and what each of its shapes adds; None where unknown."""
     shapes: dict[str, set[tuple[object, ...]]] = {}
     for choice in choices:
-        shapes.setdefault(choice.variant, set()).update((call.function, call.shape) for call in choice.calls)
+        for call in choice.calls:
+            if call.variant != MOVE_VARIANT:
+                shapes.setdefault(call.variant, set()).add((call.function, call.shape))
     if not all(variant in table.code for variant in shapes):
         return None
     costs = [(table.code[variant], len(found)) for variant, found in shapes.items()]

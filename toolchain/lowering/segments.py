@@ -12,7 +12,7 @@ from toolchain.ir.graph import Graph, Node
 from toolchain.lowering.kernels.common import Variant
 from toolchain.lowering.program import Choice, KernelCall
 from toolchain.lowering.slices import Rows, cut, is_row_local, needed, window_of
-from toolchain.lowering.stream import Arranged, Placed, Segment, arrange, fronts_agree, kernel_call, move_instructions
+from toolchain.lowering.stream import MOVE, Arranged, Placed, Segment, arrange, fronts_agree, kernel_call, move_instructions
 from toolchain.lowering.variants import candidates
 
 SliceKey = tuple[str, int, int, int]
@@ -139,9 +139,12 @@ def _key(node: Node, rows: Rows) -> SliceKey:
 
 
 def choices_of(calls: Sequence[KernelCall]) -> Iterator[Choice]:
-    """One choice per node of a segment, in the order of their first calls; moves belong to the node whose rows they move."""
-    by_node: dict[str, list[KernelCall]] = {}
-    for call in calls:
-        by_node.setdefault(call.node.name, []).append(call)
-    for made in by_node.values():
-        yield Choice(made[0].node, tuple(made), None)
+    """One choice per node, in the order of their first calls.
+
+    Moves inside a segment belong to the node whose rows they move, others stand alone.
+    """
+    made: dict[tuple[object, ...], list[KernelCall]] = {}
+    for place, call in enumerate(calls):
+        alone = call.segment is None and call.node.op == MOVE
+        made.setdefault((call.node.name, call.segment, place if alone else None), []).append(call)
+    return (Choice(found[0].node, tuple(found), None) for found in made.values())

@@ -15,12 +15,13 @@ from fractions import Fraction
 
 from toolchain.ir.graph import Graph, Node, Value
 from toolchain.lowering.kernels.common import fields
-from toolchain.lowering.program import KernelCall, Operand
+from toolchain.lowering.program import MOVE_VARIANT, KernelCall, Operand
 from toolchain.lowering.slices import Rows, Window, images_of, needed, row_bytes, window_of
 
 MOVE = "move"
 """The op of calls that move rows; no node of a graph has it."""
-MOVE_INSTRUCTIONS_PER_WORD, MOVE_INSTRUCTIONS_PER_CALL = 1.75, 30
+MOVE_CYCLES_PER_BYTE, MOVE_CYCLES_PER_CALL = 1.35, 60
+MOVE_INSTRUCTIONS_PER_WORD, MOVE_INSTRUCTIONS_PER_CALL = 1.85, 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,14 +215,14 @@ def move_call(source: Operand, target: Operand) -> KernelCall:
     size = source.touched_bytes
     return KernelCall(
         node,
-        "portable.move",
+        MOVE_VARIANT,
         "move.h",
         "strop_move",
         "strop_copy_shape",
         fields(bytes=size),
         (source, target),
         _instructions(size),
-        None,
+        round(MOVE_CYCLES_PER_CALL + MOVE_CYCLES_PER_BYTE * size),
     )
 
 

@@ -1,0 +1,97 @@
+"""Replays who owns every byte of the arena, call by call, from the calls and offsets of a program alone.
+
+Every byte has an owner: a byte of a tensor, scratch, or nobody. A call must find the bytes of the tensors that it reads where it
+reads them, touch nothing outside its buffers, and write nowhere that it also reads. A byte destroyed too early is found missing
+when it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+
+import numpy as np
+
+from toolchain.ir.graph import Value
+from toolchain.ir.types import Array
+from toolchain.lowering.program import MOVE_VARIANT, KernelCall, Operand, Program
+
+NOBODY = -1
+
+
+def faults(program: Program) -> list[str]:
+    """What is wrong with the memory of a program, one sentence each; empty when nothing is."""
+    return list(_Replay(program).run())
+
+
+class _Replay:
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.arena = np.full(program.plan.arena_bytes, NOBODY, np.int64)
+        self.numbers = {name: index for index, name in enumerate(sorted(set(program.root_of.values())))}
+        self.sizes = {placed.name: placed.bytes for placed in program.plan.placements}
+        self.starts = {placed.name: placed.offset for placed in program.plan.placements}
+
+    def run(self) -> Iterator[str]:
+        """Every fault in order."""
+        for placed in self.program.plan.placements:
+            if placed.offset + placed.bytes > self.program.plan.arena_bytes:
+                yield f"{placed.name} ends at {placed.offset + placed.bytes}, above the arena"
+        for value in self.program.graph.inputs:
+            yield from self._write("the input", Operand("void", value, writable=True), 0)
+        for number, call in enumerate(self.program.calls, 1):
+            yield from self._call(f"call {number}, {call.node.op} {call.node.name},", call)
+        for value in self.program.graph.outputs:
+            yield from self._read("the output", Operand("void", value), 0, None)
+
+    def _call(self, who: str, call: KernelCall) -> Iterator[str]:
+        spans: list[tuple[int, int, bool]] = []
+        for index, operand in enumerate(call.operands):
+            if self._buffer(operand, index, call) is not None:
+                writes = operand.writable or operand.scratch_bytes > 0
+                spans.append((*self._span(operand, index, call), writes))
+                if not writes:
+                    yield from self._read(who, operand, index, call)
+        for (first, end, writes), (other_first, other_end, also) in combinations(spans, 2):
+            together = first < other_end and other_first < end and (writes or also)
+            if together and call.variant != MOVE_VARIANT:
+                yield f"{who} writes bytes {max(first, other_first)} to {min(end, other_end)} that it also uses otherwise"
+        for index, operand in enumerate(call.operands):
+            if self._buffer(operand, index, call) is not None and (operand.writable or operand.scratch_bytes):
+                yield from self._write(who, operand, index, call)
+
+    def _buffer(self, operand: Operand, index: int, call: KernelCall | None) -> str | None:
+        """The buffer in the arena that an operand lies in, None for constants and what the caller owns."""
+        if operand.constant is not None:
+            return None
+        if operand.value is None:
+            return f"{call.node.name}#scratch{index}" if call is not None else None
+        name = operand.place or self.program.root_of[operand.value.name]
+        return name if name in self.sizes else None
+
+    def _span(self, operand: Operand, index: int, call: KernelCall | None) -> tuple[int, int]:
+        start = self.starts[self._buffer(operand, index, call) or ""] + operand.offset
+        return start, start + operand.touched_bytes
+
+    def _owned(self, value: Value, operand: Operand) -> Array:
+        """The owners of the bytes that an operand means."""
+        first = 0 if operand.rows is None else operand.rows[0] * (value.type.bytes // value.type.shape[1])
+        number = self.numbers[self.program.root_of[value.name]]
+        return (number << 32) + first + np.arange(operand.touched_bytes)
+
+    def _read(self, who: str, operand: Operand, index: int, call: KernelCall | None) -> Iterator[str]:
+        if operand.value is None or self._buffer(operand, index, call) is None:
+            return
+        first, end = self._span(operand, index, call)
+        if (self.arena[first:end] != self._owned(operand.value, operand)[: max(len(self.arena) - first, 0)]).any():
+            yield f"{who} reads {operand.value.name} rows {operand.rows} at {first}, where something else lies"
+
+    def _write(self, who: str, operand: Operand, index: int, call: KernelCall | None = None) -> Iterator[str]:
+        name = self._buffer(operand, index, call)
+        if name is None:
+            return
+        first, end = self._span(operand, index, call)
+        if operand.offset < 0 or operand.offset + operand.touched_bytes > self.sizes[name]:
+            yield f"{who} writes bytes {operand.offset} to {operand.offset + operand.touched_bytes} of {name}, of {self.sizes[name]}"
+        owners = NOBODY if operand.value is None else self._owned(operand.value, operand)[: max(len(self.arena) - first, 0)]
+        self.arena[first:end] = owners
