@@ -92,6 +92,6 @@ class _Replay:
             return
         first, end = self._span(operand, index, call)
         if operand.offset < 0 or operand.offset + operand.touched_bytes > self.sizes[name]:
-            yield f"{who} writes bytes {operand.offset} to {operand.offset + operand.touched_bytes} of {name}, of {self.sizes[name]}"
+            yield f"{who} writes bytes {operand.offset} to {operand.offset + end - first} of {name}, which has {self.sizes[name]}"
         owners = NOBODY if operand.value is None else self._owned(operand.value, operand)[: max(len(self.arena) - first, 0)]
         self.arena[first:end] = owners

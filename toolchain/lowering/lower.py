@@ -70,7 +70,7 @@ def _plain(graph: Graph, target: Target, outside: frozenset[str], objective: Obj
 def _streamed(graph: Graph, target: Target, outside: frozenset[str], fixed: Mapping[str, str]) -> Program:
     """The program of the least arena that does no more work than the objective grants; parts of it run row by row."""
     fast = _choices(graph, target, "speed", fixed)
-    whole = _whole(graph, target, fixed)
+    whole = whole_calls(graph, target, fixed)
     streaming = Streaming(graph, Slicer(graph, target, fixed), whole, frozenset(roots(graph)[name] for name in outside))
     most = SLACK["ram"] * sum(choice.instructions for choice in fast)
     path = streaming.best(most)
@@ -78,7 +78,7 @@ def _streamed(graph: Graph, target: Target, outside: frozenset[str], fixed: Mapp
     return Program(graph, target, calls, plan, roots(graph), tuple(choices_of(calls)))
 
 
-def _whole(graph: Graph, target: Target, fixed: Mapping[str, str]) -> dict[tuple[int, int], tuple[KernelCall, ...]]:
+def whole_calls(graph: Graph, target: Target, fixed: Mapping[str, str]) -> dict[tuple[int, int], tuple[KernelCall, ...]]:
     """The fastest calls of every node on whole tensors, and of chains of tables in a row, by the first and end of the nodes."""
     found: dict[tuple[int, int], tuple[KernelCall, ...]] = {}
     for index, node in enumerate(graph.nodes):

@@ -101,7 +101,7 @@ class Streaming:
             for first in range(max(end - LONGEST, 0), end):
                 if best[first]:
                     if (first, end) not in self.edges:
-                        self.edges[first, end] = list(self._edges(first, end))
+                        self.edges[first, end] = list(self.ways(first, end))
                     found += (path.extended(edge) for edge in self.edges[first, end] for path in best[first])
             best[end] = _unbeaten(found)
         return best[-1]
@@ -165,7 +165,7 @@ class Streaming:
         read |= {self.root[value.name] for value in self.graph.outputs}
         return frozenset(made & read) - self.outside
 
-    def _edges(self, first: int, end: int) -> Iterator[Edge]:
+    def ways(self, first: int, end: int) -> Iterator[Edge]:
         """The ways to run nodes first to end."""
         if (first, end) in self.plain:
             calls = self.plain[first, end]
