@@ -60,7 +60,8 @@ class _Drawn:
         rng, (_, height, width, _) = self.rng, image.type.shape
         dilation = (int(rng.integers(1, 3)), int(rng.integers(1, 3))) if rng.random() < 0.2 else (1, 1)
         kernel = tuple(
-            int(rng.integers(1, max(min(4, (size - 1) // d + 1), 1) + 1)) for size, d in zip((height, width), dilation)
+            int(rng.integers(1, max(min(4, (size - 1) // d + 1), 1) + 1))
+            for size, d in zip((height, width), dilation, strict=True)
         )
         reach = [(k - 1) * d for k, d in zip(kernel, dilation, strict=True)]
         top, left = (int(rng.integers(0, r + 1)) for r in reach)

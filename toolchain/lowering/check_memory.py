@@ -14,7 +14,7 @@ import numpy as np
 
 from toolchain.ir.graph import Value
 from toolchain.ir.types import Array
-from toolchain.lowering.program import MOVE_VARIANT, KernelCall, Operand, Program
+from toolchain.lowering.program import MOVE_VARIANT, POOL_SUMS, KernelCall, Operand, Program
 
 NOBODY = -1
 
@@ -53,7 +53,8 @@ class _Replay:
                 if not writes:
                     yield from self._read(who, operand, index, call)
         for (first, end, writes), (other_first, other_end, also) in combinations(spans, 2):
-            together = first < other_end and other_first < end and (writes or also)
+            grown = (first, end) == (other_first, other_end) and call.variant == POOL_SUMS
+            together = first < other_end and other_first < end and (writes or also) and not grown
             if together and call.variant != MOVE_VARIANT:
                 yield f"{who} writes bytes {max(first, other_first)} to {min(end, other_end)} that it also uses otherwise"
         for index, operand in enumerate(call.operands):
@@ -76,7 +77,7 @@ class _Replay:
     def _owned(self, value: Value, operand: Operand) -> Array:
         """The owners of the bytes that an operand means."""
         first = 0 if operand.rows is None else operand.rows[0] * (value.type.bytes // value.type.shape[1])
-        number = self.numbers[self.program.root_of[value.name]]
+        number = self.numbers.setdefault(self.program.root_of.get(value.name, value.name), len(self.numbers))
         return (number << 32) + first + np.arange(operand.touched_bytes)
 
     def _read(self, who: str, operand: Operand, index: int, call: KernelCall | None) -> Iterator[str]:

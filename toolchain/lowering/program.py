@@ -14,7 +14,10 @@ from toolchain.ir.types import Array
 # Code of a program besides its kernels: entry points, and the setting up of one call.
 ENTRY_CODE_BYTES, CALL_CODE_BYTES = 60, 14
 MOVE_VARIANT = "portable.move"
-"""The kernel that moves rows, or whole tensors, between places that may overlap; it takes little code."""
+"""The kernel that moves rows, or whole tensors, between places that may overlap."""
+POOL_SUMS, POOL_MEAN = "portable.pool_sums", "portable.pool_mean"
+SMALL = frozenset({MOVE_VARIANT, POOL_SUMS, POOL_MEAN})
+"""Kernels of little code, which no cost table has."""
 
 Field = int | float | str | tuple[int, ...] | tuple["ShapeField", ...]
 
@@ -135,7 +138,7 @@ def code_bytes(choices: Iterable[Choice], table: CostTable) -> float | None:
     shapes: dict[str, set[tuple[object, ...]]] = {}
     for choice in choices:
         for call in choice.calls:
-            if call.variant != MOVE_VARIANT:
+            if call.variant not in SMALL:
                 shapes.setdefault(call.variant, set()).add((call.function, call.shape))
     if not all(variant in table.code for variant in shapes):
         return None

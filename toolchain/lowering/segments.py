@@ -10,6 +10,8 @@ from fractions import Fraction
 from targets.model import Target
 from toolchain.ir.graph import Graph, Node
 from toolchain.lowering.kernels.common import Variant
+from toolchain.lowering.pool_sums import SUMS, can_sum, pool_calls, summing
+from toolchain.lowering.pool_sums import instructions as sums_instructions
 from toolchain.lowering.program import Choice, KernelCall
 from toolchain.lowering.slices import Rows, cut, is_row_local, needed, window_of
 from toolchain.lowering.stream import MOVE, Arranged, Placed, Segment, arrange, fronts_agree, kernel_call, move_instructions
@@ -18,10 +20,17 @@ from toolchain.lowering.variants import candidates
 SliceKey = tuple[str, int, int, int]
 
 
-def segment_of(graph: Graph, first: int, end: int, users: Mapping[str, list[Node]]) -> Segment | None:
-    """The nodes first to end as a segment, None where they are none: a row-local part with one result, its last node's."""
+def segment_of(graph: Graph, first: int, end: int, users: Mapping[str, list[Node]], *, sums: bool = False) -> Segment | None:
+    """The nodes first to end as a segment, None where they are none: a row-local part with one result, its last node's.
+
+    sums: the last one pools the whole image, row by row.
+    """
     nodes = graph.nodes[first:end]
-    if not all(is_row_local(graph, node) for node in nodes):
+    if sums:
+        if len(nodes) < 2 or not can_sum(graph, nodes[-1]):
+            return None
+        nodes = (*nodes[:-1], summing(nodes[-1]))
+    if not all(node.op == SUMS or is_row_local(graph, node) for node in nodes):
         return None
     own, results = {node.name for node in nodes}, {value.name for value in graph.outputs}
     for node in nodes[:-1]:
@@ -63,6 +72,10 @@ class Slicer:
             if entry.node is None:
                 instructions += move_instructions(entry)
                 continue
+            if entry.node.op == SUMS:
+                alive = max(alive, entry.alive)
+                instructions += sums_instructions(entry.node, entry.rows)
+                continue
             for call in self._bind(chosen[entry.node.name], entry.node, entry.rows):
                 alive = max(alive, entry.alive + sum(operand.scratch_bytes for operand in call.operands))
                 instructions += call.instructions
@@ -74,6 +87,8 @@ class Slicer:
         for entry in streamed.arranged.placed:
             if entry.node is None:
                 made.append(kernel_call(entry, None))
+            elif entry.node.op == SUMS:
+                made += pool_calls(entry.node, entry.rows, entry.starts[entry.node.inputs[0].name])
             else:
                 bound = self._bind(streamed.variants[entry.node.name], entry.node, entry.rows)
                 made += (kernel_call(entry, call) for call in bound)
@@ -84,7 +99,7 @@ class Slicer:
         found: dict[str, Variant] = {}
         runs: dict[str, list[Placed]] = {}
         for entry in placed:
-            if entry.node is not None:
+            if entry.node is not None and entry.node.op != SUMS:
                 runs.setdefault(entry.node.name, []).append(entry)
         for name, entries in runs.items():
             node = entries[0].node

@@ -15,6 +15,7 @@ from fractions import Fraction
 
 from toolchain.ir.graph import Graph, Node, Value
 from toolchain.lowering.kernels.common import fields
+from toolchain.lowering.pool_sums import SUMS, bytes_of
 from toolchain.lowering.program import MOVE_VARIANT, KernelCall, Operand
 from toolchain.lowering.slices import Rows, Window, images_of, needed, row_bytes, window_of
 
@@ -115,6 +116,7 @@ class _Tensor:
     def __init__(self, value: Value, *, inside: bool, made: int = 0) -> None:
         self.value, self.inside, self.made = value, inside, made
         self.row_bytes = row_bytes(value)
+        self.fixed_bytes = 0
         self.readers: list[tuple[str, Window, int]] = []
         self.start = self.kept = self.most = 0
 
@@ -138,7 +140,7 @@ class _Tensor:
     @property
     def held_bytes(self) -> int:
         """Bytes that are needed now."""
-        return (self.made - self.kept) * self.row_bytes
+        return self.fixed_bytes + (self.made - self.kept) * self.row_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,8 @@ def _tensors(graph: Graph, segment: Segment) -> dict[str, _Tensor]:
                 found[value.name] = _Tensor(value, inside=False, made=value.type.shape[1])
             found[value.name].readers.append((node.name, window_of(node), node.output.type.shape[1]))
         found[node.name] = _Tensor(node.output, inside=node is not segment.nodes[-1])
+        if node.op == SUMS:
+            found[node.name].row_bytes, found[node.name].fixed_bytes = 0, bytes_of(node)
     return found
 
 

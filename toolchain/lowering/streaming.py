@@ -151,9 +151,10 @@ class Streaming:
 
     def _relocated(self, call: KernelCall, places: Mapping[str, str]) -> KernelCall:
         """The call with operands where they have moved to."""
+        roots_read = [self.root.get(o.value.name) if o.value is not None else None for o in call.operands]
         operands = tuple(
-            o if o.value is None or self.root[o.value.name] not in places else replace(o, place=places[self.root[o.value.name]])
-            for o in call.operands
+            replace(o, place=places[name]) if name is not None and name in places else o
+            for o, name in zip(call.operands, roots_read, strict=True)
         )
         return replace(call, operands=operands) if operands != call.operands else call
 
@@ -170,13 +171,13 @@ class Streaming:
         if (first, end) in self.plain:
             calls = self.plain[first, end]
             yield Edge(first, end, calls, None, self._alive(first, end, calls), sum(call.instructions for call in calls))
-        segment = segment_of(self.graph, first, end, self.users)
-        if segment is None:
-            return
-        kept = self._kept(segment, first, end)
-        for step in steps_of(segment):
-            streamed = self.slicer.plan(segment, step)
-            yield Edge(first, end, (), streamed, streamed.alive + kept, streamed.instructions)
+        for sums in (False, True):
+            segment = segment_of(self.graph, first, end, self.users, sums=sums)
+            if segment is not None:
+                kept = self._kept(segment, first, end)
+                for step in steps_of(segment):
+                    streamed = self.slicer.plan(segment, step)
+                    yield Edge(first, end, (), streamed, streamed.alive + kept, streamed.instructions)
 
     def _alive(self, first: int, end: int, calls: Sequence[KernelCall]) -> int:
         """Bytes alive while nodes run on whole tensors, all of them at once."""
@@ -203,4 +204,4 @@ def _unbeaten(found: Sequence[Path]) -> list[Path]:
 def steps_of(segment: Segment) -> list[Fraction]:
     """Rows of the result per step that are tried: a few of the finest tensor, or one or two of the result."""
     rows = finest(segment)
-    return sorted({Fraction(count, rows) for count in (1, 2, 4)} | {Fraction(1), Fraction(2)})
+    return sorted({Fraction(count, rows) for count in (1, 2, 3, 4)} | {Fraction(1), Fraction(2)})
