@@ -81,13 +81,14 @@ def plan_streamed(
 def _without_idle_moves(
     calls: Sequence[KernelCall], offsets: Mapping[str, int], root: Mapping[str, str]
 ) -> tuple[KernelCall, ...]:
-    """The calls but for moves between buffers at the same place, which become one buffer."""
+    """The calls but for moves of whole tensors between buffers at the same place, which become one buffer."""
     kept: list[KernelCall] = []
     same: dict[str | None, str | None] = {}
     for call in calls:
         call = replace(call, operands=tuple(replace(o, place=same.get(o.place, o.place)) for o in call.operands))
         source, target = (buffer_of(call, i, root) for i in (0, -1))
-        if call.node.op == MOVE and source != target and offsets[source or ""] == offsets[target or ""]:
+        whole = call.node.op == MOVE and call.operands[0].rows is None
+        if whole and source != target and offsets[source or ""] == offsets[target or ""]:
             same[call.operands[-1].place] = call.operands[0].place
         else:
             kept.append(call)

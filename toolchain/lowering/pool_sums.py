@@ -45,7 +45,7 @@ def instructions(node: Node, rows: Rows) -> int:
 
 
 def pool_calls(node: Node, rows: Rows, start: int) -> tuple[KernelCall, ...]:
-    """The calls for some rows of the image, after the last ones also that of the mean. start: the row at which the buffer begins."""
+    """The calls for some rows of the image, after the last ones that of the mean. start: the row at which the buffer begins."""
     pool: Node = node.attrs
     image = node.inputs[0]
     _, height, width, channels = image.type.shape

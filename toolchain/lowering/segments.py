@@ -63,9 +63,9 @@ class Slicer:
     _bound: dict[tuple[str, SliceKey], tuple[KernelCall, ...]] = field(default_factory=dict)
     _taken: dict[tuple[str, SliceKey], tuple[float, float | None]] = field(default_factory=dict)
 
-    def plan(self, segment: Segment, step: Fraction) -> Streamed:
-        """A segment in steps of so many rows of its result: what it needs, without its calls yet."""
-        arranged = arrange(self.graph, segment, step)
+    def plan(self, segment: Segment, step: Fraction, *, parks: bool = False) -> Streamed:
+        """A segment in steps of so many rows of its result: what it needs, without its calls yet. parks: see `arrange`."""
+        arranged = arrange(self.graph, segment, step, parks=parks)
         chosen = self._variants(arranged.placed)
         alive, instructions = 0, 0
         for entry in arranged.placed:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import groupby
 
 from toolchain.ir.graph import Graph, Node, Value
 from toolchain.lowering.kernels.common import fields
@@ -44,17 +45,18 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A layer computes some rows of its output."""
+    """A layer computes some rows of its output in a step."""
 
     node: Node
     rows: Rows
+    step: int
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A run, or the move of a buffer's rows to its start (node None), with the row at which the buffer of each tensor begins.
+    """A run, or a move of rows to the start of a buffer (node None), with the row at which the buffer of each tensor begins.
 
-    alive: bytes of the segment's tensors that are needed then.
+    alive: bytes of the segment's tensors that are needed then. source, target: buffers of a move, None for the tensor's own.
     """
 
     node: Node | None
@@ -62,6 +64,8 @@ class Placed:
     value: Value
     starts: Mapping[str, int]
     alive: int
+    source: str | None = None
+    target: str | None = None
 
 
 def fronts_agree(segment: Segment) -> bool:
@@ -105,7 +109,7 @@ def schedule(segment: Segment, step: Fraction) -> Iterator[Run]:
         for index, (node, slope, offset, height) in enumerate(layers):
             target = min(slope * position // parts + offset, height)
             if target > done[index]:
-                yield Run(node, Rows(done[index], target))
+                yield Run(node, Rows(done[index], target), position)
                 done[index] = target
         position += step.numerator
 
@@ -118,7 +122,8 @@ class _Tensor:
         self.row_bytes = row_bytes(value)
         self.fixed_bytes = 0
         self.readers: list[tuple[str, Window, int]] = []
-        self.start = self.kept = self.most = 0
+        self.start = self.kept = self.most = self.most_parked = 0
+        self.parked = False
 
     def free(self, done: Mapping[str, int]) -> None:
         """Find the first row that a later call reads; all made so far are passed when there is none."""
@@ -128,14 +133,38 @@ class _Tensor:
                 kept = min(kept, max(window.first(done[name]), 0))
         self.kept = max(self.kept, kept) if self.readers else 0
 
-    def append(self, rows: Rows) -> tuple[int, Rows] | None:
-        """Make room for new rows: what has to move to the buffer's start from which row of it, None when nothing does."""
-        moved = (self.kept - self.start, Rows(self.kept, rows.first)) if self.kept > self.start else None
+    @property
+    def parking(self) -> str:
+        """The buffer of the rows that wait for the next step."""
+        return f"{self.value.name}#kept"
+
+    def append(self, rows: Rows) -> Iterator[Placed]:
+        """Make room for new rows: what is left of the old ones moves to the buffer's start."""
         if self.inside:
+            if self.start < self.kept < rows.first:
+                yield Placed(None, Rows(self.kept, rows.first), self.value, {self.value.name: self.start}, 0)
             self.start = self.kept
             self.most = max(self.most, rows.end - self.start)
         self.made = rows.end
-        return moved if self.inside and self.kept < rows.first else None
+
+    def restore(self) -> Iterator[Placed]:
+        """Bring the rows that waited back to the start of the buffer."""
+        if self.parked:
+            kept = Rows(self.kept, self.made)
+            yield Placed(None, kept, self.value, {self.value.name: self.kept}, 0, source=self.parking)
+            self.start, self.parked = self.kept, False
+
+    def park(self) -> Iterator[Placed]:
+        """Put the rows that a later step reads into a buffer of their own; the larger one is then free for others."""
+        if self.inside and self.kept < self.made:
+            kept = Rows(self.kept, self.made)
+            yield Placed(None, kept, self.value, {self.value.name: self.start}, 0, target=self.parking)
+            self.parked, self.most_parked = True, max(self.most_parked, kept.count)
+
+    def buffer_bytes(self) -> dict[str, int]:
+        """Sizes of its buffers."""
+        found = {self.value.name: self.most, self.parking: self.most_parked}
+        return {name: rows * self.row_bytes for name, rows in found.items() if rows and self.inside}
 
     @property
     def held_bytes(self) -> int:
@@ -151,25 +180,30 @@ class Arranged:
     buffer_bytes: Mapping[str, int]
 
 
-def arrange(graph: Graph, segment: Segment, step: Fraction) -> Arranged:
-    """Where every row is at every call."""
+def arrange(graph: Graph, segment: Segment, step: Fraction, *, parks: bool = False) -> Arranged:
+    """Where every row is at every call. parks: rows wait for the next step in buffers of their own."""
     tensors = _tensors(graph, segment)
     done = {node.name: 0 for node in segment.nodes}
-    read = {node.name: [tensors[value.name] for value in images_of(graph, node)] for node in segment.nodes}
+    touched = {node.name: [*(tensors[v.name] for v in images_of(graph, node)), tensors[node.name]] for node in segment.nodes}
     placed: list[Placed] = []
-    for run in schedule(segment, step):
-        name = run.node.name
-        output, inputs = tensors[name], read[name]
-        moved = output.append(run.rows)
-        alive = sum(tensor.held_bytes for tensor in tensors.values())
-        if moved is not None:
-            placed.append(Placed(None, moved[1], output.value, {name: moved[1].first - moved[0]}, 0))
-        starts = {tensor.value.name: tensor.start for tensor in (*inputs, output)}
-        placed.append(Placed(run.node, run.rows, output.value, starts, alive))
-        done[name] = run.rows.end
-        for tensor in inputs:
-            tensor.free(done)
-    return Arranged(tuple(placed), {t.value.name: t.most * t.row_bytes for t in tensors.values() if t.inside})
+    for _, group in groupby(schedule(segment, step), key=lambda run: run.step):
+        runs = list(group)
+        last = {tensor.value.name: run for run in runs for tensor in touched[run.node.name]}
+        for run in runs:
+            *inputs, output = touched[run.node.name]
+            for tensor in (*inputs, output):
+                placed += tensor.restore()
+            placed += output.append(run.rows)
+            alive = sum(tensor.held_bytes for tensor in tensors.values())
+            starts = {tensor.value.name: tensor.start for tensor in (*inputs, output)}
+            placed.append(Placed(run.node, run.rows, output.value, starts, alive))
+            done[run.node.name] = run.rows.end
+            for tensor in inputs:
+                tensor.free(done)
+            for tensor in (*inputs, output):
+                if parks and last[tensor.value.name] is run:
+                    placed += tensor.park()
+    return Arranged(tuple(placed), {name: size for t in tensors.values() for name, size in t.buffer_bytes().items()})
 
 
 def _tensors(graph: Graph, segment: Segment) -> dict[str, _Tensor]:
@@ -208,7 +242,8 @@ def _at(entry: Placed, node: Node, operand: Operand) -> Operand:
 def _move(entry: Placed) -> KernelCall:
     value, rows = entry.value, (entry.rows.first, entry.rows.end)
     source = Operand("void", value, rows=rows, offset=(entry.rows.first - entry.starts[value.name]) * row_bytes(value))
-    return move_call(source, Operand("void", value, rows=rows, writable=True))
+    source = replace(source, place=entry.source)
+    return move_call(source, Operand("void", value, rows=rows, writable=True, place=entry.target))
 
 
 def move_call(source: Operand, target: Operand) -> KernelCall:

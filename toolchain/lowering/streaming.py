@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import product
 
 from toolchain.ir.graph import Graph
 from toolchain.lowering.lifetimes import shapes
@@ -175,8 +176,8 @@ class Streaming:
             segment = segment_of(self.graph, first, end, self.users, sums=sums)
             if segment is not None:
                 kept = self._kept(segment, first, end)
-                for step in steps_of(segment):
-                    streamed = self.slicer.plan(segment, step)
+                for step, parks in product(steps_of(segment), (False, True)):
+                    streamed = self.slicer.plan(segment, step, parks=parks)
                     yield Edge(first, end, (), streamed, streamed.alive + kept, streamed.instructions)
 
     def _alive(self, first: int, end: int, calls: Sequence[KernelCall]) -> int:

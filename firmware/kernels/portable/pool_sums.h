@@ -20,16 +20,16 @@ STROP_SHARED void strop_pool_sums_run(const int8_t *in, const int32_t *before, i
                                       int32_t channels) {
     const strop_pool_block block = {in, 1, pixels, channels, 0};
     int32_t channel = 0;
-    for (; channel + 4 <= channels; channel += 4) {
+    for (int32_t fours = channels / 4; fours > 0; --fours, channel += 4) {
         strop_pool_four four;
         strop_sum_four(&block, channel, &four);
-        sums[channel] = four.a + (before != NULL ? before[channel] : 0);
-        sums[channel + 1] = four.b + (before != NULL ? before[channel + 1] : 0);
-        sums[channel + 2] = four.c + (before != NULL ? before[channel + 2] : 0);
-        sums[channel + 3] = four.d + (before != NULL ? before[channel + 3] : 0);
+        const int32_t sum[4] = {four.a, four.b, four.c, four.d};
+        for (int32_t i = 0; i < 4; ++i) {
+            *sums++ = sum[i] + (before != NULL ? *before++ : 0);
+        }
     }
-    for (; channel < channels; ++channel) {
-        sums[channel] = strop_sum_one(&block, channel) + (before != NULL ? before[channel] : 0);
+    for (int32_t ones = channels % 4; ones > 0; --ones, ++channel) {
+        *sums++ = strop_sum_one(&block, channel) + (before != NULL ? *before++ : 0);
     }
 }
 
