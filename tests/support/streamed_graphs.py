@@ -115,12 +115,15 @@ class _Drawn:
 
 
 def random_graph(seed: int) -> Graph:
-    """A graph of two to eight layers on images, with branches, strides, odd sizes and paddings."""
+    """A graph of layers on images, with branches, strides, odd sizes and paddings; some end in the mean of the image."""
     rng = np.random.default_rng(seed)
     drawn = _Drawn(rng)
     image = drawn.input
     for _ in range(int(rng.integers(2, 7))):
         image = drawn.layer(image)
+    if rng.random() < 0.4:
+        window = (image.type.shape[1], image.type.shape[2])
+        image = drawn.add("average_pool_2d", (image,), PoolAttrs(window, window), image.type.quant)
     return Graph("drawn", (drawn.input,), (image,), tuple(drawn.nodes), drawn.constants)
 
 

@@ -176,7 +176,7 @@ class Streaming:
             segment = segment_of(self.graph, first, end, self.users, sums=sums)
             if segment is not None:
                 kept = self._kept(segment, first, end)
-                for step, parks in product(steps_of(segment), (False, True)):
+                for step, parks in product(steps_of(segment), (False, True) if len(segment.nodes) > 2 else (False,)):
                     streamed = self.slicer.plan(segment, step, parks=parks)
                     yield Edge(first, end, (), streamed, streamed.alive + kept, streamed.instructions)
 

@@ -1,0 +1,50 @@
+"""The MLPerf Tiny models in little RAM on a Cortex-M4: the bytes of tflite-micro, in a third of its arena, for almost no more work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runtimes.emulator import run_emulated
+from targets.load import load_target
+from tests.support.engines import needs_qemu, needs_unicorn
+from tests.support.mlperf import MLPERF, model_inputs, needs_mlperf, tflite_micro_outputs
+from tests.support.programs import compile_c, typed_outputs
+from toolchain.frontends.load import load_model
+from toolchain.lowering.check_memory import faults
+from toolchain.lowering.variants import Objective
+
+pytestmark = needs_mlperf
+
+# Arena bytes, and instructions over those of programs for speed.
+BARS = {"ic": (19_000, 1.04), "vww": (31_000, 1.05), "kws": (8_200, 1.12)}
+STACK_BYTES = 1024
+
+
+@needs_unicorn
+@needs_qemu
+@pytest.mark.parametrize("model", BARS)
+def test_little_ram_for_little_work(model: str, tmp_path: Path) -> None:
+    path = MLPERF / f"{model}_int8.tflite"
+    graph, target = load_model(path), load_target("mps2_an386")
+    samples = model_inputs(model, graph.inputs[0].type.shape, 3)
+    raw = [samples.reshape(len(samples), -1).view(np.uint8)]
+    counts: dict[Objective, int] = {}
+    objectives: tuple[Objective, ...] = ("speed", "ram")
+    for objective in objectives:
+        compiled, program = compile_c(graph, target, tmp_path / objective, model, objective)
+        found = run_emulated(program, target, raw, engine="unicorn", count=True)
+        np.testing.assert_array_equal(typed_outputs(graph, found.outputs)[0], tflite_micro_outputs(path, samples))
+        counts[objective] = found.measurement.instructions or 0
+    assert compiled.program is not None
+    assert faults(compiled.program) == []
+    arena, more = BARS[model]
+    print(f"{model}: arena {program.arena_bytes:,} B, {counts['ram'] / counts['speed']:.4f} of the instructions for speed")
+    assert program.arena_bytes <= arena
+    assert counts["ram"] <= more * counts["speed"]
+    assert found.measurement.stack_bytes is not None
+    assert found.measurement.stack_bytes <= STACK_BYTES
+    under_qemu = run_emulated(program, target, raw, engine="qemu")
+    np.testing.assert_array_equal(typed_outputs(graph, under_qemu.outputs)[0], typed_outputs(graph, found.outputs)[0])
