@@ -115,7 +115,8 @@ def gather_units(node: Node, gathered: Gathered, groups: int) -> dict[str, float
     work = _staged(runs, whole, gathered) if gathered.staged else _in_place(runs, whole, gathered)
     length = filled(k_h * count * gathered.run) if gathered.staged else gathered.run
     work |= {"sixteen": work["run"] * (length // UNROLLED), "four": work["run"] * (length % UNROLLED // GROUP)}
-    work |= {"tail": work["run"] if length % GROUP else 0, "checked": 0.0 if whole.all() else 2.0 * pairs * k_h * count}
+    checks = 2.0 * pairs * (1 if gathered.staged else k_h * count)
+    work |= {"tail": work["run"] if length % GROUP else 0, "checked": 0.0 if whole.all() else checks}
     return {unit: many * done for unit, done in work.items()}
 
 
