@@ -25,9 +25,11 @@ UNROLLED = 16
 INLINE_BYTES = 16
 WORDS_OF_REST = (0, 1, 1, 2)
 FILL = 0.75
-GATHER_PRIOR = {"run": 25, "checked": 6, "sixteen": 30, "four": 9, "tail": 14, "cut": 60, "staged": 10, "inline": 2}
 BOUNDED_PRIOR = {"bounded": 2, "bounded_one": 8, "clamp": 12}
-GATHER_PRIOR |= {"looped": 4, "part": 30, "word": 4, "byte": 4, "zero": 2}
+GATHER_PRIOR = {
+    **{"run": 25, "checked": 6, "sixteen": 30, "four": 9, "tail": 14, "cut": 60, "part": 30},
+    **{"staged": 10, "looped": 4, "inline": 2, "word": 4, "byte": 4, "zero": 2},
+}
 
 
 def is_signed(node: Node) -> bool:
