@@ -41,6 +41,7 @@ CONV_PRIOR: Mapping[str, float] = {
     "in_place_run": 50,
     "blank_row": 20,
     "rest_row": 20,
+    "rest_moved": 8,
     "call": 160,
 }
 """step: sixteen taps of two pixels and four channels. block: eight outputs. held_*: where taps stay in registers. away: blocks
@@ -48,7 +49,7 @@ whose halves are rounded away from zero. tail: pairs with a cut block. run: a ro
 odd_run: its last pixel alone. moved: gathered columns of sixteen bytes. word: of up to three; quad: of four; word_one: the last
 one to four of a row. filled: sixteen bytes of padding, fill_column: of a column. filter_row, word_row: a row of the filter
 gathered under a strip; plain_*: the same of layers without padding; apart_*: more rows where every pixel has columns of its own.
-blank_row: one of padding. rest_row: pixels copied at the end."""
+blank_row: one of padding. rest_row: pixels copied at the end, rest_moved: their bytes."""
 
 ROW_PRIOR: Mapping[str, float] = {"step": 17.5, "block": 28, "away": 4, "moved": 6.5, "copied": 30, "call": 130}
 
@@ -93,7 +94,7 @@ def _in_place(node: Node, plan: Plan, rows: int, pixels: int, room: int, pixel: 
     rest = pixels - safe
     more_pairs, more_runs = -(-rest // 2), -(-rest // 2)
     work = _blocks(node, plan, pairs + more_pairs, runs + more_runs, odd_runs)
-    work["moved"] = _moved(plan.depth) * rest  # type: ignore[assignment]
+    work["rest_moved"] = _moved(plan.depth) * rest  # type: ignore[assignment]
     work["rest_row"] = more_runs
     work["in_place_run"] = work.pop("run")
     return _times(work, rows)
