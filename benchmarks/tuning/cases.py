@@ -80,11 +80,11 @@ class _Window:
 def _window(rng: np.random.Generator, kernel: tuple[int, int]) -> _Window:
     """Strides 1 to 3, padding none, same or any, and a map that the filter fits in."""
     step = int(rng.choice([1, 1, 1, 2, 2, 3]))
-    stride = (step, step) if rng.random() < 0.8 else (int(rng.integers(1, 4)), int(rng.integers(1, 4)))
+    stride = (step, step) if rng.random() < 0.6 else (int(rng.integers(1, 4)), int(rng.integers(1, 4)))
     kind = rng.random()
     if kind < 0.3:
         pads = [0, 0, 0, 0]
-    elif kind < 0.8:
+    elif kind < 0.6:
         pads = [(kernel[0] - 1) // 2, kernel[0] // 2, (kernel[1] - 1) // 2, kernel[1] // 2]
     else:
         pads = [int(rng.integers(0, kernel[i // 2])) for i in range(4)]
@@ -96,9 +96,9 @@ def _window(rng: np.random.Generator, kernel: tuple[int, int]) -> _Window:
 
 def _filter(rng: np.random.Generator) -> tuple[int, int]:
     kind = rng.random()
-    if kind < 0.35:
+    if kind < 0.25:
         return (1, 1)
-    if kind < 0.65:
+    if kind < 0.5:
         return (3, 3)
     return (int(rng.integers(1, 8)), int(rng.integers(1, 8)))
 
@@ -107,7 +107,7 @@ def conv_2d(rng: np.random.Generator) -> TuningCase:
     """A convolution; one in ten is dilated, one in ten has groups."""
     while True:
         place, depth, out = _window(rng, _filter(rng)), _channels(rng), _channels(rng)
-        if rng.random() < 0.25:  # as in residual networks: 3x3 filters of many channels that move by one
+        if rng.random() < 0.2:  # as in residual networks: 3x3 filters of many channels that move by one
             place, depth = _Window((3, 3), (1, 1), (1, 1, 1, 1), place.size), max(depth // 4 * 4, 4)
         groups = int(rng.choice([2, 3, 4])) if rng.random() < 0.1 else 1
         dilation = (
@@ -204,7 +204,7 @@ MAKERS: dict[str, Maker] = {
     "hard_swish": _single("hard_swish", None, per_tensor(0.04, 3)),
     "requantize": _single("requantize", at.CastAttrs(DType.I8), per_tensor(0.04, 3)),
 }
-COUNTS = {"conv_2d": 160, "depthwise_conv_2d": 120, "fully_connected": 60}
+COUNTS = {"conv_2d": 260, "depthwise_conv_2d": 160, "fully_connected": 80}
 FEW = 24
 
 

@@ -138,9 +138,13 @@ def test_functions_of_two_variables(name: str, program: Path) -> None:
     check(run(program, name, x, y), exact, limit_ulp)
 
 
+# Drivers of kernels whose inner part lies in the folders of cores alone.
+OF_CORES = {"conv_2d_quad.h", "dense.h", "depthwise_conv_2d_plane.h"}
+
+
 def test_all_headers_fit_together(tmp_path: Path) -> None:
     """No two kernels define one name, and none warns."""
-    headers = sorted(path.name for path in KERNELS.glob("*.h"))
+    headers = sorted(path.name for path in KERNELS.glob("*.h") if path.name not in OF_CORES)
     (tmp_path / "all.c").write_text("".join(f'#include "{header}"\n' for header in headers) + "int unused;\n")
     compiler = find_compiler(load_target("host"))
     flags = ("-std=c11", "-O1", "-Wall", "-Wextra", "-Werror", "-Wconversion", f"-I{KERNELS}", "-c", "all.c")

@@ -80,17 +80,32 @@ def dense_layer() -> Graph:
 
 
 def test_the_objective_trades_flash_and_ram_for_speed() -> None:
-    target = load_target("mps2_an386")
+    target = load_target("mps2_an500")
     fast, small = (lower(dense_layer(), target, objective=objective) for objective in ("speed", "size"))
     assert fast.calls[0].variant == "armv7em.fully_connected_dsp"
-    assert small.calls[0].variant == "portable.conv_2d_s8"
+    assert small.calls[0].variant == "armv7em.fully_connected_byte_dsp"
     assert fast.weight_bytes > 8000
     assert small.weight_bytes < 6000
 
 
 def test_a_flash_limit_is_met_by_smaller_kernels_before_it_fails() -> None:
-    target = load_target("mps2_an386")
+    target = load_target("mps2_an500")
     program = lower(dense_layer(), target, limits=Limits(flash_bytes=6000), objective="speed")
     assert program.calls[0].variant == "portable.conv_2d_s8"
-    with pytest.raises(TargetError, match="E302 mps2_an386: weights need"):
+    with pytest.raises(TargetError, match="E302 mps2_an500: weights need"):
         lower(dense_layer(), target, limits=Limits(flash_bytes=4000))
+
+
+def test_speed_is_cycles_where_they_are_known() -> None:
+    known, unknown = (lower(dense_layer(), load_target(name), objective="speed") for name in ("mps2_an386", "mps2_an500"))
+    assert known.cycles is not None
+    assert unknown.cycles is None
+    assert known.calls[0].variant == "armv7em.fully_connected_byte_dsp"
+    assert known.choices[0].runner_up == ("armv7em.fully_connected_dsp", pytest.approx(unknown.instructions, rel=0.05))
+
+
+def test_a_kernel_can_be_fixed() -> None:
+    program = lower(dense_layer(), load_target("mps2_an386"), fixed={"y": "portable.conv_2d_s8"})
+    assert program.calls[0].variant == "portable.conv_2d_s8"
+    with pytest.raises(TargetError, match=r"no kernel portable\.lut_8 runs fully_connected"):
+        lower(dense_layer(), load_target("mps2_an386"), fixed={"y": "portable.lut_8"})

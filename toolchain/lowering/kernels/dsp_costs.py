@@ -25,9 +25,11 @@ UNROLLED = 16
 INLINE_BYTES = 16
 WORDS_OF_REST = (0, 1, 1, 2)
 FILL = 0.75
-GATHER_PRIOR = {"run": 25, "checked": 6, "sixteen": 30, "four": 9, "tail": 14, "cut": 60, "staged": 10, "inline": 2}
 BOUNDED_PRIOR = {"bounded": 2, "bounded_one": 8, "clamp": 12}
-GATHER_PRIOR |= {"looped": 4, "part": 30, "word": 4, "byte": 4, "zero": 2}
+GATHER_PRIOR = {
+    **{"run": 25, "checked": 6, "sixteen": 30, "four": 9, "tail": 14, "cut": 60, "part": 30},
+    **{"staged": 10, "looped": 4, "inline": 2, "word": 4, "byte": 4, "zero": 2},
+}
 
 
 def is_signed(node: Node) -> bool:
@@ -115,7 +117,8 @@ def gather_units(node: Node, gathered: Gathered, groups: int) -> dict[str, float
     work = _staged(runs, whole, gathered) if gathered.staged else _in_place(runs, whole, gathered)
     length = filled(k_h * count * gathered.run) if gathered.staged else gathered.run
     work |= {"sixteen": work["run"] * (length // UNROLLED), "four": work["run"] * (length % UNROLLED // GROUP)}
-    work |= {"tail": work["run"] if length % GROUP else 0, "checked": 0.0 if whole.all() else 2.0 * pairs * k_h * count}
+    checks = 2.0 * pairs * (1 if gathered.staged else k_h * count)
+    work |= {"tail": work["run"] if length % GROUP else 0, "checked": 0.0 if whole.all() else checks}
     return {unit: many * done for unit, done in work.items()}
 
 
