@@ -1,4 +1,4 @@
-"""The MLPerf Tiny models in little RAM on a Cortex-M4: the bytes of tflite-micro in a third of its arena, for hardly more work."""
+"""The MLPerf Tiny models in little RAM on a Cortex-M4: the bytes of tflite-micro in a third of its arena, for little work."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def random_program(graph: Graph, target: Target, seed: int) -> Program:
     """A program of the graph with segments and steps by chance."""
     rng = np.random.default_rng(seed)
     streaming = Streaming(graph, Slicer(graph, target, {}), whole_calls(graph, target, {}), frozenset())
-    path, at = ProgramPath((), 0, 0), 0
+    path, at = ProgramPath(), 0
     while at < len(graph.nodes):
         edges = [edge for end in range(at + 1, len(graph.nodes) + 1) for edge in streaming.ways(at, end)]
         streamed = [edge for edge in edges if edge.streamed is not None]

@@ -6,6 +6,7 @@ rows. The arena is at least what is alive on the worst edge, work adds up. All p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -19,7 +20,7 @@ from toolchain.lowering.segments import Slicer, Streamed, segment_of
 from toolchain.lowering.stream import Segment, finest, move_call
 from toolchain.lowering.views import roots
 
-LONGEST = 40
+SHORT, LONGEST = 3, 40
 MOST_PATHS = 64
 ALIGN = 8
 TRIES_OF_PART = 400
@@ -44,15 +45,26 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """Edges from the first node on."""
+    """Edges from the first node on: the last one and the path before it."""
 
-    edges: tuple[Edge, ...]
-    alive: int
-    instructions: int
+    before: Path | None = None
+    edge: Edge | None = None
+    alive: int = 0
+    instructions: int = 0
 
     def extended(self, edge: Edge) -> Path:
         """The path with one edge more."""
-        return Path((*self.edges, edge), max(self.alive, edge.alive), self.instructions + edge.instructions)
+        return Path(self, edge, max(self.alive, edge.alive), self.instructions + edge.instructions)
+
+    @property
+    def edges(self) -> list[Edge]:
+        """All edges in order."""
+        found: list[Edge] = []
+        path: Path | None = self
+        while path is not None and path.edge is not None:
+            found.append(path.edge)
+            path = path.before
+        return found[::-1]
 
     @property
     def buffer_bytes(self) -> dict[str, int]:
@@ -76,16 +88,26 @@ class Streaming:
         self.users, self.root = graph.users(), roots(graph)
         self.sizes = {self.root[value.name]: value.type.bytes for value in graph.values()}
         self.edges: dict[tuple[int, int], list[Edge]] = {}
+        self.bound: float = math.inf
+        self.hopeless: dict[int, int] = {}
         self.live = [self._live(position) for position in range(len(graph.nodes) + 1)]
 
     def best(self, most_instructions: float) -> Path:
         """The program of the fewest bytes among those of no more instructions; of those of equal bytes that of the least work.
 
-        Segments on the best path are placed, one after the other, until all on it are: what the path needs is then known,
-        and the others need at least as much.
+        Short segments come first: what they reach bounds the search among long ones.
+        """
+        short = self._placed(most_instructions, SHORT)
+        self.bound = short.alive
+        return self._placed(most_instructions, LONGEST)
+
+    def _placed(self, most_instructions: float, reach: int) -> Path:
+        """The best path of edges of so many nodes. Segments on it are placed, one after the other, until all on it are.
+
+        What the path needs is then known, and the others need at least as much.
         """
         while True:
-            path = next(path for path in self.paths() if path.instructions <= most_instructions)
+            path = next(path for path in self.paths(reach) if path.instructions <= most_instructions)
             open_edges = [edge for edge in path.edges if not edge.packed]
             if not open_edges:
                 return path
@@ -93,17 +115,18 @@ class Streaming:
             edges = self.edges[edge.first, edge.end]
             edges[edges.index(edge)] = self._packed(edge)
 
-    def paths(self) -> list[Path]:
-        """Programs that no other beats in both bytes and instructions, the least bytes first."""
+    def paths(self, reach: int = LONGEST) -> list[Path]:
+        """Programs that no other beats in both bytes and instructions, the least bytes first. reach: most nodes of an edge."""
         best: list[list[Path]] = [[] for _ in range(len(self.graph.nodes) + 1)]
-        best[0] = [Path((), 0, 0)]
+        best[0] = [Path()]
         for end in range(1, len(self.graph.nodes) + 1):
             found: list[Path] = []
-            for first in range(max(end - LONGEST, 0), end):
+            for first in range(end - 1, max(end - reach, self.hopeless.get(end, 0), 0) - 1, -1):
+                if (first, end) not in self.edges:
+                    self.edges[first, end] = list(self.ways(first, end))
                 if best[first]:
-                    if (first, end) not in self.edges:
-                        self.edges[first, end] = list(self.ways(first, end))
-                    found += (path.extended(edge) for edge in self.edges[first, end] for path in best[first])
+                    edges = [edge for edge in self.edges[first, end] if edge.alive <= self.bound]
+                    found += (path.extended(edge) for edge in edges for path in best[first])
             best[end] = _unbeaten(found)
         return best[-1]
 
@@ -175,10 +198,21 @@ class Streaming:
         for sums in (False, True):
             segment = segment_of(self.graph, first, end, self.users, sums=sums)
             if segment is not None:
-                kept = self._kept(segment, first, end)
-                for step, parks in product(steps_of(segment), (False, True) if len(segment.nodes) > 2 else (False,)):
-                    streamed = self.slicer.plan(segment, step, parks=parks)
-                    yield Edge(first, end, (), streamed, streamed.alive + kept, streamed.instructions)
+                yield from self._streamed(segment, first, end)
+
+    def _streamed(self, segment: Segment, first: int, end: int) -> Iterator[Edge]:
+        """The ways to run a segment row by row, the finest steps first; none where even these need too much."""
+        kept = self._kept(segment, first, end)
+        whole = sum(self.sizes[name] for name in self.live[first])
+        parking = (True, False) if len(segment.nodes) > 2 else (False,)
+        for number, (step, parks) in enumerate(product(steps_of(segment), parking)):
+            streamed = self.slicer.plan(segment, step, parks=parks)
+            alive = streamed.alive + kept
+            if number == 0 and alive > self.bound:
+                if alive - whole > self.bound:
+                    self.hopeless[end] = max(first, self.hopeless.get(end, 0))
+                return
+            yield Edge(first, end, (), streamed, alive, streamed.instructions)
 
     def _alive(self, first: int, end: int, calls: Sequence[KernelCall]) -> int:
         """Bytes alive while nodes run on whole tensors, all of them at once."""
