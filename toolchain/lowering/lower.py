@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Literal
+from typing import Final, Literal
 
 from targets.model import Target
 from toolchain.errors import TargetError
@@ -21,6 +22,8 @@ from toolchain.lowering.streaming import Streaming
 from toolchain.lowering.variants import SLACK, Objective, choose, every_choice
 from toolchain.lowering.views import is_view, roots
 
+LEAST_RAM: Final = "least ram"
+"""What is tried when the objective `ram` does not fit: row by row, whatever the work."""
 NO_KERNELS: Mapping[str, str] = MappingProxyType({})
 InterfaceMode = Literal["arena", "caller"]
 
@@ -44,15 +47,21 @@ def lower(
     """The program of a graph on a target.
 
     io: `arena` keeps inputs and outputs in the arena, `caller` takes pointers to them. objective: what kernels are chosen
-    for; when the result does not fit the target, kernels that need less RAM, then less flash, are tried before giving up.
+    for; when the result does not fit the target, row by row is tried, then kernels that need less flash, before giving up.
     fixed: names of variants by the name of the node that must use them.
     Raises TargetError 305 (no kernel), 301 (RAM), 302 (weights exceed flash).
     """
     own = with_own_outputs(graph)
     outside = frozenset(value.name for value in (*own.inputs, *own.outputs)) if io == "caller" else frozenset[str]()
     faults: list[TargetError] = []
-    for attempt in dict.fromkeys((objective, "ram", "size")):
-        program = _streamed(own, target, outside, fixed) if attempt == "ram" else _plain(own, target, outside, attempt, fixed)
+    attempts: tuple[Objective | Literal["least ram"], ...] = (objective, "ram", LEAST_RAM, "size")
+    for attempt in dict.fromkeys(attempts):
+        if attempt == LEAST_RAM:
+            program = _streamed(own, target, outside, fixed, math.inf)
+        elif attempt == "ram":
+            program = _streamed(own, target, outside, fixed, SLACK["ram"])
+        else:
+            program = _plain(own, target, outside, attempt, fixed)
         fault = _misfit(program, limits or Limits())
         if fault is None:
             return program
@@ -67,12 +76,12 @@ def _plain(graph: Graph, target: Target, outside: frozenset[str], objective: Obj
     return Program(graph, target, calls, plan_memory(graph, calls, outside), roots(graph), choices)
 
 
-def _streamed(graph: Graph, target: Target, outside: frozenset[str], fixed: Mapping[str, str]) -> Program:
-    """The program of the least arena that does no more work than the objective grants; parts of it run row by row."""
+def _streamed(graph: Graph, target: Target, outside: frozenset[str], fixed: Mapping[str, str], slack: float) -> Program:
+    """The program of the least arena that does no more than `slack` times the least work; parts of it run row by row."""
     fast = _choices(graph, target, "speed", fixed)
     whole = whole_calls(graph, target, fixed)
     streaming = Streaming(graph, Slicer(graph, target, fixed), whole, frozenset(roots(graph)[name] for name in outside))
-    most = SLACK["ram"] * sum(choice.instructions for choice in fast)
+    most = slack * sum(choice.instructions for choice in fast)
     path = streaming.best(most)
     calls, plan = plan_streamed(graph, streaming.calls(path), path.buffer_bytes, outside)
     return Program(graph, target, calls, plan, roots(graph), tuple(choices_of(calls)))

@@ -66,9 +66,10 @@ class Slicer:
     def plan(self, segment: Segment, step: Fraction, *, parks: bool = False) -> Streamed:
         """A segment in steps of so many rows of its result: what it needs, without its calls yet. parks: see `arrange`."""
         arranged = arrange(self.graph, segment, step, parks=parks)
-        chosen = self._variants(arranged.placed)
+        keys = [_key(e.node, e.rows) if e.node is not None else None for e in arranged.placed]
+        chosen = self._variants(arranged.placed, keys)
         alive, instructions = 0, 0
-        for entry in arranged.placed:
+        for entry, key in zip(arranged.placed, keys, strict=True):
             if entry.node is None:
                 instructions += move_instructions(entry)
                 continue
@@ -76,7 +77,7 @@ class Slicer:
                 alive = max(alive, entry.alive)
                 instructions += sums_instructions(entry.node, entry.rows)
                 continue
-            for call in self._bind(chosen[entry.node.name], entry.node, entry.rows):
+            for call in self._bind(chosen[entry.node.name], entry.node, entry.rows, key):
                 alive = max(alive, entry.alive + sum(operand.scratch_bytes for operand in call.operands))
                 instructions += call.instructions
         return Streamed(segment, arranged, chosen, alive, instructions)
@@ -94,55 +95,50 @@ class Slicer:
                 made += (kernel_call(entry, call) for call in bound)
         return tuple(made)
 
-    def _variants(self, placed: Sequence[Placed]) -> dict[str, Variant]:
+    def _variants(self, placed: Sequence[Placed], keys: Sequence[SliceKey | None]) -> dict[str, Variant]:
         """For every node the variant that runs all of its slices fastest."""
-        found: dict[str, Variant] = {}
-        runs: dict[str, list[Placed]] = {}
-        for entry in placed:
-            if entry.node is not None and entry.node.op != SUMS:
-                runs.setdefault(entry.node.name, []).append(entry)
-        for name, entries in runs.items():
-            node = entries[0].node
-            if node is not None:
-                found[name] = self._fastest(node, [entry.rows for entry in entries])
-        return found
+        counts: dict[str, Counter[SliceKey]] = {}
+        slices: dict[SliceKey, tuple[Node, Rows]] = {}
+        for entry, key in zip(placed, keys, strict=True):
+            if entry.node is not None and key is not None and entry.node.op != SUMS:
+                counts.setdefault(entry.node.name, Counter())[key] += 1
+                slices.setdefault(key, (entry.node, entry.rows))
+        return {name: self._fastest(found, slices) for name, found in counts.items()}
 
-    def _fastest(self, node: Node, slices: Sequence[Rows]) -> Variant:
-        counts = Counter(_key(node, rows) for rows in slices)
-        by_key = {_key(node, rows): rows for rows in slices}
-        accepted = [self._accepted(node, rows) for rows in by_key.values()]
+    def _fastest(self, counts: Mapping[SliceKey, int], slices: Mapping[SliceKey, tuple[Node, Rows]]) -> Variant:
+        """The variant that takes least for so many slices of a node. slices: of all nodes."""
+        accepted = [self._accepted(key, *slices[key]) for key in counts]
         options = {name: v for name, v in accepted[0].items() if all(name in each for each in accepted)}
         if not options:
-            raise ValueError(f"no kernel runs all slices of {node.name}")
-        costs = {name: self._cost(v, node, by_key, counts) for name, v in options.items()}
+            raise ValueError(f"no kernel runs all slices of {next(iter(counts))[0]}")
+        costs = {name: self._cost(v, counts, slices) for name, v in options.items()}
         known = all(cycles is not None for _, cycles in costs.values())
         return options[min(costs, key=lambda name: ((costs[name][1] or 0) if known else 0, costs[name][0]))]
 
-    def _accepted(self, node: Node, rows: Rows) -> Mapping[str, Variant]:
+    def _accepted(self, key: SliceKey, node: Node, rows: Rows) -> Mapping[str, Variant]:
         """The variants that run a slice, by name."""
-        key = _key(node, rows)
         if key not in self._taking:
             wanted, taking = self.fixed.get(node.name), candidates(self.graph, cut(node, rows), self.target)
             self._taking[key] = {variant.name: variant for variant in taking if wanted in (None, variant.name)}
         return self._taking[key]
 
     def _cost(
-        self, variant: Variant, node: Node, slices: Mapping[SliceKey, Rows], counts: Mapping[SliceKey, int]
+        self, variant: Variant, counts: Mapping[SliceKey, int], slices: Mapping[SliceKey, tuple[Node, Rows]]
     ) -> tuple[float, float | None]:
         instructions, cycles = 0.0, 0.0
         known = True
-        for key, rows in slices.items():
+        for key, count in counts.items():
             if (variant.name, key) not in self._taken:
-                taken = variant.predict(self.graph, cut(node, rows), self.target)
+                taken = variant.predict(self.graph, cut(*slices[key]), self.target)
                 self._taken[variant.name, key] = taken.instructions, taken.cycles
             one, one_cycles = self._taken[variant.name, key]
-            instructions += one * counts[key]
+            instructions += one * count
             known &= one_cycles is not None
-            cycles += (one_cycles or 0) * counts[key]
+            cycles += (one_cycles or 0) * count
         return instructions, cycles if known else None
 
-    def _bind(self, variant: Variant, node: Node, rows: Rows) -> tuple[KernelCall, ...]:
-        key = (variant.name, _key(node, rows))
+    def _bind(self, variant: Variant, node: Node, rows: Rows, slice_key: SliceKey | None = None) -> tuple[KernelCall, ...]:
+        key = (variant.name, slice_key or _key(node, rows))
         if key not in self._bound:
             self._bound[key] = variant.calls(self.graph, cut(node, rows), self.target)
         return self._bound[key]

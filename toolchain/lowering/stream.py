@@ -166,11 +166,6 @@ class _Tensor:
         found = {self.value.name: self.most, self.parking: self.most_parked}
         return {name: rows * self.row_bytes for name, rows in found.items() if rows and self.inside}
 
-    @property
-    def held_bytes(self) -> int:
-        """Bytes that are needed now."""
-        return self.fixed_bytes + (self.made - self.kept) * self.row_bytes
-
 
 @dataclass(frozen=True, slots=True)
 class Arranged:
@@ -185,7 +180,7 @@ def arrange(graph: Graph, segment: Segment, step: Fraction, *, parks: bool = Fal
     tensors = _tensors(graph, segment)
     done = {node.name: 0 for node in segment.nodes}
     touched = {node.name: [*(tensors[v.name] for v in images_of(graph, node)), tensors[node.name]] for node in segment.nodes}
-    placed: list[Placed] = []
+    placed, all_tensors = list[Placed](), list(tensors.values())
     for _, group in groupby(schedule(segment, step), key=lambda run: run.step):
         runs = list(group)
         last = {tensor.value.name: run for run in runs for tensor in touched[run.node.name]}
@@ -194,7 +189,7 @@ def arrange(graph: Graph, segment: Segment, step: Fraction, *, parks: bool = Fal
             for tensor in (*inputs, output):
                 placed += tensor.restore()
             placed += output.append(run.rows)
-            alive = sum(tensor.held_bytes for tensor in tensors.values())
+            alive = sum([tensor.fixed_bytes + (tensor.made - tensor.kept) * tensor.row_bytes for tensor in all_tensors])
             starts = {tensor.value.name: tensor.start for tensor in (*inputs, output)}
             placed.append(Placed(run.node, run.rows, output.value, starts, alive))
             done[run.node.name] = run.rows.end
