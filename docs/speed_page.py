@@ -100,11 +100,9 @@ def _elsewhere(counts: dict[tuple[str, str], Count], titles: dict[str, str], pub
     for other in published:
         cycles = counts[other["model"], CYCLES_TARGET].cycles
         shown = f"{cycles / 1e6:.2f} M modelled cycles on a Cortex-M4" if cycles else "no cycles modelled"
-        theirs = other["milliseconds"] * other["clock_mhz"] / 1e3
-        lines.append(
-            f"{titles[other['model']]}: {shown}; {other['title']} at {other['clock_mhz']} MHz, published {other['milliseconds']} ms, "
-            f"{theirs:.2f} M cycles."
-        )
+        place = f"{other['title']} at {other['clock_mhz']} MHz"
+        theirs = f"published {other['milliseconds']} ms, {other['milliseconds'] * other['clock_mhz'] / 1e3:.2f} M cycles"
+        lines.append(f"{titles[other['model']]}: {shown}; {place}, {theirs}.")
     return lines
 
 
