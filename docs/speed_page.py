@@ -43,7 +43,8 @@ def speed(table: Table) -> str:
     parts = [HEAD, _instructions(table, by_place, titles, suite.targets), _peers(table, by_place, titles, peers["peers"])]
     zig = read_counts(counts_path(SUITE, "zig"))
     parts += [_compilers(table, by_place, {(count.model, count.target): count for count in zig}, titles)]
-    parts += [_cycles(table, by_place, titles, peers["published"]), _sizes(table, by_place, titles)]
+    parts += [_cycles(table, by_place, titles, peers["published"]), *_elsewhere(by_place, titles, peers["elsewhere"])]
+    parts += [_sizes(table, by_place, titles)]
     return "\n\n".join([*parts, f"Counted with {'; '.join(tools)}."]) + "\n"
 
 
@@ -92,6 +93,17 @@ def _cycles(table: Table, counts: dict[tuple[str, str], Count], titles: dict[str
     heads = ["Cortex-M4 cycles", *(titles[model] for model in models)]
     text = "Modelled from the executed instructions and Arm's published timings ([cycles.md](cycles.md)), not measured."
     return f"## Cycles\n\n{text}\n\n{table(heads, rows)}"
+
+
+def _elsewhere(counts: dict[tuple[str, str], Count], titles: dict[str, str], published: list[dict[str, Any]]) -> list[str]:
+    lines: list[str] = []
+    for other in published:
+        cycles = counts[other["model"], CYCLES_TARGET].cycles
+        shown = f"{cycles / 1e6:.2f} M modelled cycles on a Cortex-M4" if cycles else "no cycles modelled"
+        place = f"{other['title']} at {other['clock_mhz']} MHz"
+        theirs = f"published {other['milliseconds']} ms, {other['milliseconds'] * other['clock_mhz'] / 1e3:.2f} M cycles"
+        lines.append(f"{titles[other['model']]}: {shown}; {place}, {theirs}.")
+    return lines
 
 
 def _compilers(table: Table, gcc: dict[tuple[str, str], Count], zig: dict[tuple[str, str], Count], titles: dict[str, str]) -> str:

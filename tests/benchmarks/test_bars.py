@@ -52,7 +52,7 @@ def test_instructions_per_mac(place: tuple[str, str], most: float) -> None:
 
 
 def test_a_dense_network_does_not_need_wide_weights() -> None:
-    count = SPEED["ad", M4]
+    count = SIZE["ad"]
     assert count.weight_bytes < AD_BYTE_WEIGHTS
     assert count.instructions <= 360_000
 

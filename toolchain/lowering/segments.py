@@ -15,7 +15,7 @@ from toolchain.lowering.pool_sums import instructions as sums_instructions
 from toolchain.lowering.program import Choice, KernelCall
 from toolchain.lowering.slices import Rows, cut, is_row_local, needed, window_of
 from toolchain.lowering.stream import MOVE, Arranged, Placed, Segment, arrange, fronts_agree, kernel_call, move_instructions
-from toolchain.lowering.variants import candidates
+from toolchain.lowering.variants import SLACK, candidates
 
 SliceKey = tuple[str, int, int, int]
 
@@ -113,6 +113,8 @@ class Slicer:
             raise ValueError(f"no kernel runs all slices of {next(iter(counts))[0]}")
         costs = {name: self._cost(v, counts, slices) for name, v in options.items()}
         known = all(cycles is not None for _, cycles in costs.values())
+        most = SLACK["speed"] * min(instructions for instructions, _ in costs.values())
+        costs = {name: cost for name, cost in costs.items() if cost[0] <= most}
         return options[min(costs, key=lambda name: ((costs[name][1] or 0) if known else 0, costs[name][0]))]
 
     def _accepted(self, key: SliceKey, node: Node, rows: Rows) -> Mapping[str, Variant]:

@@ -385,9 +385,15 @@ STROP_KERNEL strop_depthwise_row strop_row_of(const strop_depthwise_dsp_shape *s
     return row;
 }
 
-/* All rows of one output channel. */
+/* All rows of one output channel. whole: a row of a plane that has one part, the same for all channels. */
 STROP_KERNEL void strop_plane_rows(const int32_t *stream, const int16_t *plane, int8_t *out, const strop_depthwise_dsp_shape *s,
-                                   int32_t parts) {
+                                   int32_t parts, const strop_depthwise_row *whole) {
+    if (parts == 1) {
+        for (int32_t y = 0; y < s->out_h; ++y, plane += s->stride_h * s->dilation_w * s->plane_w, out += s->out_row) {
+            strop_plane_row(whole, stream, plane, out);
+        }
+        return;
+    }
     const int32_t width = s->dilation_w * s->plane_w;
     for (int32_t first = 0; first < strop_min(parts, s->out_w); ++first) {
         const int32_t x = first * s->stride_w;
@@ -414,6 +420,7 @@ STROP_KERNEL void strop_depthwise_dsp(const int8_t *restrict in, const int32_t *
     const int32_t channels = s->channels * s->multiplier;
     const int32_t parts = strop_parts(s->dilation_w, s->stride_w);
     const int32_t words = s->k_h * ((s->k_w + 1) / 2) + 4;
+    const strop_depthwise_row whole = strop_row_of(s, 0, 1);
     strop_fill_plane(plane, s->plane_h * s->dilation_w * s->plane_w, s->zero);
     for (int32_t image = 0; image < s->batch; ++image) {
         const int32_t *stream = weights;
@@ -421,7 +428,7 @@ STROP_KERNEL void strop_depthwise_dsp(const int8_t *restrict in, const int32_t *
         for (int32_t c = 0; c < s->channels; ++c) {
             strop_channel_to_plane(in + c, plane, s);
             for (int32_t i = 0; i < s->multiplier; ++i, stream += words) {
-                strop_plane_rows(stream, plane, image_out + c * s->multiplier + i, s, parts);
+                strop_plane_rows(stream, plane, image_out + c * s->multiplier + i, s, parts, &whole);
             }
         }
         in += s->in_h * s->in_w * s->channels;
