@@ -10,6 +10,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from benchmarks.tuning.cases import TuningCase
+from benchmarks.tuning.measure import graph_of
 from firmware.compilers import find_compiler
 from targets.load import load_target
 from tests.property.cases import random_case
@@ -109,16 +111,7 @@ def describe(case: Case) -> str:
 
 def merged(cases: Sequence[Case]) -> Graph:
     """One graph of all cases; the names of case i begin with `n<i>_`."""
-    nodes: list[Node] = []
-    inputs: list[Value] = []
-    constants: dict[str, Array] = {}
-    for index, case in enumerate(cases):
-        read, made = (tuple(Value(f"n{index}_{v.name}", v.type) for v in side) for side in (case.node.inputs, case.node.outputs))
-        nodes.append(Node(case.node.op, read, made, case.node.attrs))
-        inputs += [v for v, given in zip(read, case.node.inputs, strict=True) if given.name not in case.constants]
-        constants |= {f"n{index}_{name}": array for name, array in case.constants.items()}
-    outputs = tuple(output for node in nodes for output in node.outputs)
-    return Graph("cases", tuple(inputs), outputs, tuple(nodes), constants)
+    return graph_of([TuningCase(case.node, case.constants) for case in cases])
 
 
 def operands(case: Case, sample: Sequence[Array]) -> list[Array]:
