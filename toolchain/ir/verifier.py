@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import numpy as np
 
 from toolchain.errors import ModelError
@@ -139,8 +137,3 @@ def describe(type_: TensorType) -> str:
     if type_.quant.axis is not None:
         return f"{text} with {len(type_.quant.scale)} scales on axis {type_.quant.axis}"
     return f"{text} scale {type_.quant.scalar_scale:.6g} zero point {type_.quant.scalar_zero_point}"
-
-
-def attribute_names(node: Node) -> tuple[str, ...]:
-    """Names of a node's attributes in declaration order."""
-    return tuple(field.name for field in fields(node.attrs))

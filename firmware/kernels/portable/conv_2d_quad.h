@@ -46,14 +46,6 @@ STROP_SHARED void strop_quad_gather(const strop_quad_pixel pixels[4], const int8
     }
 }
 
-/* The next pixel in reading order. */
-STROP_KERNEL void strop_quad_advance(int32_t *oy, int32_t *ox, const strop_conv_2d_shape *s) {
-    if (++*ox == s->out_w) {
-        *ox = 0;
-        ++*oy;
-    }
-}
-
 /* The places of the filter for the next four pixels; beyond the last one that one again. Moves (oy, ox) on. */
 STROP_KERNEL void strop_quad_place(strop_quad_pixel pixels[4], const int8_t *in, int32_t left, int32_t *oy, int32_t *ox,
                                    const strop_conv_2d_shape *s) {

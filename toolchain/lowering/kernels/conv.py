@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from toolchain.errors import TargetError
-from toolchain.ir.attrs import Activation, ConvAttrs
+from toolchain.ir.attrs import ConvAttrs
 from toolchain.ir.fixed_point import INT32_MAX, INT32_MIN, Multiplier
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.quantization import activation_bounds, conv_multipliers, matmul_multiplier, quant_of
@@ -185,11 +185,6 @@ def weight_rows(graph: Graph, node: Node) -> Array:
     """Constant weights of such a layer as (channels, taps)."""
     weights, channels = constant_of(graph, node, 1), node.output.type.shape[-1]
     return weights.reshape(-1, channels).T if node.op == "depthwise_conv_2d" else weights.reshape(channels, -1)
-
-
-def has_activation(node: Node) -> bool:
-    """True when a float op clamps its result."""
-    return node.attrs.activation is not Activation.NONE
 
 
 def is_float32(node: Node) -> bool:
