@@ -13,7 +13,7 @@ from itertools import accumulate
 
 from toolchain.ir.graph import Graph
 from toolchain.lowering.program import KernelCall, Operand
-from toolchain.lowering.stream import MOVE
+from toolchain.lowering.moves import MOVE
 
 Interval = tuple[int, int]
 

@@ -14,6 +14,7 @@ from toolchain.errors import TargetError
 from toolchain.ir.graph import Graph, Node, Value, names_of
 from toolchain.ir.optable import make_node
 from toolchain.lowering.chains import choose_chain, table_chains
+from toolchain.lowering.moves import FEED, feed_calls
 from toolchain.lowering.plan import plan_memory, plan_streamed
 from toolchain.lowering.program import Choice, KernelCall, Program
 from toolchain.lowering.segments import Slicer, choices_of
@@ -87,16 +88,28 @@ def _streamed(graph: Graph, target: Target, outside: frozenset[str], fixed: Mapp
     return Program(graph, target, calls, plan, roots(graph), tuple(choices_of(calls)))
 
 
-def whole_calls(graph: Graph, target: Target, fixed: Mapping[str, str]) -> dict[tuple[int, int], tuple[KernelCall, ...]]:
-    """The fastest calls of every node on whole tensors, and of chains of tables in a row, by the first and end of the nodes."""
-    found: dict[tuple[int, int], tuple[KernelCall, ...]] = {}
+def whole_calls(
+    graph: Graph, target: Target, fixed: Mapping[str, str]
+) -> dict[tuple[int, int], tuple[tuple[KernelCall, ...], ...]]:
+    """The ways to run every node on whole tensors, the fastest and that of the least scratch, and chains of tables in a row.
+
+    By the first and end of the nodes.
+    """
+    found: dict[tuple[int, int], tuple[tuple[KernelCall, ...], ...]] = {}
     for index, node in enumerate(graph.nodes):
-        free = is_view(graph, node)
-        found[index, index + 1] = () if free else choose(graph, node, target, "speed", fixed.get(node.name)).calls
+        if node.op == FEED:
+            found[index, index + 1] = (feed_calls(node, 0, node.output.type.shape[1], 0),)
+        elif is_view(graph, node):
+            found[index, index + 1] = ((),)
+        else:
+            choices = every_choice(graph, node, target, fixed.get(node.name))
+            fast = choose(graph, node, target, "speed", fixed.get(node.name))
+            small = min(choices, key=lambda choice: (choice.scratch_bytes, choice.instructions))
+            found[index, index + 1] = (fast.calls,) if small.scratch_bytes == fast.scratch_bytes else (fast.calls, small.calls)
     for chain in table_chains(graph).values():
         first = graph.nodes.index(chain[0])
         if graph.nodes[first : first + len(chain)] == chain:
-            found[first, first + len(chain)] = choose_chain(graph, chain, target).calls
+            found[first, first + len(chain)] = (choose_chain(graph, chain, target).calls,)
     return found
 
 

@@ -10,7 +10,7 @@ from toolchain.lowering.lifetimes import buffer_of, scratch_name, shapes
 from toolchain.lowering.packing import pack
 from toolchain.lowering.placement import Item, place
 from toolchain.lowering.program import KernelCall, MemoryPlan, Placement
-from toolchain.lowering.stream import MOVE
+from toolchain.lowering.moves import MOVE
 from toolchain.lowering.views import roots
 
 ALIGN, STREAMED_ALIGN = 16, 8

@@ -8,27 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from toolchain.ir.attrs import ResizeAttrs, ResizeMode
 from toolchain.ir.graph import Graph, Node, Value
-from toolchain.ir.types import DType
+from toolchain.ir.ops import arithmetic, compare, convert, unary
+from toolchain.ir.quantization import nearest_indices
 
 WINDOWED = frozenset({"conv_2d", "depthwise_conv_2d", "average_pool_2d", "max_pool_2d"})
-TABLES = frozenset(
-    {
-        "requantize",
-        "relu",
-        "relu6",
-        "relu_n1_1",
-        "leaky_relu",
-        "abs",
-        "tanh",
-        "sigmoid",
-        "hard_swish",
-        "hard_sigmoid",
-        "elu",
-        "gelu",
-    }
-)
-PAIRS = frozenset({"add", "sub", "mul"})
+ELEMENTWISE = frozenset(op.name for ops in (unary, arithmetic, compare, convert) for op in ops.OPS)
+ALONG_CHANNELS = frozenset({"softmax", "log_softmax"})
+"""Ops that read and write whole pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +36,23 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Output row r needs input rows r * stride - before to r * stride - before + reach, those inside the image."""
+    """Output row r needs input rows r * stride // scale - before to that + reach, those inside the image.
+
+    scale: output rows that are made of one input row; slices begin and end at multiples of it.
+    """
 
     stride: int
     before: int
     reach: int
+    scale: int = 1
 
     def first(self, row: int) -> int:
         """The first input row of an output row; below 0 in the padding."""
-        return row * self.stride - self.before
+        return row * self.stride // self.scale - self.before
 
     def end(self, rows: int) -> int:
         """The end of the input rows that the first so many output rows need; may lie in the padding."""
-        return (rows - 1) * self.stride - self.before + self.reach
+        return (rows - 1) * self.stride // self.scale - self.before + self.reach
 
 
 def window_of(node: Node) -> Window:
@@ -69,29 +63,57 @@ def window_of(node: Node) -> Window:
             return Window(attrs.stride[0], attrs.padding[0], (kernel - 1) * attrs.dilation[0] + 1)
         case "average_pool_2d" | "max_pool_2d":
             return Window(node.attrs.stride[0], node.attrs.padding[0], node.attrs.window[0])
+        case "resize_nearest":
+            return Window(1, 0, 1, node.output.type.shape[1] // node.inputs[0].type.shape[1])
         case _:
             return Window(1, 0, 1)
 
 
 def images_of(graph: Graph, node: Node) -> tuple[Value, ...]:
     """The operands of which a slice reads rows: each once."""
-    count = 1 if node.op in WINDOWED else len(node.inputs)
-    return tuple(dict.fromkeys(value for value in node.inputs[:count] if graph.constant(value) is None))
+    if node.op in WINDOWED:
+        return node.inputs[:1]
+    return tuple(value for value in _read(graph, node) if node.op not in ELEMENTWISE or _is_high(value, node.output))
+
+
+def wholes_of(graph: Graph, node: Node) -> tuple[Value, ...]:
+    """The operands that every slice reads whole: images of one row that are repeated down the result."""
+    images = images_of(graph, node)
+    return tuple(value for value in _read(graph, node) if value not in images)
+
+
+def _read(graph: Graph, node: Node) -> tuple[Value, ...]:
+    return tuple(dict.fromkeys(value for value in node.inputs if graph.constant(value) is None))
+
+
+def _is_high(value: Value, output: Value) -> bool:
+    return len(value.type.shape) == 4 and value.type.shape[1] == output.type.shape[1]
 
 
 def is_row_local(graph: Graph, node: Node) -> bool:
-    """True for int8 images of one batch whose output rows each need a window of input rows, at least one of them inside."""
-    if node.op not in WINDOWED | TABLES | PAIRS or len(node.outputs) != 1:
-        return False
-    images = node.inputs[:1] if node.op in WINDOWED | TABLES else node.inputs
-    types = [value.type for value in (*images, node.output)]
-    if not all(len(t.shape) == 4 and t.shape[0] == 1 and t.dtype is DType.I8 and t.elements > 0 for t in types):
-        return False
-    if any(graph.constant(value) is not None for value in images):
+    """True for images of one batch whose output rows each need a window of input rows, at least one of them inside."""
+    if len(node.outputs) != 1 or not _is_image(node.output) or not (images := images_of(graph, node)) or not all(map(_is_image, images)):
         return False
     if node.op in WINDOWED:
-        return all(graph.constant(value) is not None for value in node.inputs[1:]) and _has_input(node)
-    return all(t.shape == types[0].shape for t in types)
+        constants = [graph.constant(value) is not None for value in node.inputs]
+        return not constants[0] and all(constants[1:]) and _has_input(node)
+    if node.op in ELEMENTWISE:
+        constants = [value for value in node.inputs if graph.constant(value) is not None]
+        return all(_is_repeated(value, node.output) for value in (*constants, *wholes_of(graph, node)))
+    if node.op == "concat":
+        return node.attrs.axis > 1 and len(images) == len(node.inputs)
+    return node.op in ALONG_CHANNELS or (node.op == "resize_nearest" and _repeats_rows(node))
+
+
+def _is_image(value: Value) -> bool:
+    quant, shape = value.type.quant, value.type.shape
+    return len(shape) == 4 and shape[0] == 1 and value.type.elements > 0 and (quant is None or quant.axis is None)
+
+
+def _is_repeated(value: Value, output: Value) -> bool:
+    """True for operands that are the same for every row of the output."""
+    shape = value.type.shape
+    return len(shape) < 3 or shape[-3] == 1 or output.type.shape[1] == 1
 
 
 def _has_input(node: Node) -> bool:
@@ -100,13 +122,29 @@ def _has_input(node: Node) -> bool:
     return window.before < window.reach and window.first(rows - 1) < height
 
 
+def _repeats_rows(node: Node) -> bool:
+    """True when every row of the input makes the same number of rows, wherever it lies."""
+    attrs: ResizeAttrs = node.attrs
+    height, rows = node.inputs[0].type.shape[1], attrs.size[0]
+    scale = rows // height
+    if rows % height or attrs.mode is ResizeMode.ALIGN_CORNERS or attrs.scale[0] not in (0.0, scale):
+        return False
+    made = nearest_indices(height, rows, attrs.mode, attrs.nearest, attrs.scale[0])
+    return np.array_equal(made, np.arange(rows) // scale)
+
+
+def input_height(node: Node) -> int:
+    """Rows of the images that a row-local node reads."""
+    return (node.output if node.op in ELEMENTWISE else node.inputs[0]).type.shape[1]
+
+
 def needed(node: Node, rows: Rows) -> Rows:
     """The input rows inside the image that output rows need."""
-    window, height = window_of(node), node.inputs[0].type.shape[1]
+    window, height = window_of(node), input_height(node)
     return Rows(max(window.first(rows.first), 0), min(window.end(rows.end), height))
 
 
-def cut(node: Node, rows: Rows) -> Node:
+def cut(graph: Graph, node: Node, rows: Rows) -> Node:
     """The node that computes some output rows from the input rows that they need.
 
     Padding below stays as it is in slices above the border: kernels find the border from the heights.
@@ -116,8 +154,10 @@ def cut(node: Node, rows: Rows) -> Node:
     if node.op in WINDOWED:
         _, bottom, left, right = attrs.padding
         attrs = replace(attrs, padding=(max(-window_of(node).first(rows.first), 0), bottom, left, right))
-    count = 1 if node.op in WINDOWED else len(node.inputs)
-    inputs = (*(with_height(value, read.count) for value in node.inputs[:count]), *node.inputs[count:])
+    elif node.op == "resize_nearest":
+        attrs = replace(attrs, size=(rows.count, attrs.size[1]))
+    images = images_of(graph, node)
+    inputs = tuple(with_height(value, read.count) if value in images else value for value in node.inputs)
     return replace(node, inputs=inputs, outputs=(with_height(node.output, rows.count),), attrs=attrs)
 
 

@@ -9,38 +9,81 @@ left of the old rows moves down before new rows are appended, so that kernels al
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby
 
-from toolchain.ir.graph import Graph, Node, Value
-from toolchain.lowering.kernels.common import fields
-from toolchain.lowering.pool_sums import SUMS, bytes_of
-from toolchain.lowering.program import MOVE_VARIANT, KernelCall, Operand
-from toolchain.lowering.slices import Rows, Window, images_of, needed, row_bytes, window_of
+import numpy as np
 
-MOVE = "move"
-"""The op of calls that move rows; no node of a graph has it."""
-MOVE_CYCLES_PER_BYTE, MOVE_CYCLES_PER_CALL = 1.35, 60
-MOVE_INSTRUCTIONS_PER_WORD, MOVE_INSTRUCTIONS_PER_CALL = 1.85, 30
+from toolchain.ir.graph import Graph, Node, Value
+from toolchain.ir.types import Array
+from toolchain.lowering.pool_sums import SUMS
+from toolchain.lowering.slices import Rows, Window, images_of, row_bytes, window_of
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """How far a tensor has come at position x of the result: slope * x + offset rows, whole ones, within its height.
+
+    scale: rows come in multiples of it.
+    """
+
+    slope: Fraction
+    offset: Fraction
+    height: int
+    scale: int
+
+    @property
+    def start(self) -> Fraction:
+        """The position of the first row."""
+        return (1 - self.offset) / self.slope
+
+    def rows(self, positions: Array, step: Fraction) -> Array:
+        """Rows made at multiples (int64) of a step."""
+        slope, offset = self.slope * step, self.offset
+        bottom = slope.denominator * offset.denominator
+        line = (positions * (slope.numerator * offset.denominator) + offset.numerator * slope.denominator) // bottom
+        return np.clip(-(-line // self.scale) * self.scale, 0, self.height)
+
+    def of_input(self, window: Window) -> tuple[Fraction, Fraction]:
+        """Slope and offset of what a layer reads through a window whose result has this front."""
+        ratio = Fraction(window.stride, window.scale)
+        return self.slope * ratio, (self.offset - 1) * ratio - window.before + window.reach
+
+
+def front_of_result(node: Node) -> Front:
+    """The front of a segment's last layer."""
+    return Front(Fraction(1), Fraction(0), node.output.type.shape[1], window_of(node).scale)
+
+
+def front_of(node: Node, readers: Iterable[Node], fronts: Mapping[str, Front]) -> Front | None:
+    """The front of a layer from those of its readers; None where these differ in slope, so that no line describes it."""
+    lines = [fronts[reader.name].of_input(window_of(reader)) for reader in readers]
+    if len({slope for slope, _ in lines}) != 1:
+        return None
+    return Front(lines[0][0], max(offset for _, offset in lines), node.output.type.shape[1], window_of(node).scale)
+
+
+def first_position(fronts: Iterable[Front], step: Fraction) -> int:
+    """The multiple of a step at which the first row of all is due, or one before it."""
+    return math.floor(min(front.start for front in fronts) / step)
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Nodes in order; all they read from outside is whole in memory, and only the last one's result is read outside."""
+    """Nodes in order; all they read from outside is whole in memory, and only the last one's result is read outside.
+
+    fronts: of all nodes, by name.
+    """
 
     nodes: tuple[Node, ...]
+    fronts: Mapping[str, Front]
 
     @property
     def exit(self) -> Value:
         """The segment's result, which is written whole."""
         return self.nodes[-1].output
-
-    @property
-    def inside(self) -> tuple[Value, ...]:
-        """Tensors that are never whole in memory."""
-        return tuple(node.output for node in self.nodes[:-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,62 +99,29 @@ class Run:
 class Placed:
     """A run, or a move of rows to the start of a buffer (node None), with the row at which the buffer of each tensor begins.
 
-    alive: bytes of the segment's tensors that are needed then. source, target: buffers of a move, None for the tensor's own.
+    source, target: buffers of a move, None for the tensor's own.
     """
 
     node: Node | None
     rows: Rows
     value: Value
     starts: Mapping[str, int]
-    alive: int
     source: str | None = None
     target: str | None = None
 
 
-def fronts_agree(segment: Segment) -> bool:
-    """True when all paths from a tensor to the result have the same strides; else no line describes its front."""
-    fronts, made = _fronts(segment), {node.name for node in segment.nodes}
-    return all(
-        fronts[value.name][0] == fronts[node.name][0] * window_of(node).stride
-        for node in segment.nodes
-        for value in node.inputs
-        if value.name in made
-    )
-
-
-def finest(segment: Segment) -> int:
-    """How many rows of its first tensors a segment needs for one row of its result, borders left out."""
-    return max(slope for slope, _ in _fronts(segment).values())
-
-
-def _fronts(segment: Segment) -> dict[str, tuple[int, int]]:
-    """Slope and offset of the front of every node's output over the rows of the result."""
-    fronts = {segment.exit.name: (1, 0)}
-    made = {node.name for node in segment.nodes}
-    for node in reversed(segment.nodes):
-        slope, offset = fronts[node.name]
-        window = window_of(node)
-        ahead = (slope * window.stride, window.end(offset))
-        for value in node.inputs:
-            if value.name in made:
-                fronts[value.name] = max(fronts.get(value.name, ahead), ahead)
-    return fronts
-
-
 def schedule(segment: Segment, step: Fraction) -> Iterator[Run]:
     """The runs of a segment in order. step: rows of the result per step; a fraction runs the layers above it row by row."""
-    fronts, parts = _fronts(segment), step.denominator
-    layers = [(node, *fronts[node.name], node.output.type.shape[1]) for node in segment.nodes]
-    start = min(Fraction(1 - offset, slope) for _, slope, offset, _ in layers)
-    position = math.floor(start / step) * step.numerator
-    done = [0] * len(layers)
-    while done[-1] < layers[-1][3]:
-        for index, (node, slope, offset, height) in enumerate(layers):
-            target = min(slope * position // parts + offset, height)
-            if target > done[index]:
-                yield Run(node, Rows(done[index], target), position)
-                done[index] = target
-        position += step.numerator
+    first = first_position(segment.fronts.values(), step)
+    last = math.ceil(segment.fronts[segment.nodes[-1].name].height / step)
+    positions = np.arange(first, last + 1)
+    rows = [segment.fronts[node.name].rows(positions, step).tolist() for node in segment.nodes]
+    done = [0] * len(rows)
+    for index, position in enumerate(positions.tolist()):
+        for layer, node in enumerate(segment.nodes):
+            if rows[layer][index] > done[layer]:
+                yield Run(node, Rows(done[layer], rows[layer][index]), position)
+                done[layer] = rows[layer][index]
 
 
 class _Tensor:
@@ -119,8 +129,6 @@ class _Tensor:
 
     def __init__(self, value: Value, *, inside: bool, made: int = 0) -> None:
         self.value, self.inside, self.made = value, inside, made
-        self.row_bytes = row_bytes(value)
-        self.fixed_bytes = 0
         self.readers: list[tuple[str, Window, int]] = []
         self.start = self.kept = self.most = self.most_parked = 0
         self.parked = False
@@ -142,7 +150,7 @@ class _Tensor:
         """Make room for new rows: what is left of the old ones moves to the buffer's start."""
         if self.inside:
             if self.start < self.kept < rows.first:
-                yield Placed(None, Rows(self.kept, rows.first), self.value, {self.value.name: self.start}, 0)
+                yield Placed(None, Rows(self.kept, rows.first), self.value, {self.value.name: self.start})
             self.start = self.kept
             self.most = max(self.most, rows.end - self.start)
         self.made = rows.end
@@ -151,20 +159,20 @@ class _Tensor:
         """Bring the rows that waited back to the start of the buffer."""
         if self.parked:
             kept = Rows(self.kept, self.made)
-            yield Placed(None, kept, self.value, {self.value.name: self.kept}, 0, source=self.parking)
+            yield Placed(None, kept, self.value, {self.value.name: self.kept}, source=self.parking)
             self.start, self.parked = self.kept, False
 
     def park(self) -> Iterator[Placed]:
         """Put the rows that a later step reads into a buffer of their own; the larger one is then free for others."""
         if self.inside and self.kept < self.made:
             kept = Rows(self.kept, self.made)
-            yield Placed(None, kept, self.value, {self.value.name: self.start}, 0, target=self.parking)
+            yield Placed(None, kept, self.value, {self.value.name: self.start}, target=self.parking)
             self.parked, self.most_parked = True, max(self.most_parked, kept.count)
 
     def buffer_bytes(self) -> dict[str, int]:
         """Sizes of its buffers."""
         found = {self.value.name: self.most, self.parking: self.most_parked}
-        return {name: rows * self.row_bytes for name, rows in found.items() if rows and self.inside}
+        return {name: rows * row_bytes(self.value) for name, rows in found.items() if rows and self.inside}
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +188,7 @@ def arrange(graph: Graph, segment: Segment, step: Fraction, *, parks: bool = Fal
     tensors = _tensors(graph, segment)
     done = {node.name: 0 for node in segment.nodes}
     touched = {node.name: [*(tensors[v.name] for v in images_of(graph, node)), tensors[node.name]] for node in segment.nodes}
-    placed, all_tensors = list[Placed](), list(tensors.values())
+    placed = list[Placed]()
     for _, group in groupby(schedule(segment, step), key=lambda run: run.step):
         runs = list(group)
         last = {tensor.value.name: run for run in runs for tensor in touched[run.node.name]}
@@ -189,9 +197,8 @@ def arrange(graph: Graph, segment: Segment, step: Fraction, *, parks: bool = Fal
             for tensor in (*inputs, output):
                 placed += tensor.restore()
             placed += output.append(run.rows)
-            alive = sum([tensor.fixed_bytes + (tensor.made - tensor.kept) * tensor.row_bytes for tensor in all_tensors])
             starts = {tensor.value.name: tensor.start for tensor in (*inputs, output)}
-            placed.append(Placed(run.node, run.rows, output.value, starts, alive))
+            placed.append(Placed(run.node, run.rows, output.value, starts))
             done[run.node.name] = run.rows.end
             for tensor in inputs:
                 tensor.free(done)
@@ -208,62 +215,5 @@ def _tensors(graph: Graph, segment: Segment) -> dict[str, _Tensor]:
             if value.name not in found:
                 found[value.name] = _Tensor(value, inside=False, made=value.type.shape[1])
             found[value.name].readers.append((node.name, window_of(node), node.output.type.shape[1]))
-        found[node.name] = _Tensor(node.output, inside=node is not segment.nodes[-1])
-        if node.op == SUMS:
-            found[node.name].row_bytes, found[node.name].fixed_bytes = 0, bytes_of(node)
+        found[node.name] = _Tensor(node.output, inside=node is not segment.nodes[-1] and node.op != SUMS)
     return found
-
-
-def kernel_call(entry: Placed, bound: KernelCall | None) -> KernelCall:
-    """The call of a run or move. bound: the call of the run's slice, of which the places of rows are not yet set."""
-    if bound is None:
-        return _move(entry)
-    node = entry.node
-    if node is None:
-        raise ValueError("a move has no kernel of its own")
-    return replace(bound, node=node, operands=tuple(_at(entry, node, operand) for operand in bound.operands))
-
-
-def _at(entry: Placed, node: Node, operand: Operand) -> Operand:
-    if operand.value is None:
-        return operand
-    name = operand.value.name
-    rows = entry.rows if name == node.name else needed(node, entry.rows)
-    value = next(each for each in (*node.outputs, *node.inputs) if each.name == name)
-    offset = (rows.first - entry.starts.get(name, 0)) * row_bytes(value)
-    return replace(operand, value=value, rows=(rows.first, rows.end), offset=offset)
-
-
-def _move(entry: Placed) -> KernelCall:
-    value, rows = entry.value, (entry.rows.first, entry.rows.end)
-    source = Operand("void", value, rows=rows, offset=(entry.rows.first - entry.starts[value.name]) * row_bytes(value))
-    source = replace(source, place=entry.source)
-    return move_call(source, Operand("void", value, rows=rows, writable=True, place=entry.target))
-
-
-def move_call(source: Operand, target: Operand) -> KernelCall:
-    """The call that moves a value, or rows of it, to another place, which may overlap the old one."""
-    if source.value is None:
-        raise ValueError("only tensors move")
-    node = Node(MOVE, (source.value,), (source.value,))
-    size = source.touched_bytes
-    return KernelCall(
-        node,
-        MOVE_VARIANT,
-        "move.h",
-        "strop_move",
-        "strop_copy_shape",
-        fields(bytes=size),
-        (source, target),
-        _instructions(size),
-        round(MOVE_CYCLES_PER_CALL + MOVE_CYCLES_PER_BYTE * size),
-    )
-
-
-def move_instructions(entry: Placed) -> int:
-    """Predicted instructions of a move of rows."""
-    return _instructions(entry.rows.count * row_bytes(entry.value))
-
-
-def _instructions(size: int) -> int:
-    return round(MOVE_INSTRUCTIONS_PER_CALL + MOVE_INSTRUCTIONS_PER_WORD * size / 4)

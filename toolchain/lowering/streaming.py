@@ -1,29 +1,41 @@
 """Chooses which segments of a graph run row by row: the least arena first, then the least work.
 
 A program is a path over the positions between nodes: every edge is one node on whole tensors, or a segment in steps of so many
-rows. The arena is at least what is alive on the worst edge, work adds up. All paths that no other beats in both are kept.
+rows. The arena is what the worst edge needs, work adds up. So the least bytes for which some path does no more than the work
+allowed are found by halving, with one shortest path for each try. What an edge needs is at first a lower bound, the most bytes
+alive at once (bands.py); edges on the best path are placed, one after the other, until all on it are.
 """
 
 from __future__ import annotations
 
-import math
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import product
 
 from toolchain.ir.graph import Graph
+from toolchain.lowering.bands import Band, Stretch, stretch_of
+from toolchain.lowering.kernels.common import Variant
 from toolchain.lowering.lifetimes import shapes
+from toolchain.lowering.moves import move_call
 from toolchain.lowering.packing import pack
 from toolchain.lowering.program import KernelCall, Operand
-from toolchain.lowering.segments import Slicer, Streamed, segment_of
-from toolchain.lowering.stream import Segment, finest, move_call
+from toolchain.lowering.segments import Slicer
+from toolchain.lowering.stream import arrange
 from toolchain.lowering.views import roots
 
-SHORT, LONGEST = 3, 40
-MOST_PATHS = 64
 ALIGN = 8
 TRIES_OF_PART = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Sliced:
+    """How a segment runs row by row. buffer_bytes: of its tensors that are never whole, once they are placed."""
+
+    stretch: Stretch
+    step: Fraction
+    variants: Mapping[str, Variant]
+    buffer_bytes: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,45 +43,38 @@ class Edge:
     """A part of a program, nodes first to end, on whole tensors by `calls` or row by row.
 
     alive: bytes that it needs with tensors that only pass by: at first the most alive at once, which is a lower bound;
-    once `packed`, what its buffers take where they are placed.
+    once `packed`, what its buffers take where they are placed. Calls of sliced edges are made when they are packed.
     """
 
     first: int
     end: int
-    calls: tuple[KernelCall, ...]
-    streamed: Streamed | None
     alive: int
     instructions: int
+    calls: tuple[KernelCall, ...]
+    sliced: Sliced | None = None
     packed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """Edges from the first node on: the last one and the path before it."""
+    """A program: edges from the first node to the last."""
 
-    before: Path | None = None
-    edge: Edge | None = None
-    alive: int = 0
-    instructions: int = 0
-
-    def extended(self, edge: Edge) -> Path:
-        """The path with one edge more."""
-        return Path(self, edge, max(self.alive, edge.alive), self.instructions + edge.instructions)
+    edges: tuple[Edge, ...]
 
     @property
-    def edges(self) -> list[Edge]:
-        """All edges in order."""
-        found: list[Edge] = []
-        path: Path | None = self
-        while path is not None and path.edge is not None:
-            found.append(path.edge)
-            path = path.before
-        return found[::-1]
+    def alive(self) -> int:
+        """Bytes that the worst edge needs."""
+        return max((edge.alive for edge in self.edges), default=0)
+
+    @property
+    def instructions(self) -> int:
+        """Predicted instructions of all edges."""
+        return sum(edge.instructions for edge in self.edges)
 
     @property
     def buffer_bytes(self) -> dict[str, int]:
         """Sizes of the buffers of tensors that are never whole."""
-        inside = (edge.streamed.arranged.buffer_bytes for edge in self.edges if edge.streamed is not None)
+        inside = (edge.sliced.buffer_bytes or {} for edge in self.edges if edge.sliced is not None)
         return {name: size for each in inside for name, size in each.items()}
 
 
@@ -80,63 +85,117 @@ class Streaming:
         self,
         graph: Graph,
         slicer: Slicer,
-        plain: Mapping[tuple[int, int], tuple[KernelCall, ...]],
+        plain: Mapping[tuple[int, int], Sequence[tuple[KernelCall, ...]]],
         outside: frozenset[str],
     ) -> None:
-        """plain: calls on whole tensors by the first and end of the nodes that they run; none for nodes that cost nothing."""
+        """plain: the ways to run nodes on whole tensors, by their first and end; one of no calls for what costs nothing."""
         self.graph, self.slicer, self.plain, self.outside = graph, slicer, plain, outside
         self.users, self.root = graph.users(), roots(graph)
         self.sizes = {self.root[value.name]: value.type.bytes for value in graph.values()}
-        self.edges: dict[tuple[int, int], list[Edge]] = {}
-        self.bound: float = math.inf
-        self.hopeless: dict[int, int] = {}
         self.live = [self._live(position) for position in range(len(graph.nodes) + 1)]
+        self.edges: list[list[Edge]] = [list(self._ways(end)) for end in range(1, len(graph.nodes) + 1)]
 
     def best(self, most_instructions: float) -> Path:
-        """The program of the fewest bytes among those of no more instructions; of those of equal bytes that of the least work.
-
-        Short segments come first: what they reach bounds the search among long ones.
-        """
-        short = self._placed(most_instructions, SHORT)
-        self.bound = short.alive
-        return self._placed(most_instructions, LONGEST)
-
-    def _placed(self, most_instructions: float, reach: int) -> Path:
-        """The best path of edges of so many nodes. Segments on it are placed, one after the other, until all on it are.
-
-        What the path needs is then known, and the others need at least as much.
-        """
+        """The program of the fewest bytes among those of no more instructions; of those of equal bytes that of the least work."""
         while True:
-            path = next(path for path in self.paths(reach) if path.instructions <= most_instructions)
+            path = self._least(most_instructions)
             open_edges = [edge for edge in path.edges if not edge.packed]
             if not open_edges:
                 return path
             edge = max(open_edges, key=lambda each: each.alive)
-            edges = self.edges[edge.first, edge.end]
-            edges[edges.index(edge)] = self._packed(edge)
+            edges = self.edges[edge.end - 1]
+            edges.remove(edge)
+            edges += self.packed(edge)
 
-    def paths(self, reach: int = LONGEST) -> list[Path]:
-        """Programs that no other beats in both bytes and instructions, the least bytes first. reach: most nodes of an edge."""
-        best: list[list[Path]] = [[] for _ in range(len(self.graph.nodes) + 1)]
-        best[0] = [Path()]
-        for end in range(1, len(self.graph.nodes) + 1):
-            found: list[Path] = []
-            for first in range(end - 1, max(end - reach, self.hopeless.get(end, 0), 0) - 1, -1):
-                if (first, end) not in self.edges:
-                    self.edges[first, end] = list(self.ways(first, end))
-                if best[first]:
-                    edges = [edge for edge in self.edges[first, end] if edge.alive <= self.bound]
-                    found += (path.extended(edge) for edge in edges for path in best[first])
-            best[end] = _unbeaten(found)
-        return best[-1]
+    def _least(self, most_instructions: float) -> Path:
+        """The best path with what is known of its edges."""
+        bounds = sorted({edge.alive for edges in self.edges for edge in edges})
+        found: dict[int, Path | None] = {}
 
-    def _packed(self, edge: Edge) -> Edge:
-        """The edge with the bytes that its buffers take where they are placed."""
-        if edge.streamed is None:
-            return replace(edge, packed=True)
-        calls = self.slicer.calls(edge.streamed)
-        items = shapes(self._part(edge.first, edge.end), calls, self.root, edge.streamed.arranged.buffer_bytes, self.outside)
-        return replace(edge, alive=pack(items, ALIGN, TRIES_OF_PART).height, packed=True)
+        def fits(bound: int) -> bool:
+            found[bound] = self._shortest(bound)
+            path = found[bound]
+            return path is not None and path.instructions <= most_instructions
+
+        place = bisect_left(bounds, True, key=fits)
+        path = found.get(bounds[place]) if place < len(bounds) else self._shortest(bounds[-1])
+        if path is None:
+            raise ValueError("no way to run the graph")
+        return path
+
+    def _shortest(self, bound: int) -> Path | None:
+        """The path of the least work whose edges need no more bytes."""
+        work: list[float] = [0.0] + [float("inf")] * len(self.edges)
+        last: list[Edge | None] = [None] * (len(self.edges) + 1)
+        for end, edges in enumerate(self.edges, 1):
+            for edge in edges:
+                if edge.alive <= bound and (total := work[edge.first] + edge.instructions) < work[end]:
+                    work[end], last[end] = total, edge
+        found: list[Edge] = []
+        at = len(self.edges)
+        while at > 0:
+            edge = last[at]
+            if edge is None:
+                return None
+            found.append(edge)
+            at = edge.first
+        return Path(tuple(reversed(found)))
+
+    def _ways(self, end: int) -> Iterator[Edge]:
+        """The ways to run the nodes before a position, from any first one."""
+        for (first, plain_end), ways in self.plain.items():
+            if plain_end == end:
+                for calls in ways:
+                    work = sum(call.instructions for call in calls)
+                    yield Edge(first, end, self._alive(first, end, calls), work, calls, packed=True)
+        unbeaten: dict[int, list[Edge]] = {}
+        for sums in (False, True):
+            stretch = stretch_of(self.graph, end, self.users, sums=sums)
+            for edge in self._sliced(stretch) if stretch is not None else ():
+                others = unbeaten.setdefault(edge.first, [])
+                if not any(each.alive <= edge.alive and each.instructions <= edge.instructions for each in others):
+                    others[:] = [e for e in others if e.alive < edge.alive or e.instructions < edge.instructions]
+                    others.append(edge)
+        for edges in unbeaten.values():
+            yield from edges
+
+    def _sliced(self, stretch: Stretch) -> Iterator[Edge]:
+        """The segments of a stretch in all steps that suit them."""
+        live = self.live[stretch.end]
+        after = frozenset(value.name for value in self.graph.values() if self.root[value.name] in live)
+        for step, least in steps_of(stretch).items():
+            for found in Band(self.graph, self.slicer, stretch, step).found(after):
+                if stretch.end - found.first > stretch.sums and stretch.finest(found.first) >= least:
+                    alive = found.alive + self._kept(stretch, found.first)
+                    sliced = Sliced(stretch, step, found.variants)
+                    yield Edge(found.first, stretch.end, alive, found.instructions, (), sliced)
+
+    def packed(self, edge: Edge) -> list[Edge]:
+        """The ways to place the buffers of a segment, each with its calls and what it then takes."""
+        sliced = edge.sliced
+        if sliced is None:
+            return [replace(edge, packed=True)]
+        made: list[Edge] = []
+        for parks in (False, True) if edge.end - edge.first > 2 else (False,):
+            found = self._placed(edge, sliced, parks=parks)
+            if not made or found.alive < made[0].alive:
+                made.append(found)
+        return made
+
+    def _placed(self, edge: Edge, sliced: Sliced, *, parks: bool) -> Edge:
+        arranged = arrange(self.graph, sliced.stretch.segment(edge.first), sliced.step, parks=parks)
+        calls = self.slicer.calls(arranged, sliced.variants)
+        items = shapes(self._part(edge.first, edge.end), calls, self.root, arranged.buffer_bytes, self.outside)
+        alive = pack(items, ALIGN, TRIES_OF_PART).height
+        work = sum(call.instructions for call in calls)
+        return replace(
+            edge,
+            alive=alive,
+            instructions=work,
+            calls=calls,
+            sliced=replace(sliced, buffer_bytes=arranged.buffer_bytes),
+            packed=True,
+        )
 
     def _part(self, first: int, end: int) -> Graph:
         """Nodes first to end as a graph of their own, with all that is alive before and after."""
@@ -148,18 +207,17 @@ class Streaming:
         """All calls of a program; those of segments have its number.
 
         Beside a segment a tensor moves where it is the only one alive: no part of the program then depends on where
-        another one leaves it. What need not move is left where it is when the memory is planned.
+        another one needs it, and a move to the same place is no move.
         """
         made: list[KernelCall] = []
         places: dict[str, str] = {}
+        before: Edge | None = None
         for number, edge in enumerate(path.edges):
-            if number and (edge.streamed or path.edges[number - 1].streamed):
+            if before is not None and not before.sliced is edge.sliced is None:
                 made += self._moved(edge.first, places)
-            if edge.streamed is None:
-                calls = edge.calls
-            else:
-                calls = tuple(replace(call, segment=number) for call in self.slicer.calls(edge.streamed))
+            calls = edge.calls if edge.sliced is None else (replace(call, segment=number) for call in edge.calls)
             made += (self._relocated(call, places) for call in calls)
+            before = edge
         return tuple(made)
 
     def _moved(self, position: int, places: dict[str, str]) -> list[KernelCall]:
@@ -190,30 +248,6 @@ class Streaming:
         read |= {self.root[value.name] for value in self.graph.outputs}
         return frozenset(made & read) - self.outside
 
-    def ways(self, first: int, end: int) -> Iterator[Edge]:
-        """The ways to run nodes first to end."""
-        if (first, end) in self.plain:
-            calls = self.plain[first, end]
-            yield Edge(first, end, calls, None, self._alive(first, end, calls), sum(call.instructions for call in calls))
-        for sums in (False, True):
-            segment = segment_of(self.graph, first, end, self.users, sums=sums)
-            if segment is not None:
-                yield from self._streamed(segment, first, end)
-
-    def _streamed(self, segment: Segment, first: int, end: int) -> Iterator[Edge]:
-        """The ways to run a segment row by row, the finest steps first; none where even these need too much."""
-        kept = self._kept(segment, first, end)
-        whole = sum(self.sizes[name] for name in self.live[first])
-        parking = (True, False) if len(segment.nodes) > 2 else (False,)
-        for number, (step, parks) in enumerate(product(steps_of(segment), parking)):
-            streamed = self.slicer.plan(segment, step, parks=parks)
-            alive = streamed.alive + kept
-            if number == 0 and alive > self.bound:
-                if alive - whole > self.bound:
-                    self.hopeless[end] = max(first, self.hopeless.get(end, 0))
-                return
-            yield Edge(first, end, (), streamed, alive, streamed.instructions)
-
     def _alive(self, first: int, end: int, calls: Sequence[KernelCall]) -> int:
         """Bytes alive while nodes run on whole tensors, all of them at once."""
         names = self.live[first] | self.live[end]
@@ -221,22 +255,19 @@ class Streaming:
         scratch = max((sum(operand.scratch_bytes for operand in call.operands) for call in calls), default=0)
         return scratch + sum(self.sizes[name] for name in names)
 
-    def _kept(self, segment: Segment, first: int, end: int) -> int:
+    def _kept(self, stretch: Stretch, first: int) -> int:
         """Bytes of tensors that a segment does not touch, or that are needed whole after it."""
-        own = {self.root[segment.exit.name]}
-        own |= {self.root[v.name] for node in segment.nodes for v in node.inputs if v.name in self.root} - self.live[end]
-        return sum(self.sizes[name] for name in (self.live[first] | self.live[end]) - own)
+        nodes = self.graph.nodes[first : stretch.end]
+        own = {self.root[nodes[-1].name]}
+        own |= {self.root[v.name] for node in nodes for v in node.inputs if v.name in self.root} - self.live[stretch.end]
+        return sum(self.sizes[name] for name in (self.live[first] | self.live[stretch.end]) - own)
 
 
-def _unbeaten(found: Sequence[Path]) -> list[Path]:
-    kept: list[Path] = []
-    for path in sorted(found, key=lambda each: (each.alive, each.instructions)):
-        if not kept or path.instructions < kept[-1].instructions:
-            kept.append(path)
-    return kept[:MOST_PATHS]
+def steps_of(stretch: Stretch) -> dict[Fraction, Fraction]:
+    """Rows of the result per step that are tried, with the finest tensor that a segment must at least have for it to differ.
 
-
-def steps_of(segment: Segment) -> list[Fraction]:
-    """Rows of the result per step that are tried: a few of the finest tensor, or one or two of the result."""
-    rows = finest(segment)
-    return sorted({Fraction(count, rows) for count in (1, 2, 3, 4)} | {Fraction(1), Fraction(2)})
+    A few rows of the finest tensor, or one or two of the result.
+    """
+    finest = sorted({stretch.finest(first) for first in range(stretch.lowest, stretch.end)})
+    steps = {Fraction(count) / rows: rows / count for rows in finest for count in (1, 2, 3, 4)}
+    return {**steps, Fraction(1): Fraction(1), Fraction(2): Fraction(0)}
