@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -52,15 +52,15 @@ def _worst_sums(rows: Array, bias: Array) -> Array:
     return 255 * np.abs(rows.astype(np.int64)).sum(axis=1) + np.abs(bias)
 
 
-def _constant_output(node: Node, bias: int, spread: int, factor: Multiplier) -> int | None:
-    """The output of a channel whose sums reach from bias - spread to bias + spread, or None when it is not always the same."""
+def _constant_outputs(node: Node, bias: Array, spread: Array, factors: Sequence[Multiplier]) -> list[int | None]:
+    """The output of every channel whose sums reach from bias - spread to bias + spread, None where it is not always the same."""
     y = node.output.type
     low, high = activation_bounds(node.attrs.activation, y)
-    if abs(bias) + spread >= ADDEND_LIMIT or (spread and factor.shift > 0):
-        return None
-    ends = multiply(np.array([bias - spread, bias + spread]), factor.mantissa, factor.shift) + quant_of(y).scalar_zero_point
-    first, last = (int(end) for end in np.clip(ends, low, high))
-    return first if first == last else None
+    mantissa, shift = (np.array([getattr(m, part) for m in factors], np.int64) for part in ("mantissa", "shift"))
+    known = (np.abs(bias) + spread < ADDEND_LIMIT) & ((spread == 0) | (shift <= 0))
+    ends = [multiply(np.where(known, sums, 0), mantissa, shift) for sums in (bias - spread, bias + spread)]
+    first, last = (np.clip(end + quant_of(y).scalar_zero_point, low, high) for end in ends)
+    return [value if same else None for value, same in zip(first.tolist(), (known & (first == last)).tolist(), strict=True)]
 
 
 def requantize_rows(node: Node, rows: Array, bias: Array) -> list[Requantize] | None:
@@ -69,8 +69,9 @@ def requantize_rows(node: Node, rows: Array, bias: Array) -> list[Requantize] | 
     rows: (channels, taps) weights. A channel that is a constant has mantissa 0 and an addend that holds it, whatever its sum.
     """
     zero_point, found = quant_of(node.output.type).scalar_zero_point, list[Requantize]()
-    for b, m, worst in zip(map(int, bias), factors_of(node), map(int, _worst_sums(rows, bias)), strict=True):
-        constant = _constant_output(node, b, worst - abs(b), m)
+    worst_sums, sums, factors = _worst_sums(rows, bias), np.asarray(bias, np.int64), factors_of(node)
+    constants = _constant_outputs(node, sums, worst_sums - np.abs(sums), factors)
+    for constant, m, worst in zip(constants, factors, worst_sums.tolist(), strict=True):
         if constant is not None:
             found.append(Requantize(0, 2 * constant + 1, 1))
         elif worst < SUM_LIMIT and -30 <= m.shift <= -1:
