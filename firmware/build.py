@@ -22,8 +22,8 @@ PROFILE_FLAGS = ("-DSTROP_PROFILE",)
 COMMON_FLAGS = ("-std=c11", "-ffunction-sections", "-fdata-sections", "-ffp-contract=off")
 FREESTANDING_FLAGS = (*COMMON_FLAGS, "-ffreestanding", "-isystem", "include")
 WARNING_FLAGS = ("-Wall", "-Wextra", "-Werror", "-Wconversion")
-# Entry points that the glue makes for programs whose caller owns inputs and outputs.
-CALLER_PREFIX = "strop_caller"
+# Entry points that the glue makes for programs that have other ones than those of io `arena`.
+SHIM_PREFIX = "strop_shim"
 HARNESS_FLAGS = ("-Os", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter")
 # GCC would turn the loops of memcpy and memset into calls of themselves.
 LOOP_FLAGS = {"gcc": ("-fno-tree-loop-distribute-patterns",), "zig": ("-fno-builtin",)}
@@ -110,9 +110,9 @@ def glue_source(program: CProgram) -> str:
     name, inputs, outputs = program.name, program.input_bytes, program.output_bytes
     lines = ['#include "harness.h"', f'#include "{Path(program.header).name}"']
     prefix = name
-    if program.io == "caller":
-        prefix = CALLER_PREFIX
-        lines += _caller_entries(program)
+    if program.io != "arena":
+        prefix = SHIM_PREFIX
+        lines += _caller_entries(program) if program.io == "caller" else _row_entries(program)
     for way, sizes in (("input", inputs), ("output", outputs)):
         qualifier = "const " if way == "output" else ""
         for index in range(len(sizes)):
@@ -123,7 +123,7 @@ def glue_source(program: CProgram) -> str:
         lines.append(f"static const uint32_t {way}_bytes[] = {{{', '.join(map(str, sizes))}}};")
     lines.append("const struct strop_program strop_program = {")
     lines.append(f"    {name}_init, {prefix}_run, {len(inputs)}, {len(outputs)},")
-    lines.append(f"    inputs, outputs, input_bytes, output_bytes, {int(program.io == 'caller')}}};")
+    lines.append(f"    inputs, outputs, input_bytes, output_bytes, {int(program.io != 'arena')}}};")
     return "\n".join(lines) + "\n"
 
 
@@ -133,12 +133,31 @@ def _caller_entries(program: CProgram) -> list[str]:
     buffers = [(f"{way}_{i}", "const " if way == "output" else "", size) for way, sizes in ways for i, size in enumerate(sizes)]
     lines: list[str] = []
     for buffer, qualifier, size in buffers:
-        entry = f"__attribute__((noinline)) {qualifier}void *{CALLER_PREFIX}_{buffer}({qualifier}void *arena)"
         lines.append(f"static _Alignas(16) uint8_t buffer_{buffer}[{max(size, 1)}];")
-        lines.append(f"{entry};\n{entry} {{ (void)arena; return buffer_{buffer}; }}")
+        lines += _entry(f"{qualifier}void *{SHIM_PREFIX}_{buffer}({qualifier}void *arena)", f"(void)arena; return buffer_{buffer};")
     arguments = "".join(f", (void *)buffer_{buffer}" for buffer, _, _ in buffers)
-    run = f"__attribute__((noinline)) int {CALLER_PREFIX}_run(void *arena)"
-    return [*lines, f"{run};\n{run} {{ return {program.name}_run(arena{arguments}); }}"]
+    return [*lines, *_entry(f"int {SHIM_PREFIX}_run(void *arena)", f"return {program.name}_run(arena{arguments});")]
+
+
+def _row_entries(program: CProgram) -> list[str]:
+    """The whole input of a program that takes it row by row, and a run that pushes all rows."""
+    name, size, rows = program.name, program.input_bytes[0], program.input_rows
+    lines = [
+        "#include <string.h>",
+        f"static _Alignas(16) uint8_t buffer_input_0[{size}];",
+        *_entry(f"void *{SHIM_PREFIX}_input_0(void *arena)", "(void)arena; return buffer_input_0;"),
+    ]
+    for index in range(len(program.output_bytes)):
+        head = f"const void *{SHIM_PREFIX}_output_{index}(const void *arena)"
+        lines += _entry(head, f"return {name}_output_{index}(arena);")
+    step = f"memcpy({name}_input_0(arena), buffer_input_0 + row * {size // rows}, {size // rows}); left = {name}_push_row(arena);"
+    body = f"int left = {rows}; for (int row = 0; row < {rows} && left >= 0; ++row) {{ {step} }} return left;"
+    return [*lines, *_entry(f"int {SHIM_PREFIX}_run(void *arena)", body)]
+
+
+def _entry(head: str, body: str) -> list[str]:
+    """A function that stays one, for those who call it by its symbol."""
+    return [f"__attribute__((noinline)) {head};", f"{head} {{ {body} }}"]
 
 
 def include_flags(program: CProgram) -> tuple[str, ...]:

@@ -20,31 +20,36 @@ VECTOR_BYTES = 256
 
 @dataclass(frozen=True, slots=True)
 class RamLayout:
-    """How the default RAM is shared, in bytes: the program's stack, one guard (there are two), and the arena."""
+    """How the default RAM is shared, in bytes: the program's stack, one guard (there are two), the arena, and the harness.
+
+    harness_bytes: with the inputs and outputs that the harness owns.
+    """
 
     stack_bytes: int
     guard_bytes: int
     arena_bytes: int
     arena_align: int
+    harness_bytes: int = HARNESS_RAM_BYTES
 
 
 def plan_ram(program: CProgram, target: Target) -> RamLayout:
     """Give the stack what the arena leaves, up to 32 KiB. Raises TargetError E301 when under 512 bytes remain."""
     align = max(16, program.arena_align)
-    guard = GUARD_BYTES if target.ram.bytes - program.arena_bytes > 4 * GUARD_BYTES + 8192 else GUARD_BYTES_TIGHT
+    harness = HARNESS_RAM_BYTES + program.outside_bytes
+    guard = GUARD_BYTES if target.ram.bytes - program.arena_bytes - program.outside_bytes > 4 * GUARD_BYTES + 8192 else GUARD_BYTES_TIGHT
     guard = -(-guard // align) * align
     arena = -(-program.arena_bytes // 16) * 16
-    free = target.ram.bytes - arena - 2 * guard - align - HARNESS_RAM_BYTES
+    free = target.ram.bytes - arena - 2 * guard - align - harness
     stack = min(STACK_BYTES_MOST, free) & ~15
     if stack < STACK_BYTES_LEAST:
-        needed = arena + 2 * guard + align + HARNESS_RAM_BYTES + STACK_BYTES_LEAST
+        needed = arena + 2 * guard + align + harness + STACK_BYTES_LEAST
         raise TargetError(
             301,
             target.name,
-            f"{program.arena_bytes:,} B of arena, with stack, need {needed:,} B, {target.ram.name} has {target.ram.bytes:,} B",
+            f"{program.arena_bytes:,} B of arena, with stack and buffers outside of it, need {needed:,} B, {target.ram.name} has {target.ram.bytes:,} B",
             "Compile with --optimize ram, or choose a larger target",
         )
-    return RamLayout(stack, guard, program.arena_bytes, align)
+    return RamLayout(stack, guard, program.arena_bytes, align, harness)
 
 
 def linker_script(target: Target, flash: Memory, layout: RamLayout) -> str:
@@ -74,7 +79,7 @@ SECTIONS
   .stack (NOLOAD) : {{ strop_stack_low = .; . += {layout.stack_bytes}; strop_stack_high = .; }} > RAM
   .bss (NOLOAD) : {{
     strop_bss_low = .; *(.data .data.* .sdata .sdata.* .bss .bss.* .sbss .sbss.* COMMON) . = ALIGN(4); strop_bss_high = .;
-    . = strop_bss_low + {HARNESS_RAM_BYTES}; strop_harness_stack = .;
+    . = strop_bss_low + {layout.harness_bytes}; strop_harness_stack = .;
   }} > RAM
   .arena (NOLOAD) : ALIGN({layout.arena_align}) {{
     strop_guard_low = .; . += {layout.guard_bytes};

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 
+Interface = Literal["arena", "caller", "rows"]
+
+
 @dataclass(frozen=True, slots=True)
 class CProgram:
     """Generated C with its entry points `<name>_init`, `_input_<i>`, `_run`, `_output_<i>`.
@@ -14,6 +17,7 @@ class CProgram:
     root: the bundle's folder; header, sources and include_dirs are relative to it. cflags: optimisation flags only.
     arena_bytes, arena_align: the RAM the caller gives. input_bytes, output_bytes: size of every input and output buffer.
     io: `caller` programs have no `_input_<i>` and `_output_<i>`; `_run` takes pointers to all of them behind the arena.
+    `rows` programs have `_push_row` instead of `_run`, and `_input_0` is the place of the next of input_rows rows.
     """
 
     name: str
@@ -26,4 +30,11 @@ class CProgram:
     arena_align: int
     input_bytes: tuple[int, ...]
     output_bytes: tuple[int, ...]
-    io: Literal["arena", "caller"] = "arena"
+    io: Interface = "arena"
+    input_rows: int = 0
+
+    @property
+    def outside_bytes(self) -> int:
+        """Bytes of inputs and outputs that lie outside the arena, each filled up to 16."""
+        owned = {"arena": (), "caller": (*self.input_bytes, *self.output_bytes), "rows": self.input_bytes}[self.io]
+        return sum(max(-(-size // 16), 1) * 16 for size in owned)

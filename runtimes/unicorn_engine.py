@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from firmware.build import CALLER_PREFIX, Firmware
+from firmware.build import SHIM_PREFIX, Firmware
 from firmware.image import Image, read_image
 from firmware.program import CProgram
 from runtimes.base import (
@@ -142,8 +142,8 @@ class _Machine:
         """Call `<name>_<function>(arena)` on the program's stack and return its 32-bit result."""
         thumb = 1 if self._core.architecture == "arm" else 0
         stop = self._image.symbols["strop_stop"]
-        shim = self._program.io == "caller" and function != "init"
-        start = self._image.symbols[f"{CALLER_PREFIX if shim else self._program.name}_{function}"]
+        shim = self._program.io != "arena" and function != "init"
+        start = self._image.symbols[f"{SHIM_PREFIX if shim else self._program.name}_{function}"]
         uc, registers = self._uc, self._registers
         uc.reg_write(registers.argument, self._arena)
         uc.reg_write(registers.stack, self._stack[1])

@@ -14,7 +14,7 @@ struct strop_program {
     const void *(*const *output)(const void *arena);
     const uint32_t *input_bytes;
     const uint32_t *output_bytes;
-    uint32_t caller_owns; /* inputs and outputs lie outside the arena */
+    uint32_t caller_owns; /* inputs, or inputs and outputs, lie outside the arena */
 };
 extern const struct strop_program strop_program;
 

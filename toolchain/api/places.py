@@ -9,7 +9,7 @@ from typing import Literal, cast, get_args
 import numpy as np
 
 from firmware.compilers import CompilerChoice
-from firmware.program import CProgram
+from firmware.program import CProgram, Interface
 from runtimes.base import CallCost, Measurement, RunResult, outputs_digest
 from targets.load import load_target
 from targets.model import Target
@@ -103,8 +103,18 @@ def c_program(bundle: Bundle) -> CProgram:
         arena_align=manifest.ram.arena_align,
         input_bytes=tuple(tensor.bytes for tensor in manifest.inputs),
         output_bytes=tuple(tensor.bytes for tensor in manifest.outputs),
-        io="caller" if manifest.c.io == "caller" else "arena",
+        io=cast("Interface", manifest.c.io),
+        input_rows=_input_rows(bundle) if manifest.c.io == "rows" else 0,
     )
+
+
+def _input_rows(bundle: Bundle) -> int:
+    """Rows of the only input of a program that takes it row by row. Raises RunError(504) when it is no image."""
+    inputs = bundle.manifest.inputs
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[1] < 1 or inputs[0].bytes % inputs[0].shape[1]:
+        what = "a program that takes its input row by row has one image as input"
+        raise RunError(504, str(bundle.path), what, "Compile the bundle again")
+    return inputs[0].shape[1]
 
 
 def run_samples(bundle: Bundle, place: Where, inputs: Sequence[Array], *, count: bool = False) -> RunResult:

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--calibration-method", metavar="M", help=note)
     note = "what kernels are chosen for; balanced (default): least RAM at no more than 5 %% more work"
     parser.add_argument("--optimize", choices=("balanced", "speed", "ram", "size"), default="balanced", help=note)
-    parser.add_argument("--io", choices=("arena", "caller"), default="arena", help="where inputs and outputs live")
+    parser.add_argument("--io", choices=("arena", "caller", "rows"), default="arena", help="where inputs and outputs live")
     parser.add_argument("--name", metavar="N", help="prefix of C names and files; by default from the model's file name")
     parser.add_argument("--max-ram", type=byte_count, metavar="N", help="most bytes of RAM, for example 64KiB")
     parser.add_argument("--max-flash", type=byte_count, metavar="N", help="most bytes of flash, for example 1MiB")

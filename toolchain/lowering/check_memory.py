@@ -17,6 +17,7 @@ from toolchain.ir.types import Array
 from toolchain.lowering.program import MOVE_VARIANT, POOL_SUMS, KernelCall, Operand, Program
 
 NOBODY = -1
+COUNTER_BYTES = 4
 
 
 def faults(program: Program) -> list[str]:
@@ -37,12 +38,18 @@ class _Replay:
         for placed in self.program.plan.placements:
             if placed.offset + placed.bytes > self.program.plan.arena_bytes:
                 yield f"{placed.name} ends at {placed.offset + placed.bytes}, above the arena"
+        counter = self.program.plan.row_counter
+        if counter is not None and not self._high() <= counter <= self.program.plan.arena_bytes - COUNTER_BYTES:
+            yield f"the rows are counted at {counter}, inside a buffer or above the arena"
         for value in self.program.graph.inputs:
             yield from self._write("the input", Operand("void", value, writable=True), 0)
         for number, call in enumerate(self.program.calls, 1):
             yield from self._call(f"call {number}, {call.node.op} {call.node.name},", call)
         for value in self.program.graph.outputs:
             yield from self._read("the output", Operand("void", value), 0, None)
+
+    def _high(self) -> int:
+        return max((placed.offset + placed.bytes for placed in self.program.plan.placements), default=0)
 
     def _call(self, who: str, call: KernelCall) -> Iterator[str]:
         spans: list[tuple[int, int, bool]] = []

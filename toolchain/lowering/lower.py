@@ -10,11 +10,11 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from targets.model import Target
-from toolchain.errors import TargetError
+from toolchain.errors import TargetError, UsageError
 from toolchain.ir.graph import Graph, Node, Value, names_of
 from toolchain.ir.optable import make_node
 from toolchain.lowering.chains import choose_chain, table_chains
-from toolchain.lowering.moves import FEED, feed_calls
+from toolchain.lowering.moves import FEED, fed, feed_calls
 from toolchain.lowering.plan import plan_memory, plan_streamed
 from toolchain.lowering.program import Choice, KernelCall, Program
 from toolchain.lowering.segments import Slicer, choices_of
@@ -26,7 +26,7 @@ from toolchain.lowering.views import is_view, roots
 LEAST_RAM: Final = "least ram"
 """What is tried when the objective `ram` does not fit: row by row, whatever the work."""
 NO_KERNELS: Mapping[str, str] = MappingProxyType({})
-InterfaceMode = Literal["arena", "caller"]
+InterfaceMode = Literal["arena", "caller", "rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +47,23 @@ def lower(
 ) -> Program:
     """The program of a graph on a target.
 
-    io: `arena` keeps inputs and outputs in the arena, `caller` takes pointers to them. objective: what kernels are chosen
+    io: `arena` keeps inputs and outputs in the arena, `caller` takes pointers to them, `rows` takes the only input, an image, row
+    by row, whatever the objective. objective: what kernels are chosen
     for; when the result does not fit the target, row by row is tried, then kernels that need less flash, before giving up.
     fixed: names of variants by the name of the node that must use them.
-    Raises TargetError 305 (no kernel), 301 (RAM), 302 (weights exceed flash).
+    Raises TargetError 305 (no kernel), 301 (RAM), 302 (weights exceed flash), UsageError 901 (rows of what is no image).
     """
     own = with_own_outputs(graph)
     outside = frozenset(value.name for value in (*own.inputs, *own.outputs)) if io == "caller" else frozenset[str]()
     faults: list[TargetError] = []
     attempts: tuple[Objective | Literal["least ram"], ...] = (objective, "ram", LEAST_RAM, "size")
+    if io == "rows":
+        own, attempts = _fed(own), (objective, LEAST_RAM)
     for attempt in dict.fromkeys(attempts):
         if attempt == LEAST_RAM:
             program = _streamed(own, target, outside, fixed, math.inf)
-        elif attempt == "ram":
-            program = _streamed(own, target, outside, fixed, SLACK["ram"])
+        elif attempt == "ram" or io == "rows":
+            program = _streamed(own, target, outside, fixed, SLACK[attempt])
         else:
             program = _plain(own, target, outside, attempt, fixed)
         fault = _misfit(program, limits or Limits())
@@ -79,13 +82,21 @@ def _plain(graph: Graph, target: Target, outside: frozenset[str], objective: Obj
 
 def _streamed(graph: Graph, target: Target, outside: frozenset[str], fixed: Mapping[str, str], slack: float) -> Program:
     """The program of the least arena that does no more than `slack` times the least work; parts of it run row by row."""
-    fast = _choices(graph, target, "speed", fixed)
     whole = whole_calls(graph, target, fixed)
     streaming = Streaming(graph, Slicer(graph, target, fixed), whole, frozenset(roots(graph)[name] for name in outside))
-    most = slack * sum(choice.instructions for choice in fast)
-    path = streaming.best(most)
+    path = streaming.best(slack * streaming.least_work())
     calls, plan = plan_streamed(graph, streaming.calls(path), path.buffer_bytes, outside)
-    return Program(graph, target, calls, plan, roots(graph), tuple(choices_of(calls)))
+    pushed = graph.nodes[0].output if graph.nodes and graph.nodes[0].op == FEED else None
+    return Program(graph, target, calls, plan, roots(graph), tuple(choices_of(calls)), pushed)
+
+
+def _fed(graph: Graph) -> Graph:
+    """The graph whose input comes row by row. Raises UsageError 901 where it cannot."""
+    try:
+        return fed(graph)
+    except ValueError as fault:
+        shapes = ", ".join(f"{value.name} {value.type.shape}" for value in graph.inputs)
+        raise UsageError(901, "--io rows", f"{fault}; the model takes {shapes}", "Use --io arena or --io caller") from fault
 
 
 def whole_calls(

@@ -9,11 +9,12 @@ from toolchain.ir.graph import Graph
 from toolchain.lowering.lifetimes import buffer_of, scratch_name, shapes
 from toolchain.lowering.packing import pack
 from toolchain.lowering.placement import Item, place
-from toolchain.lowering.program import KernelCall, MemoryPlan, Placement
+from toolchain.lowering.program import WAIT_VARIANT, KernelCall, MemoryPlan, Placement
 from toolchain.lowering.moves import MOVE
 from toolchain.lowering.views import roots
 
 ALIGN, STREAMED_ALIGN = 16, 8
+COUNTER_BYTES = 4
 
 
 def buffers(graph: Graph, calls: Sequence[KernelCall], outside: frozenset[str] = frozenset()) -> tuple[Item, ...]:
@@ -62,7 +63,8 @@ def plan_streamed(
 ) -> tuple[tuple[KernelCall, ...], MemoryPlan]:
     """The arena of a program with streamed segments, and its calls without the moves that came to nothing.
 
-    buffer_bytes: sizes of the buffers of tensors that are never whole.
+    buffer_bytes: sizes of the buffers of tensors that are never whole. Where rows of the input are waited for, they are counted
+    behind all buffers.
     """
     root = roots(graph)
     away = frozenset(root[name] for name in outside)
@@ -74,8 +76,11 @@ def plan_streamed(
     names = {item.name for item in items}
     located = {v: (r, 0) for v, r in root.items() if r in names}
     others = {name: (name, 0) for name in names if name not in located}
-    arena, bound = (-(-max(size, 1) // ALIGN) * ALIGN for size in (packed.height, packed.lower_bound))
-    return kept, MemoryPlan(placements, {**located, **others}, arena, ALIGN, bound, packed.greedy, arena == bound)
+    counted = any(call.variant == WAIT_VARIANT for call in calls)
+    counter = -(-packed.height // COUNTER_BYTES) * COUNTER_BYTES if counted else None
+    more = COUNTER_BYTES * counted
+    arena, bound = (-(-max(size + more, 1) // ALIGN) * ALIGN for size in (packed.height, packed.lower_bound))
+    return kept, MemoryPlan(placements, {**located, **others}, arena, ALIGN, bound, packed.greedy, arena == bound, counter)
 
 
 def _without_idle_moves(

@@ -164,6 +164,7 @@ class MemoryPlan:
     """Offsets of all buffers in one arena. buffer_of: which placement a value lives in, and at which byte within it.
 
     lower_bound_bytes: no placement needs less. greedy_bytes: what first-fit by size needs. proven: none needs less than this one.
+    row_counter: where a program that takes its input row by row counts the rows (int32), behind all buffers.
     """
 
     placements: tuple[Placement, ...]
@@ -173,6 +174,7 @@ class MemoryPlan:
     lower_bound_bytes: int
     greedy_bytes: int
     proven: bool
+    row_counter: int | None = None
 
     def offset(self, name: str) -> int:
         """Byte offset of a value in the arena."""
@@ -182,7 +184,7 @@ class MemoryPlan:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A graph made concrete for one target."""
+    """A graph made concrete for one target. pushed: the input that comes row by row, which the graph's first node makes."""
 
     graph: Graph
     target: Target
@@ -190,6 +192,12 @@ class Program:
     plan: MemoryPlan
     root_of: Mapping[str, str]
     choices: tuple[Choice, ...]
+    pushed: Value | None = None
+
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        """What the user gives."""
+        return self.graph.inputs if self.pushed is None else (self.pushed,)
 
     def constants(self) -> tuple[Constant, ...]:
         """Packed constants in call order, each content once."""

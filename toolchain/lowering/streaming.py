@@ -17,7 +17,7 @@ from toolchain.ir.graph import Graph
 from toolchain.lowering.bands import Band, Stretch, stretch_of
 from toolchain.lowering.kernels.common import Variant
 from toolchain.lowering.lifetimes import shapes
-from toolchain.lowering.moves import move_call
+from toolchain.lowering.moves import FEED, move_call
 from toolchain.lowering.packing import pack
 from toolchain.lowering.program import KernelCall, Operand
 from toolchain.lowering.segments import Slicer
@@ -106,6 +106,13 @@ class Streaming:
             edges = self.edges[edge.end - 1]
             edges.remove(edge)
             edges += self.packed(edge)
+
+    def least_work(self) -> int:
+        """Instructions of the fastest program on whole tensors."""
+        work = [0.0] + [float("inf")] * len(self.edges)
+        for end, edges in enumerate(self.edges, 1):
+            work[end] = min((work[edge.first] + edge.instructions for edge in edges if edge.sliced is None), default=work[end])
+        return round(work[-1])
 
     def _least(self, most_instructions: float) -> Path:
         """The best path with what is known of its edges."""
@@ -215,7 +222,8 @@ class Streaming:
         for number, edge in enumerate(path.edges):
             if before is not None and not before.sliced is edge.sliced is None:
                 made += self._moved(edge.first, places)
-            calls = edge.calls if edge.sliced is None else (replace(call, segment=number) for call in edge.calls)
+            whole = edge.sliced is None and self.graph.nodes[edge.first].op != FEED
+            calls = edge.calls if whole else (replace(call, segment=number) for call in edge.calls)
             made += (self._relocated(call, places) for call in calls)
             before = edge
         return tuple(made)

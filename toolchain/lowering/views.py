@@ -9,7 +9,7 @@ from toolchain.ir.graph import Graph, Node
 
 def is_view(graph: Graph, node: Node) -> bool:
     """True when the node needs no code: its output is its input's bytes, and both are in the arena."""
-    return graph.constant(node.inputs[0]) is None and _keeps_bytes(node)
+    return bool(node.inputs) and graph.constant(node.inputs[0]) is None and _keeps_bytes(node)
 
 
 def _keeps_bytes(node: Node) -> bool:

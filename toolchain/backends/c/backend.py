@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 from toolchain.backends.c.kernels import kernel_sources
 from toolchain.backends.c.literals import array_rows, floating, member
-from toolchain.backends.c.loops import MEMORY, Argument, CallText, fold, text
+from toolchain.backends.c.loops import MEMORY, Argument, CallText
+from toolchain.backends.c.runs import push_body, run_body
 from toolchain.ir.graph import Value
 from toolchain.lowering.kernels.common import c_type
 from toolchain.lowering.lifetimes import scratch_name
-from toolchain.lowering.program import KernelCall, Operand, Program
+from toolchain.lowering.moves import slot_of
+from toolchain.lowering.program import WAIT_VARIANT, KernelCall, Operand, Program
+from toolchain.lowering.slices import row_bytes
 
 CFLAGS = ("-O2", "-fomit-frame-pointer", "-fno-strict-aliasing", "-ffp-contract=off")
 SHARED_FROM = 3
@@ -32,7 +34,7 @@ class CFiles:
 
 
 def print_c(program: Program, name: str, io: str = "arena", *, small: bool = False) -> CFiles:
-    """The C files of a program. name: prefix of every symbol, a C identifier. io: `arena` or `caller`.
+    """The C files of a program. name: prefix of every symbol, a C identifier. io: `arena`, `caller` or `rows`.
 
     small: compiled for size rather than for speed; kernels of many shapes have one copy where that is smaller.
     """
@@ -51,11 +53,11 @@ class _Source:
     """Texts of one program; names of wrappers and constants are numbered in call order."""
 
     def __init__(self, program: Program, name: str, io: str, small: bool) -> None:
-        self.graph, self.calls, self.plan, self.program_ = program.graph, program.calls, program.plan, program
+        self.graph, self.calls, self.plan, self.program_ = program.graph, _printed(program.calls), program.plan, program
         self.name, self.io = name, io
         self.constant_names = {c.key: f"{name}_data_{i}" for i, c in enumerate(program.constants())}
         self.wrappers: dict[tuple[object, ...], str] = {}
-        for call in program.calls:
+        for call in self.calls:
             base = f"{name}_{call.function.removeprefix('strop_')}"
             self.wrappers.setdefault(_wrapper_key(call), f"{base}_{len(self.wrappers)}")
         shapes = Counter(key[0] for key in self.wrappers)
@@ -79,23 +81,32 @@ class _Source:
             f"#define {upper}_ARENA_BYTES {self.plan.arena_bytes} /* all RAM but the stack */",
             f"#define {upper}_ARENA_ALIGN {self.plan.align}",
         ]
-        for kind, values in (("INPUT", self.graph.inputs), ("OUTPUT", self.graph.outputs)):
+        for kind, values in (("INPUT", self.program_.inputs), ("OUTPUT", self.graph.outputs)):
             for index, value in enumerate(values):
                 lines += ["", *_tensor_macros(f"{upper}_{kind}_{index}", value)]
+        if self.program_.pushed is not None:
+            pushed = self.program_.pushed
+            lines.append(f"#define {upper}_INPUT_0_ROWS {pushed.type.shape[1]}")
+            lines.append(f"#define {upper}_INPUT_0_ROW_BYTES {row_bytes(pushed)}")
         lines += ["", f"#define {upper}_ERROR_ARENA 1 /* the arena is null or not aligned */", ""]
         lines += [f"{prototype};" for prototype in self._prototypes()]
         return "\n".join([*lines, "", "#ifdef __cplusplus", "}", "#endif", "", "#endif", ""])
 
     def _prototypes(self) -> list[str]:
         name = self.name
-        found = ["/* Returns 0, or an error code above. */", f"int {name}_init(void *arena)"]
+        begins = " Begins with the first row." if self.io == "rows" else ""
+        found = [f"/* Returns 0, or an error code above.{begins} */\nint {name}_init(void *arena)"]
         if self.io == "caller":
-            return [found[0] + "\n" + found[1], self._run_head()]
-        found = [found[0] + "\n" + found[1]]
-        for index, value in enumerate(self.graph.inputs):
-            note = "/* Fill before every run; valid until then. */\n" if index == 0 else ""
+            return [*found, self._run_head()]
+        for index, value in enumerate(self.program_.inputs):
+            when = "Fill before every run" if self.io == "arena" else "Room for the next row: fill before every push"
+            note = f"/* {when}; valid until then. */\n" if index == 0 else ""
             found.append(f"{note}{c_type(value.type, value.name)} *{name}_input_{index}(void *arena)")
-        found.append(self._run_head())
+        if self.io == "rows":
+            note = "/* Takes the next row. Returns the rows still missing, 0 when the output is there, or minus an error code above. */"
+            found.append(f"{note}\n{self._run_head()}")
+        else:
+            found.append(self._run_head())
         for index, value in enumerate(self.graph.outputs):
             note = "/* Valid until the next input write or run. */\n" if index == 0 else ""
             found.append(f"{note}const {c_type(value.type, value.name)} *{name}_output_{index}(const void *arena)")
@@ -104,9 +115,9 @@ class _Source:
     def _run_head(self) -> str:
         parameters = ["void *arena"]
         if self.io == "caller":
-            parameters += [f"const {c_type(v.type, v.name)} *input_{i}" for i, v in enumerate(self.graph.inputs)]
+            parameters += [f"const {c_type(v.type, v.name)} *input_{i}" for i, v in enumerate(self.program_.inputs)]
             parameters += [f"{c_type(v.type, v.name)} *output_{i}" for i, v in enumerate(self.graph.outputs)]
-        return f"int {self.name}_run({', '.join(parameters)})"
+        return f"int {self.name}_{'push_row' if self.io == 'rows' else 'run'}({', '.join(parameters)})"
 
     def weights(self) -> str:
         """All packed constants."""
@@ -135,31 +146,44 @@ class _Source:
     def _interface(self) -> list[str]:
         name, upper = self.name, self.name.upper()
         check = f"(uintptr_t)arena % {upper}_ARENA_ALIGN != 0"
+        counter = self.plan.row_counter
         lines = [f"int {name}_init(void *arena) {{"]
-        lines += [f"    return arena == NULL || {check} ? {upper}_ERROR_ARENA : 0;", "}", ""]
-        if self.io == "arena":
-            for index, value in enumerate(self.graph.inputs):
+        if counter is None:
+            lines += [f"    return arena == NULL || {check} ? {upper}_ERROR_ARENA : 0;", "}", ""]
+        else:
+            lines += [f"    if (arena == NULL || {check}) {{", f"        return {upper}_ERROR_ARENA;", "    }"]
+            lines += [f"    *(int32_t *)((uint8_t *)arena + {counter}) = 0;", "    return 0;", "}", ""]
+        if self.io != "caller":
+            for index, value in enumerate(self.program_.inputs):
                 ctype = c_type(value.type, value.name)
-                place = f"({ctype} *)((uint8_t *)arena + {self.plan.offset(value.name)})"
+                at = self.plan.offset(value.name if self.program_.pushed is None else slot_of(value))
+                place = f"({ctype} *)((uint8_t *)arena + {at})"
                 lines += [f"{ctype} *{name}_input_{index}(void *arena) {{ return {place}; }}", ""]
             for index, value in enumerate(self.graph.outputs):
                 ctype = c_type(value.type, value.name)
                 place = f"(const {ctype} *)((const uint8_t *)arena + {self.plan.offset(value.name)})"
                 lines += [f"const {ctype} *{name}_output_{index}(const void *arena) {{ return {place}; }}", ""]
+        sign = "" if counter is None else "-"
         lines += [
             f"{self._run_head()} {{",
-            f"    if ({name}_init(arena) != 0) {{",
-            f"        return {upper}_ERROR_ARENA;",
+            f"    if (arena == NULL || {check}) {{",
+            f"        return {sign}{upper}_ERROR_ARENA;",
             "    }",
+            "    uint8_t *const a = arena;",
+            "    (void)a;",
         ]
-        lines += ["    uint8_t *const a = arena;", "    (void)a;"]
         if self.io == "caller":
             lines += [f"    (void)input_{index};" for index in range(len(self.graph.inputs))]
-        lines.append("    STROP_MARK();")
-        for segment, calls in groupby(self.calls, key=lambda call: call.segment):
-            made = [self._call(call) for call in calls]
-            lines += [f"    {text(call)} STROP_MARK();" for call in made] if segment is None else _segment(made)
-        return [*lines, "    return 0;", "}"]
+        if counter is None:
+            return [*lines, *run_body([(call.segment, self._call(call)) for call in self.calls]), "}"]
+        groups: list[list[tuple[int | None, CallText]]] = []
+        for call in self.program_.calls:
+            if call.variant == WAIT_VARIANT:
+                groups.append([])
+            else:
+                groups[-1].append((call.segment, self._call(call)))
+        rows = self.program_.inputs[0].type.shape[1]
+        return [*lines, *push_body(groups, rows, counter), "}"]
 
     def _wrapper(self, call: KernelCall, wrapper: str) -> list[str]:
         """What specialises a kernel for one shape; of a shared kernel the shape, behind the first one also its only copy."""
@@ -193,7 +217,7 @@ class _Source:
 
     def _outside(self, value: Value, operand: Operand) -> str:
         root = self.program_.root_of
-        for kind, values in (("input", self.graph.inputs), ("output", self.graph.outputs)):
+        for kind, values in (("input", self.program_.inputs), ("output", self.graph.outputs)):
             for index, candidate in enumerate(values):
                 if root[candidate.name] == root[value.name]:
                     bytes_ = "uint8_t *" if operand.writable else "const uint8_t *"
@@ -201,16 +225,9 @@ class _Source:
         raise KeyError(f"{value.name} has no place in the arena and is no input or output")
 
 
-def _segment(calls: Sequence[CallText]) -> list[str]:
-    """The calls of a streamed segment, what repeats as loops, and a mark after all."""
-    lines: list[str] = []
-    for loop in fold(calls):
-        if loop.turns == 1:
-            lines += [f"    {text(call)}" for call in loop.body]
-        else:
-            lines.append(f"    for (int32_t i = 0; i < {loop.turns}; ++i) {{")
-            lines += [*(f"        {text(call)}" for call in loop.body), "    }"]
-    return [*lines, "    STROP_MARK();"]
+def _printed(calls: Sequence[KernelCall]) -> tuple[KernelCall, ...]:
+    """The calls that are code."""
+    return tuple(call for call in calls if call.variant != WAIT_VARIANT)
 
 
 def _wrapper_key(call: KernelCall) -> tuple[object, ...]:

@@ -1,4 +1,7 @@
-"""Folds repeating runs of calls into loops: the same functions, each pointer the same or further by the same number of bytes."""
+"""Folds repeating runs of calls into loops: the same functions, each pointer the same or further by the same number of bytes.
+
+What repeats are units of calls that stay together: single calls, or all that a program does for one row of its input.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import dataclass
 
 MEMORY = "a"
 """The C name of the arena in a program's run function."""
-MOST_CALLS = 400
+MOST_UNITS = 400
 LEAST_SPARED = 2
 
 
@@ -39,32 +42,35 @@ class CallText:
         return tuple(a.offset for a in self.arguments if isinstance(a, Argument))
 
 
+Unit = tuple[CallText, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """Calls that run so many times."""
+    """Units that run so many times."""
 
-    body: tuple[CallText, ...]
+    body: tuple[Unit, ...]
     turns: int
 
 
-def fold(calls: Sequence[CallText]) -> Iterator[Loop]:
-    """The calls in order, as loops; what does not repeat is a loop of one turn."""
+def fold(units: Sequence[Unit]) -> Iterator[Loop]:
+    """The units in order, as loops; what does not repeat is a loop of one turn."""
     kinds: dict[tuple[object, ...], int] = {}
-    keys = [kinds.setdefault(call.key, len(kinds)) for call in calls]
-    offsets = [call.offsets for call in calls]
+    keys = [kinds.setdefault(tuple(call.key for call in unit), len(kinds)) for unit in units]
+    offsets = [tuple(offset for call in unit for offset in call.offsets) for unit in units]
     at = 0
-    while at < len(calls):
+    while at < len(units):
         period, turns = _repeat(keys, offsets, at)
-        body = calls[at : at + period]
+        body = units[at : at + period]
         following = offsets[at + period : at + 2 * period] if turns > 1 else offsets[at : at + period]
-        yield Loop(tuple(_stepping(call, after) for call, after in zip(body, following, strict=True)), turns)
+        yield Loop(tuple(_stepping(unit, after) for unit, after in zip(body, following, strict=True)), turns)
         at += period * turns
 
 
 def _repeat(keys: Sequence[int], offsets: Sequence[tuple[int, ...]], at: int) -> tuple[int, int]:
-    """Calls of a turn and turns of the loop from `at` that spares the most calls."""
+    """Units of a turn and turns of the loop from `at` that spares the most units."""
     best, spared = (1, 1), LEAST_SPARED - 1
-    for period in range(1, min(MOST_CALLS, (len(keys) - at) // 2) + 1):
+    for period in range(1, min(MOST_UNITS, (len(keys) - at) // 2) + 1):
         if keys[at] == keys[at + period]:
             turns = _turns(keys, offsets, at, period)
             if (turns - 1) * period > spared:
@@ -73,7 +79,7 @@ def _repeat(keys: Sequence[int], offsets: Sequence[tuple[int, ...]], at: int) ->
 
 
 def _turns(keys: Sequence[int], offsets: Sequence[tuple[int, ...]], at: int, period: int) -> int:
-    """How often the calls repeat with even steps."""
+    """How often the units repeat with even steps."""
     body, turns = keys[at : at + period], 1
     steps: list[tuple[int, ...]] = []
     while keys[at + turns * period : at + (turns + 1) * period] == body:
@@ -85,13 +91,18 @@ def _turns(keys: Sequence[int], offsets: Sequence[tuple[int, ...]], at: int, per
     return turns
 
 
-def _stepping(call: CallText, following: Sequence[int]) -> CallText:
-    """The call with the step of each pointer to its place in the next turn."""
+def _stepping(unit: Unit, following: Sequence[int]) -> Unit:
+    """The calls with the step of each pointer to its place in the next turn."""
     places = iter(following)
-    arguments = tuple(
-        a if isinstance(a, str) else Argument(a.pointer, a.base, a.offset, next(places) - a.offset) for a in call.arguments
+    return tuple(
+        CallText(
+            call.function,
+            tuple(
+                a if isinstance(a, str) else Argument(a.pointer, a.base, a.offset, next(places) - a.offset) for a in call.arguments
+            ),
+        )
+        for call in unit
     )
-    return CallText(call.function, arguments)
 
 
 def text(call: CallText) -> str:

@@ -1,0 +1,75 @@
+"""Bodies of the functions that run a program: all calls one after the other, or what every row of the input lets it do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from toolchain.backends.c.loops import CallText, fold, text
+
+MARK = "STROP_MARK();"
+Numbered = tuple[int | None, CallText]
+"""A call and the number of its segment; calls of none are marked one by one."""
+
+
+def run_body(calls: Sequence[Numbered]) -> list[str]:
+    """Statements that run all calls."""
+    return [f"    {MARK}", *_statements(calls, "    ", {}), "    return 0;"]
+
+
+def push_body(groups: Sequence[Sequence[Numbered]], rows: int, counter: int) -> list[str]:
+    """Statements that run the calls of one group, the next one with every row. counter: where in the arena rows are counted."""
+    last = {segment: number for number, group in enumerate(groups) for segment, _ in group if segment is not None}
+    units = [tuple(call for _, call in group) for group in groups]
+    lines = [f"    int32_t *const counter = (int32_t *)(a + {counter});", "    const int32_t row = *counter;"]
+    lines += [f"    *counter = row == {rows - 1} ? 0 : row + 1;"]
+    at = 0
+    for loop in fold(units):
+        period, end = len(loop.body), at + len(loop.body) * loop.turns
+        if loop.turns == 1:
+            bodies = [list(_statements(groups[at + i], "            ", last, at + i)) for i in range(period)]
+            lines += _cases("row", "row", at, end, bodies, at)
+        else:
+            bodies = [[f"            {text(call)}" for call in unit] for unit in loop.body]
+            lines += _cases("row", f"(row - {at}) % {period}", at, end, bodies, 0, f"(row - {at}) / {period}")
+        at = end
+    return [*lines, f"    return {rows - 1} - row;"]
+
+
+def _cases(
+    row: str, which: str, first: int, end: int, bodies: Sequence[Sequence[str]], number: int, turn: str | None = None
+) -> Iterator[str]:
+    """The bodies for rows first to end. which: the expression that tells them apart; turn: that of the loop's `i`."""
+    yield f"    if ({row} >= {first} && {row} < {end}) {{"
+    if turn is not None and any(" i * " in line for body in bodies for line in body):
+        yield f"        const int32_t i = {turn};"
+    yield f"        switch ({which}) {{"
+    for index, body in enumerate(bodies):
+        yield f"        case {number + index}:" if index < len(bodies) - 1 else "        default:"
+        yield from body
+        yield "            break;"
+    yield "        }"
+    yield "    }"
+
+
+def _statements(calls: Sequence[Numbered], indent: str, last: dict[int | None, int], group: int = 0) -> Iterator[str]:
+    """The calls, what repeats in a segment as loops. last: the groups in which segments end, where there are groups."""
+    for segment, found in groupby(calls, key=lambda each: each[0]):
+        made = [call for _, call in found]
+        if segment is None:
+            yield from (f"{indent}{text(call)} {MARK}" for call in made)
+            continue
+        yield from _folded(made, indent)
+        if last.get(segment, group) == group:
+            yield f"{indent}{MARK}"
+
+
+def _folded(calls: Sequence[CallText], indent: str) -> Iterator[str]:
+    for loop in fold([(call,) for call in calls]):
+        body = [call for unit in loop.body for call in unit]
+        if loop.turns == 1:
+            yield from (f"{indent}{text(call)}" for call in body)
+        else:
+            yield f"{indent}for (int32_t i = 0; i < {loop.turns}; ++i) {{"
+            yield from (f"{indent}    {text(call)}" for call in body)
+            yield f"{indent}}}"
