@@ -14,7 +14,7 @@ import numpy as np
 
 from toolchain.ir.graph import Value
 from toolchain.ir.types import Array
-from toolchain.lowering.program import MOVE_VARIANT, POOL_SUMS, KernelCall, Operand, Program
+from toolchain.lowering.program import MOVE_VARIANT, POOL_SUMS, STAY_VARIANT, KernelCall, Operand, Program
 
 NOBODY = -1
 COUNTER_BYTES = 4
@@ -62,7 +62,7 @@ class _Replay:
         for (first, end, writes), (other_first, other_end, also) in combinations(spans, 2):
             grown = (first, end) == (other_first, other_end) and call.variant == POOL_SUMS
             together = first < other_end and other_first < end and (writes or also) and not grown
-            if together and call.variant != MOVE_VARIANT:
+            if together and call.variant not in (MOVE_VARIANT, STAY_VARIANT):
                 yield f"{who} writes bytes {max(first, other_first)} to {min(end, other_end)} that it also uses otherwise"
         for index, operand in enumerate(call.operands):
             if self._buffer(operand, index, call) is not None and (operand.writable or operand.scratch_bytes):

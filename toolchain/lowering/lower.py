@@ -23,6 +23,8 @@ from toolchain.lowering.streaming import Streaming
 from toolchain.lowering.variants import SLACK, Objective, choose, every_choice
 from toolchain.lowering.views import is_view, roots
 
+EXCHANGE: Final = 6.0
+"""Percent of RAM that a percent of work has to save, for the objective `ram`."""
 LEAST_RAM: Final = "least ram"
 """What is tried when the objective `ram` does not fit: row by row, whatever the work."""
 NO_KERNELS: Mapping[str, str] = MappingProxyType({})
@@ -84,7 +86,7 @@ def _streamed(graph: Graph, target: Target, outside: frozenset[str], fixed: Mapp
     """The program of the least arena that does no more than `slack` times the least work; parts of it run row by row."""
     whole = whole_calls(graph, target, fixed)
     streaming = Streaming(graph, Slicer(graph, target, fixed), whole, frozenset(roots(graph)[name] for name in outside))
-    path = streaming.best(slack * streaming.least_work())
+    path = streaming.best(slack * streaming.least_work(), EXCHANGE if slack < math.inf else 0.0)
     calls, plan = plan_streamed(graph, streaming.calls(path), path.buffer_bytes, outside)
     pushed = graph.nodes[0].output if graph.nodes and graph.nodes[0].op == FEED else None
     return Program(graph, target, calls, plan, roots(graph), tuple(choices_of(calls)), pushed)

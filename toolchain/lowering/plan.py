@@ -9,8 +9,7 @@ from toolchain.ir.graph import Graph
 from toolchain.lowering.lifetimes import buffer_of, scratch_name, shapes
 from toolchain.lowering.packing import pack
 from toolchain.lowering.placement import Item, place
-from toolchain.lowering.program import WAIT_VARIANT, KernelCall, MemoryPlan, Placement
-from toolchain.lowering.moves import MOVE
+from toolchain.lowering.program import MOVE_VARIANT, STAY_VARIANT, WAIT_VARIANT, KernelCall, MemoryPlan, Placement
 from toolchain.lowering.views import roots
 
 ALIGN, STREAMED_ALIGN = 16, 8
@@ -86,15 +85,23 @@ def plan_streamed(
 def _without_idle_moves(
     calls: Sequence[KernelCall], offsets: Mapping[str, int], root: Mapping[str, str]
 ) -> tuple[KernelCall, ...]:
-    """The calls but for moves of whole tensors between buffers at the same place, which become one buffer."""
+    """The calls but for moves of whole tensors between buffers at the same place, which become one buffer.
+
+    Moves of rows to where they are stay as calls without code.
+    """
     kept: list[KernelCall] = []
     same: dict[str | None, str | None] = {}
     for call in calls:
         call = replace(call, operands=tuple(replace(o, place=same.get(o.place, o.place)) for o in call.operands))
-        source, target = (buffer_of(call, i, root) for i in (0, -1))
-        whole = call.node.op == MOVE and call.operands[0].rows is None
-        if whole and source != target and offsets[source or ""] == offsets[target or ""]:
+        if call.variant != MOVE_VARIANT:
+            kept.append(call)
+            continue
+        source, target = (buffer_of(call, i, root) or "" for i in (0, -1))
+        stays = all(name in offsets for name in (source, target)) and (
+            offsets[source] + call.operands[0].offset == offsets[target] + call.operands[-1].offset
+        )
+        if stays and call.operands[0].rows is None and source != target:
             same[call.operands[-1].place] = call.operands[0].place
         else:
-            kept.append(call)
+            kept.append(replace(call, variant=STAY_VARIANT, instructions=0, cycles=0) if stays else call)
     return tuple(kept)

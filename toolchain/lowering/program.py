@@ -15,10 +15,11 @@ from toolchain.ir.types import Array
 ENTRY_CODE_BYTES, CALL_CODE_BYTES = 60, 14
 MOVE_VARIANT = "portable.move"
 """The kernel that moves rows, or whole tensors, between places that may overlap."""
-WAIT_VARIANT = "wait"
-"""Stands where a program waits for the next row of its input: no code."""
+WAIT_VARIANT, STAY_VARIANT = "wait", "stay"
+"""Where a program waits for the next row of its input, and moves to where the rows already are."""
+NO_CODE = frozenset({WAIT_VARIANT, STAY_VARIANT})
 POOL_SUMS, POOL_MEAN = "portable.pool_sums", "portable.pool_mean"
-SMALL = frozenset({MOVE_VARIANT, WAIT_VARIANT, POOL_SUMS, POOL_MEAN})
+SMALL = frozenset({MOVE_VARIANT, *NO_CODE, POOL_SUMS, POOL_MEAN})
 """Kernels of little code, which no cost table has."""
 
 Field = int | float | str | tuple[int, ...] | tuple["ShapeField", ...]

@@ -183,8 +183,11 @@ class Arranged:
     buffer_bytes: Mapping[str, int]
 
 
-def arrange(graph: Graph, segment: Segment, step: Fraction, *, parks: bool = False) -> Arranged:
-    """Where every row is at every call. parks: rows wait for the next step in buffers of their own."""
+NOTHING: frozenset[str] = frozenset()
+
+
+def arrange(graph: Graph, segment: Segment, step: Fraction, parks: frozenset[str] = NOTHING) -> Arranged:
+    """Where every row is at every call. parks: tensors whose rows wait for the next step in buffers of their own."""
     tensors = _tensors(graph, segment)
     done = {node.name: 0 for node in segment.nodes}
     touched = {node.name: [*(tensors[v.name] for v in images_of(graph, node)), tensors[node.name]] for node in segment.nodes}
@@ -203,7 +206,7 @@ def arrange(graph: Graph, segment: Segment, step: Fraction, *, parks: bool = Fal
             for tensor in inputs:
                 tensor.free(done)
             for tensor in (*inputs, output):
-                if parks and last[tensor.value.name] is run:
+                if tensor.value.name in parks and last[tensor.value.name] is run:
                     placed += tensor.park()
     return Arranged(tuple(placed), {name: size for t in tensors.values() for name, size in t.buffer_bytes().items()})
 

@@ -17,11 +17,11 @@ from toolchain.ir.graph import Graph
 from toolchain.lowering.bands import Band, Stretch, stretch_of
 from toolchain.lowering.kernels.common import Variant
 from toolchain.lowering.lifetimes import shapes
-from toolchain.lowering.moves import FEED, move_call
+from toolchain.lowering.moves import FEED, MOVE, move_call
 from toolchain.lowering.packing import pack
 from toolchain.lowering.program import KernelCall, Operand
 from toolchain.lowering.segments import Slicer
-from toolchain.lowering.stream import arrange
+from toolchain.lowering.stream import NOTHING, arrange
 from toolchain.lowering.views import roots
 
 ALIGN = 8
@@ -30,11 +30,12 @@ TRIES_OF_PART = 400
 
 @dataclass(frozen=True, slots=True)
 class Sliced:
-    """How a segment runs row by row. buffer_bytes: of its tensors that are never whole, once they are placed."""
+    """How a segment runs row by row. parks: see `arrange`. buffer_bytes: of tensors that are never whole, once they are placed."""
 
     stretch: Stretch
     step: Fraction
     variants: Mapping[str, Variant]
+    parks: frozenset[str] = NOTHING
     buffer_bytes: Mapping[str, int] | None = None
 
 
@@ -71,6 +72,10 @@ class Path:
         """Predicted instructions of all edges."""
         return sum(edge.instructions for edge in self.edges)
 
+    def price(self, exchange: float) -> float:
+        """Bytes * instructions ** exchange."""
+        return self.alive * float(self.instructions) ** exchange
+
     @property
     def buffer_bytes(self) -> dict[str, int]:
         """Sizes of the buffers of tensors that are never whole."""
@@ -95,13 +100,16 @@ class Streaming:
         self.live = [self._live(position) for position in range(len(graph.nodes) + 1)]
         self.edges: list[list[Edge]] = [list(self._ways(end)) for end in range(1, len(graph.nodes) + 1)]
 
-    def best(self, most_instructions: float) -> Path:
-        """The program of the fewest bytes among those of no more instructions; of those of equal bytes that of the least work."""
+    def best(self, most_instructions: float, exchange: float = 0.0) -> Path:
+        """The program of the least bytes * instructions ** exchange among those of no more instructions.
+
+        exchange: percent of bytes that a percent of work has to save. With 0 the fewest bytes, of equal ones the least work.
+        """
         while True:
-            path = self._least(most_instructions)
+            path = self._least(most_instructions, exchange)
             open_edges = [edge for edge in path.edges if not edge.packed]
             if not open_edges:
-                return path
+                return Path(tuple(self._trimmed(edge, path.alive) for edge in path.edges))
             edge = max(open_edges, key=lambda each: each.alive)
             edges = self.edges[edge.end - 1]
             edges.remove(edge)
@@ -114,21 +122,37 @@ class Streaming:
             work[end] = min((work[edge.first] + edge.instructions for edge in edges if edge.sliced is None), default=work[end])
         return round(work[-1])
 
-    def _least(self, most_instructions: float) -> Path:
+    def _least(self, most_instructions: float, exchange: float) -> Path:
         """The best path with what is known of its edges."""
         bounds = sorted({edge.alive for edges in self.edges for edge in edges})
         found: dict[int, Path | None] = {}
 
-        def fits(bound: int) -> bool:
-            found[bound] = self._shortest(bound)
-            path = found[bound]
+        def path_at(place: int) -> Path | None:
+            if place not in found:
+                found[place] = self._shortest(bounds[place])
+            return found[place]
+
+        def fits(place: int) -> bool:
+            path = path_at(place)
             return path is not None and path.instructions <= most_instructions
 
-        place = bisect_left(bounds, True, key=fits)
-        path = found.get(bounds[place]) if place < len(bounds) else self._shortest(bounds[-1])
-        if path is None:
+        low, high = bisect_left(range(len(bounds)), True, key=fits), len(bounds) - 1
+        if low > high:
+            low = high
+        best = path_at(low)
+        if best is None:
             raise ValueError("no way to run the graph")
-        return path
+        spans = [(low, high)] if exchange else []
+        while spans:
+            low, high = spans.pop()
+            above, below = path_at(low), path_at(high)
+            if above is None or below is None:
+                continue
+            best = min(best, above, below, key=lambda path: path.price(exchange))
+            # Between the two a path needs more bytes than the lower one allows, and at least the work of the higher one.
+            if high - low > 1 and bounds[low + 1] * float(below.instructions) ** exchange < best.price(exchange):
+                spans += [((low + high) // 2, high), (low, (low + high) // 2)]
+        return best
 
     def _shortest(self, bound: int) -> Path | None:
         """The path of the least work whose edges need no more bytes."""
@@ -182,27 +206,37 @@ class Streaming:
         sliced = edge.sliced
         if sliced is None:
             return [replace(edge, packed=True)]
-        made: list[Edge] = []
-        for parks in (False, True) if edge.end - edge.first > 2 else (False,):
-            found = self._placed(edge, sliced, parks=parks)
-            if not made or found.alive < made[0].alive:
-                made.append(found)
+        made = [self._placed(edge, sliced)]
+        inside = frozenset(node.name for node in sliced.stretch.nodes[edge.first - sliced.stretch.lowest : -1])
+        if len(inside) > 1:
+            parked = self._placed(edge, replace(sliced, parks=inside))
+            made += [parked] if parked.alive < made[0].alive else []
         return made
 
-    def _placed(self, edge: Edge, sliced: Sliced, *, parks: bool) -> Edge:
-        arranged = arrange(self.graph, sliced.stretch.segment(edge.first), sliced.step, parks=parks)
+    def _trimmed(self, edge: Edge, bound: int) -> Edge:
+        """The segment with no more rows parked than it needs to take no more bytes than the bound, those that cost most first."""
+        sliced, best = edge.sliced, edge
+        if sliced is None:
+            return edge
+        cost: dict[str, int] = dict.fromkeys(sliced.parks, 0)
+        for call in edge.calls:
+            if call.node.op == MOVE and (name := call.node.name) in cost:
+                cost[name] += call.instructions
+        parks = sliced.parks
+        for name in sorted(parks, key=lambda each: (-cost[each], each)):
+            found = self._placed(edge, replace(sliced, parks=parks - {name}))
+            if found.alive <= bound and found.instructions < best.instructions:
+                best, parks = found, parks - {name}
+        return best
+
+    def _placed(self, edge: Edge, sliced: Sliced) -> Edge:
+        arranged = arrange(self.graph, sliced.stretch.segment(edge.first), sliced.step, sliced.parks)
         calls = self.slicer.calls(arranged, sliced.variants)
         items = shapes(self._part(edge.first, edge.end), calls, self.root, arranged.buffer_bytes, self.outside)
         alive = pack(items, ALIGN, TRIES_OF_PART).height
         work = sum(call.instructions for call in calls)
-        return replace(
-            edge,
-            alive=alive,
-            instructions=work,
-            calls=calls,
-            sliced=replace(sliced, buffer_bytes=arranged.buffer_bytes),
-            packed=True,
-        )
+        placed = replace(sliced, buffer_bytes=arranged.buffer_bytes)
+        return replace(edge, alive=alive, instructions=work, calls=calls, sliced=placed, packed=True)
 
     def _part(self, first: int, end: int) -> Graph:
         """Nodes first to end as a graph of their own, with all that is alive before and after."""

@@ -14,7 +14,7 @@ from toolchain.ir.graph import Value
 from toolchain.lowering.kernels.common import c_type
 from toolchain.lowering.lifetimes import scratch_name
 from toolchain.lowering.moves import slot_of
-from toolchain.lowering.program import WAIT_VARIANT, KernelCall, Operand, Program
+from toolchain.lowering.program import NO_CODE, WAIT_VARIANT, KernelCall, Operand, Program
 from toolchain.lowering.slices import row_bytes
 
 CFLAGS = ("-O2", "-fomit-frame-pointer", "-fno-strict-aliasing", "-ffp-contract=off")
@@ -180,7 +180,7 @@ class _Source:
         for call in self.program_.calls:
             if call.variant == WAIT_VARIANT:
                 groups.append([])
-            else:
+            elif call.variant not in NO_CODE:
                 groups[-1].append((call.segment, self._call(call)))
         rows = self.program_.inputs[0].type.shape[1]
         return [*lines, *push_body(groups, rows, counter), "}"]
@@ -227,7 +227,7 @@ class _Source:
 
 def _printed(calls: Sequence[KernelCall]) -> tuple[KernelCall, ...]:
     """The calls that are code."""
-    return tuple(call for call in calls if call.variant != WAIT_VARIANT)
+    return tuple(call for call in calls if call.variant not in NO_CODE)
 
 
 def _wrapper_key(call: KernelCall) -> tuple[object, ...]:

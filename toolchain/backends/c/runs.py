@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from toolchain.backends.c.loops import CallText, fold, text
+from toolchain.backends.c.loops import CallText, Loop, fold, text
 
 MARK = "STROP_MARK();"
 Numbered = tuple[int | None, CallText]
@@ -23,29 +23,31 @@ def push_body(groups: Sequence[Sequence[Numbered]], rows: int, counter: int) -> 
     units = [tuple(call for _, call in group) for group in groups]
     lines = [f"    int32_t *const counter = (int32_t *)(a + {counter});", "    const int32_t row = *counter;"]
     lines += [f"    *counter = row == {rows - 1} ? 0 : row + 1;"]
+    single: list[int] = []
     at = 0
     for loop in fold(units):
-        period, end = len(loop.body), at + len(loop.body) * loop.turns
+        numbers = range(at, at + len(loop.body))
         if loop.turns == 1:
-            bodies = [list(_statements(groups[at + i], "            ", last, at + i)) for i in range(period)]
-            lines += _cases("row", "row", at, end, bodies, at)
+            single += numbers
         else:
-            bodies = [[f"            {text(call)}" for call in unit] for unit in loop.body]
-            lines += _cases("row", f"(row - {at}) % {period}", at, end, bodies, 0, f"(row - {at}) / {period}")
-        at = end
-    return [*lines, f"    return {rows - 1} - row;"]
+            lines += _loop(loop, at)
+        at += len(loop.body) * loop.turns
+    lines.append("    switch (row) {")
+    for number in single:
+        lines += [f"    case {number}:", *_statements(groups[number], "        ", last, number), "        break;"]
+    return [*lines, "    default:", "        break;", "    }", f"    return {rows - 1} - row;"]
 
 
-def _cases(
-    row: str, which: str, first: int, end: int, bodies: Sequence[Sequence[str]], number: int, turn: str | None = None
-) -> Iterator[str]:
-    """The bodies for rows first to end. which: the expression that tells them apart; turn: that of the loop's `i`."""
-    yield f"    if ({row} >= {first} && {row} < {end}) {{"
-    if turn is not None and any(" i * " in line for body in bodies for line in body):
-        yield f"        const int32_t i = {turn};"
-    yield f"        switch ({which}) {{"
-    for index, body in enumerate(bodies):
-        yield f"        case {number + index}:" if index < len(bodies) - 1 else "        default:"
+def _loop(loop: Loop, first: int) -> Iterator[str]:
+    """What the rows of a loop from a first one on let a program do."""
+    period = len(loop.body)
+    bodies = [[f"            {text(call)}" for call in unit] for unit in loop.body]
+    yield f"    if (row >= {first} && row < {first + period * loop.turns}) {{"
+    if any(" i * " in line for body in bodies for line in body):
+        yield f"        const int32_t i = (row - {first}) / {period};"
+    yield f"        switch ((row - {first}) % {period}) {{"
+    for number, body in enumerate(bodies):
+        yield f"        case {number}:" if number < period - 1 else "        default:"
         yield from body
         yield "            break;"
     yield "        }"
