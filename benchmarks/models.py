@@ -6,7 +6,16 @@ import math
 
 import numpy as np
 
-from toolchain.ir.attrs import Activation, ActivationAttrs, ConvAttrs, PoolAttrs, ReshapeAttrs, SoftmaxAttrs
+from toolchain.ir.attrs import (
+    Activation,
+    ActivationAttrs,
+    AxisAttrs,
+    ConvAttrs,
+    PoolAttrs,
+    ReshapeAttrs,
+    ResizeAttrs,
+    SoftmaxAttrs,
+)
 from toolchain.ir.graph import Graph, Node, Value
 from toolchain.ir.optable import make_node
 from toolchain.ir.types import Array, DType, Quant, TensorType, per_tensor
@@ -102,3 +111,25 @@ def mobilenet_v2(alpha: float, size: int, classes: int) -> Graph:
     row = b.add("reshape", (pooled,), ReshapeAttrs((1, x.type.shape[3])), x.type.quant)
     logits = b.layer("fully_connected", row, (classes, x.type.shape[3]), 0, ActivationAttrs(), LOGITS)
     return b.graph(image, b.add("softmax", (logits,), SoftmaxAttrs(), PROBABILITIES))
+
+
+def unet(size: int = 96, base: int = 16, levels: int = 3, classes: int = 2) -> Graph:
+    """A U-Net on RGB images of size x size: two 3x3 convolutions a level, base channels at the top and twice as many a level down.
+
+    Images are enlarged by repeating pixels, then stand beside the image of that level from the way down.
+    """
+    b = _Builder(f"unet_{size}", 3)
+    image = x = b.image((size, size, 3))
+    passed: list[Value] = []
+    for level in range(levels):
+        if level > 0:
+            passed.append(x)
+            x = b.add("max_pool_2d", (x,), PoolAttrs((2, 2), (2, 2)), x.type.quant)
+        for _ in range(2):
+            x = b.conv(x, base << level, 3, 1, RELU6_OUT, Activation.RELU6)
+    for level, beside in reversed(list(enumerate(passed))):
+        large = b.add("resize_nearest", (x,), ResizeAttrs((size >> level, size >> level)), x.type.quant)
+        x = b.add("concat", (large, beside), AxisAttrs(3), x.type.quant)
+        for _ in range(2):
+            x = b.conv(x, base << level, 3, 1, RELU6_OUT, Activation.RELU6)
+    return b.graph(image, b.conv(x, classes, 1, 1, LINEAR_OUT, Activation.NONE))

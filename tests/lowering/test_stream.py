@@ -14,11 +14,12 @@ from tests.support.kernel_cases import OUTLINED, SANITIZERS
 from tests.support.streamed_graphs import random_graph, random_program, run_on_host
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array
+from toolchain.lowering.bands import stretch_of
 from toolchain.lowering.check_memory import faults
 from toolchain.lowering.lower import lower
 from toolchain.lowering.program import Program
 from toolchain.lowering.slices import needed
-from toolchain.lowering.stream import Segment, schedule
+from toolchain.lowering.stream import schedule
 from toolchain.reference.evaluator import run
 
 HOST = load_target("host")
@@ -26,45 +27,50 @@ SANITIZED = ("-O1", OUTLINED, *SANITIZERS)
 
 
 def samples_of(graph: Graph, seed: int) -> list[Array]:
+    """Three inputs of a graph."""
     rng = np.random.default_rng(seed)
     return [rng.integers(-128, 128, graph.inputs[0].type.shape).astype(np.int8) for _ in range(3)]
 
 
-def check(program: Program, folder: Path, flags: tuple[str, ...] = SANITIZED) -> None:
-    samples = samples_of(program.graph, 1)
+def check(graph: Graph, program: Program, folder: Path, flags: tuple[str, ...] = SANITIZED) -> None:
+    """The program of the graph gives the bytes of the evaluator."""
+    samples = samples_of(graph, 1)
     for sample, found in zip(samples, run_on_host(program, folder, flags, samples), strict=True):
-        np.testing.assert_array_equal(found, run(program.graph, [sample])[0])
+        np.testing.assert_array_equal(found, run(graph, [sample])[0])
 
 
 @pytest.mark.parametrize("seed", range(16))
 def test_random_segments_compute_the_bytes_of_the_evaluator(seed: int, tmp_path: Path) -> None:
-    check(random_program(random_graph(seed), HOST, seed), tmp_path)
+    graph = random_graph(seed)
+    check(graph, random_program(graph, HOST, seed, by_rows=seed % 2 == 1), tmp_path)
 
 
 @pytest.mark.parametrize("seed", range(100, 108))
 def test_programs_of_little_ram_compute_the_bytes_of_the_evaluator(seed: int, tmp_path: Path) -> None:
-    check(lower(random_graph(seed), HOST, objective="ram"), tmp_path)
+    graph = random_graph(seed)
+    check(graph, lower(graph, HOST, "rows" if seed % 2 else "arena", objective="ram"), tmp_path)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(1000, 1500))
 def test_five_hundred_graphs(seed: int, tmp_path: Path) -> None:
-    program = random_program(random_graph(seed), HOST, seed)
+    graph = random_graph(seed)
+    program = random_program(graph, HOST, seed, by_rows=seed % 2 == 1)
     assert faults(program) == []
-    check(program, tmp_path)
+    check(graph, program, tmp_path)
 
 
 @pytest.mark.parametrize("target", ["host", "mps2_an386", "rp2040_pico"])
 def test_the_checker_finds_nothing_in_good_programs(target: str) -> None:
     for seed in range(40):
         graph = random_graph(seed)
-        assert faults(random_program(graph, load_target(target), seed)) == []
-        assert faults(lower(graph, load_target(target), objective="ram")) == []
+        assert faults(random_program(graph, load_target(target), seed, by_rows=seed % 2 == 1)) == []
+        assert faults(lower(graph, load_target(target), "arena" if seed % 2 else "rows", objective="ram")) == []
 
 
 def test_the_checker_catches_one_byte_less_in_any_buffer() -> None:
     for seed in range(10):
-        program = random_program(random_graph(seed), HOST, seed)
+        program = random_program(random_graph(seed), HOST, seed, by_rows=seed % 2 == 1)
         for index, placed in enumerate(program.plan.placements):
             shrunk = replace(placed, bytes=placed.bytes - 1)
             placements = (*program.plan.placements[:index], shrunk, *program.plan.placements[index + 1 :])
@@ -84,7 +90,11 @@ def test_the_checker_catches_buffers_that_lie_on_one_another() -> None:
 def test_layers_run_when_their_rows_are_there(step: Fraction) -> None:
     """Every run finds the rows that it needs, and all rows are made once, in order."""
     for seed in range(40):
-        segment = Segment(random_graph(seed).nodes)
+        graph = random_graph(seed)
+        stretch = stretch_of(graph, len(graph.nodes), graph.users())
+        if stretch is None:
+            continue
+        segment = stretch.segment(stretch.lowest)
         made = {node.name: 0 for node in segment.nodes}
         for entry in schedule(segment, step):
             assert entry.rows.first == made[entry.node.name]

@@ -13,16 +13,17 @@ from targets.load import load_target
 from targets.model import Target
 from tests.support.kernel_cases import WARNINGS
 from toolchain.backends.c.backend import print_c
-from toolchain.ir.attrs import Activation, ActivationAttrs, Attrs, CastAttrs, ConvAttrs, PoolAttrs
+from toolchain.ir.attrs import Activation, ActivationAttrs, Attrs, AxisAttrs, CastAttrs, ConvAttrs, PoolAttrs, ResizeAttrs
 from toolchain.ir.graph import Graph, Node, Value
 from toolchain.ir.optable import make_node
 from toolchain.ir.types import Array, DType, Quant, TensorType, per_tensor
 from toolchain.lowering.lower import whole_calls
+from toolchain.lowering.moves import fed
 from toolchain.lowering.plan import plan_streamed
 from toolchain.lowering.program import Program
 from toolchain.lowering.segments import Slicer, choices_of
+from toolchain.lowering.streaming import Edge, Streaming
 from toolchain.lowering.streaming import Path as ProgramPath
-from toolchain.lowering.streaming import Streaming
 from toolchain.lowering.views import roots
 
 ACTIVATIONS = tuple(Activation)
@@ -99,9 +100,36 @@ class _Drawn:
             )
             pool = PoolAttrs(kernel, attrs.stride, (padding[0], padding[1], padding[2], padding[3]))
             return self.add("max_pool_2d" if self.rng.random() < 0.5 else "average_pool_2d", (image,), pool, image.type.quant)
-        if kind < 0.75:
+        if kind < 0.7:
             return self.add("requantize", (image,), CastAttrs(DType.I8), self.quant())
-        return self.residual(image)
+        if kind < 0.85:
+            return self.residual(image)
+        return self.joined(image) if kind < 0.95 else self.enlarged(image)
+
+    def joined(self, image: Value) -> Value:
+        """Branches that keep the size, and maybe the image itself, with their channels or columns side by side, in any order."""
+        depth, quant, axis = image.type.shape[3], image.type.quant, int(self.rng.integers(2, 4))
+        branches = [image] if self.rng.random() < 0.5 else []
+        for _ in range(int(self.rng.integers(1, 3))):
+            branch = self.convolution(image, keeps_size=True, channels=depth if axis == 2 else None)
+            branches.append(self.add("requantize", (branch,), CastAttrs(DType.I8), quant))
+        if self.rng.random() < 0.2:
+            branches.append(branches[0])
+        order = self.rng.permutation(len(branches))
+        return self.add("concat", [branches[place] for place in order], AxisAttrs(axis), quant)
+
+    def enlarged(self, image: Value) -> Value:
+        """Every pixel several times; half of the time beside a branch that was made smaller before."""
+        height, width = image.type.shape[1:3]
+        if self.rng.random() < 0.5 and height % 2 == width % 2 == 0:
+            pool = PoolAttrs((2, 2), (2, 2))
+            small = self.add("max_pool_2d", (image,), pool, image.type.quant)
+            deep = self.convolution(small, keeps_size=True)
+            large = self.add("resize_nearest", (deep,), ResizeAttrs((height, width)), deep.type.quant)
+            large = self.add("requantize", (large,), CastAttrs(DType.I8), image.type.quant)
+            return self.add("concat", (large, image), AxisAttrs(3), image.type.quant)
+        scale = int(self.rng.integers(2, 4))
+        return self.add("resize_nearest", (image,), ResizeAttrs((height * scale, width * scale)), image.type.quant)
 
     def residual(self, image: Value) -> Value:
         """A branch of layers that keep the size, and the image or another branch, added or multiplied."""
@@ -127,27 +155,30 @@ def random_graph(seed: int) -> Graph:
     return Graph("drawn", (drawn.input,), (image,), tuple(drawn.nodes), drawn.constants)
 
 
-def random_program(graph: Graph, target: Target, seed: int) -> Program:
-    """A program of the graph with segments and steps by chance."""
+def random_program(graph: Graph, target: Target, seed: int, *, by_rows: bool = False) -> Program:
+    """A program of the graph with segments and steps by chance. by_rows: its input comes row by row."""
     rng = np.random.default_rng(seed)
+    pushed = graph.inputs[0] if by_rows else None
+    graph = fed(graph) if by_rows else graph
     streaming = Streaming(graph, Slicer(graph, target, {}), whole_calls(graph, target, {}), frozenset())
-    path, at = ProgramPath(), 0
-    while at < len(graph.nodes):
-        edges = [edge for end in range(at + 1, len(graph.nodes) + 1) for edge in streaming.ways(at, end)]
-        streamed = [edge for edge in edges if edge.streamed is not None]
-        edge = (streamed or edges)[int(rng.integers(len(streamed or edges)))]
-        path, at = path.extended(edge), edge.end
+    edges: list[Edge] = []
+    while (at := edges[-1].end if edges else 0) < len(graph.nodes):
+        ways = [edge for found in streaming.edges for edge in found if edge.first == at]
+        streamed = [edge for edge in ways if edge.sliced is not None]
+        made = streaming.packed((streamed or ways)[int(rng.integers(len(streamed or ways)))])
+        edges.append(made[int(rng.integers(len(made)))])
+    path = ProgramPath(tuple(edges))
     calls, plan = plan_streamed(graph, streaming.calls(path), path.buffer_bytes)
-    return Program(graph, target, calls, plan, roots(graph), tuple(choices_of(calls)))
+    return Program(graph, target, calls, plan, roots(graph), tuple(choices_of(calls)), pushed)
 
 
 def run_on_host(program: Program, folder: Path, flags: Sequence[str], samples: Sequence[Array]) -> list[Array]:
     """The output of a program with one input and one output for every sample; all warnings are errors."""
-    printed = print_c(program, "net")
+    printed = print_c(program, "net", "arena" if program.pushed is None else "rows")
     for path, text in printed.files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
-    (folder / "main.c").write_text(MAIN)
+    (folder / "main.c").write_text(MAIN if program.pushed is None else ROWS_MAIN)
     compiler = find_compiler(load_target("host"))
     command = [*compiler.command, *compiler.flags, *WARNINGS, "-ffp-contract=off", *flags, "-I.", "-Ic"]
     built = subprocess.run([*command, "c/net.c", "main.c", "-o", "net"], cwd=folder, capture_output=True, text=True, check=False)
@@ -168,6 +199,22 @@ int main(void) {
     while (fread(net_input_0(arena), 1, NET_INPUT_0_BYTES, stdin) == NET_INPUT_0_BYTES) {
         if (net_run(arena) != 0) return 2;
         fwrite(net_output_0(arena), 1, NET_OUTPUT_0_BYTES, stdout);
+    }
+    return 0;
+}
+"""
+ROWS_MAIN = """#include <stdio.h>
+#include <stdlib.h>
+#include "c/net.h"
+static void *arena; /* static: reachable to the leak checker */
+int main(void) {
+    arena = aligned_alloc(NET_ARENA_ALIGN, NET_ARENA_BYTES);
+    if (net_init(arena) != 0) return 2;
+    for (int left = 0; fread(net_input_0(arena), 1, NET_INPUT_0_ROW_BYTES, stdin) == NET_INPUT_0_ROW_BYTES;) {
+        const int before = left == 0 ? NET_INPUT_0_ROWS : left;
+        left = net_push_row(arena);
+        if (left != before - 1) return 2;
+        if (left == 0) fwrite(net_output_0(arena), 1, NET_OUTPUT_0_BYTES, stdout);
     }
     return 0;
 }

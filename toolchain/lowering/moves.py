@@ -63,10 +63,20 @@ def feed_calls(node: Node, first: int, end: int, start: int) -> tuple[KernelCall
     for row in range(first, end):
         arriving = Operand("void", value, rows=(row, row + 1), place=slot_of(value))
         inside = Operand("void", value, rows=(row, row + 1), offset=(row - start) * row_bytes(value), writable=True)
-        wait = (replace(arriving, writable=True),)
-        calls.append(KernelCall(node, WAIT_VARIANT, HEADER, "", "", (), wait, INSTRUCTIONS_PER_ROW, CYCLES_PER_ROW))
-        calls.append(move_call(arriving, inside, node))
+        calls += (_wait(node, arriving), move_call(arriving, inside, node))
     return tuple(calls)
+
+
+def unread_calls(node: Node, first: int) -> tuple[KernelCall, ...]:
+    """The calls that wait for the rows from a first one on, which nothing reads: the result is there with the last row."""
+    value = node.output
+    places = (Operand("void", value, rows=(row, row + 1), place=slot_of(value)) for row in range(first, value.type.shape[1]))
+    return tuple(_wait(node, place) for place in places)
+
+
+def _wait(node: Node, arriving: Operand) -> KernelCall:
+    place = (replace(arriving, writable=True),)
+    return KernelCall(node, WAIT_VARIANT, HEADER, "", "", (), place, INSTRUCTIONS_PER_ROW, CYCLES_PER_ROW)
 
 
 def feed_instructions(node: Node, rows: int) -> int:

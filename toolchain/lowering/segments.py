@@ -11,7 +11,7 @@ from targets.model import Target
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.types import Array
 from toolchain.lowering.kernels.common import Variant
-from toolchain.lowering.moves import FEED, MOVE, feed_calls, feed_instructions, move_call
+from toolchain.lowering.moves import FEED, MOVE, feed_calls, feed_instructions, move_call, unread_calls
 from toolchain.lowering.pool_sums import SUMS, pool_calls
 from toolchain.lowering.pool_sums import instructions as sums_instructions
 from toolchain.lowering.program import Choice, KernelCall, Operand
@@ -73,12 +73,14 @@ class Slicer:
     def calls(self, arranged: Arranged, variants: Mapping[str, Variant]) -> tuple[KernelCall, ...]:
         """The calls of a segment in order. variants: of all nodes that have kernels, by name."""
         made: list[KernelCall] = []
+        taken = max((entry.rows.end for entry in arranged.placed if entry.node and entry.node.op == FEED), default=0)
         for entry in arranged.placed:
             node, rows = entry.node, entry.rows
             if node is None:
                 made.append(_move(entry))
             elif node.op == FEED:
                 made += feed_calls(node, rows.first, rows.end, entry.starts[node.name])
+                made += unread_calls(node, taken) if rows.end == taken else ()
             elif node.op == SUMS:
                 made += pool_calls(node, rows, entry.starts[node.inputs[0].name])
             else:
