@@ -7,6 +7,7 @@ changed a little and kept when it is no worse. The lower bound stops the search.
 from __future__ import annotations
 
 import random
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -82,14 +83,14 @@ def _changed(order: list[int], offsets: Sequence[int], items: Sequence[Shape], h
     return changed
 
 
-Clashes = Mapping[tuple[int, int], tuple[Interval, ...]]
-"""Open intervals of (offset of the second) - (offset of the first) in which two buffers clash."""
+Clashes = Mapping[tuple[int, int], tuple[tuple[int, ...], tuple[int, ...]]]
+"""Where two buffers clash: lower and upper ends of the open intervals of (offset of the second) - (offset of the first), ascending."""
 
 
 def _clashes(items: Sequence[Shape]) -> Clashes:
     masks = [[(piece.first, piece.end, _mask(piece.steps)) for piece in item.pieces] for item in items]
     whole = [_any(mask for _, _, mask in each) for each in masks]
-    found: dict[tuple[int, int], tuple[Interval, ...]] = {}
+    found: dict[tuple[int, int], tuple[tuple[int, ...], tuple[int, ...]]] = {}
     for a in range(len(items)):
         for b in range(a):
             if whole[a] & whole[b]:
@@ -100,8 +101,9 @@ def _clashes(items: Sequence[Shape]) -> Clashes:
                     for first_b, end_b, mask_b in masks[b]
                     if mask_a & mask_b
                 )
-                found[a, b] = _union(apart)
-                found[b, a] = tuple((-high, -low) for low, high in reversed(found[a, b]))
+                lows, highs = zip(*joined, strict=True) if (joined := _union(apart)) else ((), ())
+                found[a, b] = lows, highs
+                found[b, a] = tuple(-high for high in reversed(highs)), tuple(-low for low in reversed(lows))
     return found
 
 
@@ -129,15 +131,14 @@ def _union(intervals: Sequence[Interval]) -> tuple[Interval, ...]:
 def _first_fit(items: Sequence[Shape], clashes: Clashes, order: Sequence[int], align: int) -> tuple[list[int], int]:
     offsets, placed, height = [0] * len(items), list[int](), 0
     for item in order:
-        taken = sorted(
-            (low + offsets[other], high + offsets[other]) for other in placed for low, high in clashes.get((other, item), ())
-        )
-        at = 0
-        for low, high in taken:
-            if low >= at:
-                break
-            if high > at:
-                at = -(-high // align) * align
+        apart = [(offsets[other], *clashes[other, item]) for other in placed if (other, item) in clashes]
+        at, rising = 0, True
+        while rising:
+            rising = False
+            for offset, lows, highs in apart:
+                next_ = bisect_right(highs, at - offset)
+                if next_ < len(highs) and lows[next_] < at - offset:
+                    at, rising = -(-(highs[next_] + offset) // align) * align, True
         offsets[item] = at
         placed.append(item)
         height = max(height, at + items[item].bytes)
