@@ -100,9 +100,6 @@ class _Replay:
         first, end = self._span(operand, index, call)
         if operand.offset < 0 or operand.offset + operand.touched_bytes > self.sizes[name]:
             yield f"{who} writes bytes {operand.offset} to {operand.offset + end - first} of {name}, which has {self.sizes[name]}"
-        owners = (
-            NOBODY
-            if operand.value is None or operand.spoiled
-            else self._owned(operand.value, operand)[: max(len(self.arena) - first, 0)]
-        )
+        left = None if operand.spoiled else operand.value
+        owners = NOBODY if left is None else self._owned(left, operand)[: max(len(self.arena) - first, 0)]
         self.arena[first:end] = owners
