@@ -112,6 +112,27 @@ def dense_row_case(rng: np.random.Generator) -> Case:
     return _dense_case(rng, 1)
 
 
+def dense_eights_case(rng: np.random.Generator) -> Case:
+    """One row of whole groups of eight: any count of channels, passes of the loops begun and full."""
+    depth, out = 8 * int(rng.integers(1, 38)), int(rng.choice([rng.integers(1, 20), rng.integers(20, 258)]))
+    act, out_quant = activation(rng)
+    w = weights(rng, (out, depth), 0, 0.02, out_quant.scalar_scale)
+    return finish(rng, "fully_connected", _int8(rng, (1, depth)), w, ActivationAttrs(act), out_quant, out)
+
+
+def dense_extremes_case(rng: np.random.Generator) -> Case:
+    """Weights of the largest magnitudes that 16 bits hold as lanes, of every sign, on inputs of the largest."""
+    depth, out = 8 * int(rng.integers(1, 9)), int(rng.integers(1, 20))
+    act, out_quant = activation(rng)
+    w, _ = weights(rng, (out, depth), 0, 0.02, out_quant.scalar_scale)
+    data = rng.choice([-127, 127], (out, depth)).astype(np.int8)
+    data[:, 1::2] = np.where(rng.random((out, depth // 2)) < 0.5, -128, data[:, 1::2])
+    data[:, 0::2] = np.where(data[:, 1::2] == -128, rng.choice([-128, 127], (out, depth // 2)), data[:, 0::2])
+    case = finish(rng, "fully_connected", _int8(rng, (1, depth)), (w, data), ActivationAttrs(act), out_quant, out)
+    ends = rng.choice([-128, 127], (1, depth)).astype(np.int8)
+    return replace(case, samples=((ends,), *case.samples[1:]))
+
+
 def dense_rows_case(rng: np.random.Generator) -> Case:
     """Several rows, of any depth."""
     return _dense_case(rng, int(rng.integers(2, 6)))
@@ -173,6 +194,8 @@ KERNELS: tuple[tuple[str, Make], ...] = (
     ("armv7em.conv_2d_byte_dsp", dense_rows_case),
     ("armv7em.fully_connected_dsp", dense_row_case),
     ("armv7em.fully_connected_byte_dsp", dense_row_case),
+    ("armv7em.fully_connected_unstaged_dsp", dense_eights_case),
+    ("armv7em.fully_connected_unstaged_dsp", dense_extremes_case),
     ("armv7em.depthwise_dsp", depthwise_case),
     ("armv7em.depthwise_3x3_dsp", depthwise_3x3_case),
     ("armv7em.depthwise_block_dsp", depthwise_blocks_case),

@@ -83,7 +83,7 @@ def dense_layer() -> Graph:
 def test_the_objective_trades_flash_and_ram_for_speed() -> None:
     target = load_target("mps2_an500")
     fast, small = (lower(dense_layer(), target, objective=objective) for objective in ("speed", "size"))
-    assert fast.calls[0].variant == "armv7em.fully_connected_dsp"
+    assert fast.calls[0].variant == "armv7em.fully_connected_unstaged_dsp"
     assert small.calls[0].variant == "armv7em.fully_connected_byte_dsp"
     assert fast.weight_bytes > 8000
     assert small.weight_bytes < 6000

@@ -1,8 +1,8 @@
 """Replays who owns every byte of the arena, call by call, from the calls and offsets of a program alone.
 
 Every byte has an owner: a byte of a tensor, scratch, or nobody. A call must find the bytes of the tensors that it reads where it
-reads them, touch nothing outside its buffers, and write nowhere that it also reads. A byte destroyed too early is found missing
-when it is read.
+reads them, touch nothing outside its buffers, and write nowhere that it also reads. A byte destroyed too early, or spoiled by the
+call that read it before, is found missing when it is read.
 """
 
 from __future__ import annotations
@@ -55,9 +55,8 @@ class _Replay:
         spans: list[tuple[int, int, bool]] = []
         for index, operand in enumerate(call.operands):
             if self._buffer(operand, index, call) is not None:
-                writes = operand.writable or operand.scratch_bytes > 0
-                spans.append((*self._span(operand, index, call), writes))
-                if not writes:
+                spans.append((*self._span(operand, index, call), operand.is_written))
+                if operand.spoiled or not operand.is_written:
                     yield from self._read(who, operand, index, call)
         for (first, end, writes), (other_first, other_end, also) in combinations(spans, 2):
             grown = (first, end) == (other_first, other_end) and call.variant == POOL_SUMS
@@ -65,7 +64,7 @@ class _Replay:
             if together and call.variant not in (MOVE_VARIANT, STAY_VARIANT):
                 yield f"{who} writes bytes {max(first, other_first)} to {min(end, other_end)} that it also uses otherwise"
         for index, operand in enumerate(call.operands):
-            if self._buffer(operand, index, call) is not None and (operand.writable or operand.scratch_bytes):
+            if self._buffer(operand, index, call) is not None and operand.is_written:
                 yield from self._write(who, operand, index, call)
 
     def _buffer(self, operand: Operand, index: int, call: KernelCall | None) -> str | None:
@@ -101,5 +100,6 @@ class _Replay:
         first, end = self._span(operand, index, call)
         if operand.offset < 0 or operand.offset + operand.touched_bytes > self.sizes[name]:
             yield f"{who} writes bytes {operand.offset} to {operand.offset + end - first} of {name}, which has {self.sizes[name]}"
-        owners = NOBODY if operand.value is None else self._owned(operand.value, operand)[: max(len(self.arena) - first, 0)]
+        left = None if operand.spoiled else operand.value
+        owners = NOBODY if left is None else self._owned(left, operand)[: max(len(self.arena) - first, 0)]
         self.arena[first:end] = owners

@@ -20,7 +20,7 @@ from toolchain.lowering.program import Choice, KernelCall, Program
 from toolchain.lowering.segments import Slicer, choices_of
 from toolchain.lowering.shrink import shrink
 from toolchain.lowering.streaming import Streaming
-from toolchain.lowering.variants import SLACK, Objective, choose, every_choice
+from toolchain.lowering.variants import NOTHING, SLACK, Objective, choose, every_choice
 from toolchain.lowering.views import is_view, roots
 
 EXCHANGE: Final = 6.0
@@ -56,7 +56,8 @@ def lower(
     Raises TargetError 305 (no kernel), 301 (RAM), 302 (weights exceed flash), UsageError 901 (rows of what is no image).
     """
     own = with_own_outputs(graph)
-    outside = frozenset(value.name for value in (*own.inputs, *own.outputs)) if io == "caller" else frozenset[str]()
+    root = roots(own)
+    outside = frozenset(root[value.name] for value in (*own.inputs, *own.outputs)) if io == "caller" else frozenset[str]()
     faults: list[TargetError] = []
     attempts: tuple[Objective | Literal["least ram"], ...] = (objective, "ram", LEAST_RAM, "size")
     if io == "rows":
@@ -77,15 +78,15 @@ def lower(
 
 def _plain(graph: Graph, target: Target, outside: frozenset[str], objective: Objective, fixed: Mapping[str, str]) -> Program:
     """The program that runs every layer on whole tensors."""
-    choices = _choices(graph, target, objective, fixed)
+    choices = _choices(graph, target, objective, fixed, outside)
     calls = tuple(call for choice in choices for call in choice.calls)
     return Program(graph, target, calls, plan_memory(graph, calls, outside), roots(graph), choices)
 
 
 def _streamed(graph: Graph, target: Target, outside: frozenset[str], fixed: Mapping[str, str], slack: float) -> Program:
     """The program of the least arena that does no more than `slack` times the least work; parts of it run row by row."""
-    whole = whole_calls(graph, target, fixed)
-    streaming = Streaming(graph, Slicer(graph, target, fixed), whole, frozenset(roots(graph)[name] for name in outside))
+    whole = whole_calls(graph, target, fixed, outside)
+    streaming = Streaming(graph, Slicer(graph, target, fixed), whole, outside)
     path = streaming.best(slack * streaming.least_work(), EXCHANGE if slack < math.inf else 0.0)
     calls, plan = plan_streamed(graph, streaming.calls(path), path.buffer_bytes, outside)
     pushed = graph.nodes[0].output if graph.nodes and graph.nodes[0].op == FEED else None
@@ -102,11 +103,11 @@ def _fed(graph: Graph) -> Graph:
 
 
 def whole_calls(
-    graph: Graph, target: Target, fixed: Mapping[str, str]
+    graph: Graph, target: Target, fixed: Mapping[str, str], outside: frozenset[str] = NOTHING
 ) -> dict[tuple[int, int], tuple[tuple[KernelCall, ...], ...]]:
     """The ways to run every node on whole tensors, the fastest and that of the least scratch, and chains of tables in a row.
 
-    By the first and end of the nodes.
+    By the first and end of the nodes. outside: roots of values that the caller owns.
     """
     found: dict[tuple[int, int], tuple[tuple[KernelCall, ...], ...]] = {}
     for index, node in enumerate(graph.nodes):
@@ -115,8 +116,8 @@ def whole_calls(
         elif is_view(graph, node):
             found[index, index + 1] = ((),)
         else:
-            choices = every_choice(graph, node, target, fixed.get(node.name))
-            fast = choose(graph, node, target, "speed", fixed.get(node.name))
+            choices = every_choice(graph, node, target, fixed.get(node.name), outside)
+            fast = choose(graph, node, target, "speed", fixed.get(node.name), outside)
             small = min(choices, key=lambda choice: (choice.scratch_bytes, choice.instructions))
             found[index, index + 1] = (fast.calls,) if small.scratch_bytes == fast.scratch_bytes else (fast.calls, small.calls)
     for chain in table_chains(graph).values():
@@ -126,7 +127,9 @@ def whole_calls(
     return found
 
 
-def _choices(graph: Graph, target: Target, objective: Objective, fixed: Mapping[str, str]) -> tuple[Choice, ...]:
+def _choices(
+    graph: Graph, target: Target, objective: Objective, fixed: Mapping[str, str], outside: frozenset[str]
+) -> tuple[Choice, ...]:
     """The choice for every node that needs code; a chain of tables is one choice, made at its last node."""
     chains = table_chains(graph)
     options: list[list[Choice]] = []
@@ -137,9 +140,9 @@ def _choices(graph: Graph, target: Target, objective: Objective, fixed: Mapping[
         if len(chain) > 1:
             options.append([choose_chain(graph, chain, target)])
         elif objective == "size" and node.name not in fixed:
-            options.append(every_choice(graph, node, target))
+            options.append(every_choice(graph, node, target, kept=outside))
         else:
-            options.append([choose(graph, node, target, objective, fixed.get(node.name))])
+            options.append([choose(graph, node, target, objective, fixed.get(node.name), outside)])
     return tuple(shrink(options, target.core.costs)) if objective == "size" else tuple(found[0] for found in options)
 
 

@@ -57,6 +57,7 @@ class Operand:
 
     rows: first and end of the rows of an image that the call touches, None for all of a tensor. offset: bytes from the start
     of the tensor's buffer to them. place: the buffer that holds the tensor after it has moved, None for its own.
+    spoiled: the call reads the tensor and leaves something else in its place, so that nobody may read it again.
     """
 
     ctype: str
@@ -67,6 +68,12 @@ class Operand:
     rows: tuple[int, int] | None = None
     offset: int = 0
     place: str | None = None
+    spoiled: bool = False
+
+    @property
+    def is_written(self) -> bool:
+        """True when the call changes bytes behind the pointer."""
+        return self.writable or self.spoiled or self.scratch_bytes > 0
 
     @property
     def touched_bytes(self) -> int:

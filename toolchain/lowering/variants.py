@@ -23,6 +23,7 @@ from toolchain.lowering.kernels import (
     conv_s16_dsp,
     conv_s16_mve,
     conv_scalar,
+    dense_unstaged_dsp,
     depthwise_block_dsp,
     depthwise_dsp,
     depthwise_mve,
@@ -51,7 +52,9 @@ from toolchain.lowering.kernels import (
 )
 from toolchain.lowering.kernels.common import Variant
 from toolchain.lowering.program import Choice
+from toolchain.lowering.views import is_view, roots
 
+NOTHING: frozenset[str] = frozenset()
 Objective = Literal["speed", "ram", "size", "balanced"]
 # The most instructions, over the least that any kernel takes, that fewer cycles, less RAM or fewer weights may cost.
 SLACK: dict[Objective, float] = {"speed": 1.1, "balanced": 1.05, "size": 1.6, "ram": 1.12}
@@ -59,6 +62,7 @@ SLACK: dict[Objective, float] = {"speed": 1.1, "balanced": 1.05, "size": 1.6, "r
 VARIANTS: tuple[Variant, ...] = (
     *conv.VARIANTS,
     *conv_dsp.VARIANTS,
+    *dense_unstaged_dsp.VARIANTS,
     *depthwise_dsp.VARIANTS,
     *depthwise_block_dsp.VARIANTS,
     *conv_s16_dsp.VARIANTS,
@@ -95,28 +99,49 @@ VARIANTS: tuple[Variant, ...] = (
 )
 
 
-def candidates(graph: Graph, node: Node, target: Target) -> tuple[Variant, ...]:
-    """Variants that can run a node on a target."""
+def candidates(graph: Graph, node: Node, target: Target, kept: frozenset[str] = NOTHING) -> tuple[Variant, ...]:
+    """Variants that can run a node on a target. kept: roots of values that no kernel may destroy."""
     folders = target.core.kernels
-    return tuple(v for v in VARIANTS if v.op == node.op and v.folder in folders and v.accepts(graph, node))
+    able = tuple(v for v in VARIANTS if v.op == node.op and v.folder in folders and v.accepts(graph, node))
+    if any(v.spoils for v in able) and not is_last_reader(graph, node, kept):
+        return tuple(v for v in able if not v.spoils)
+    return able
 
 
-def choose(graph: Graph, node: Node, target: Target, objective: Objective = "balanced", fixed: str | None = None) -> Choice:
-    """The best calls for a node by the objective, or those of the variant named `fixed`.
+def is_last_reader(graph: Graph, node: Node, kept: frozenset[str] = NOTHING) -> bool:
+    """True when nobody else needs the bytes of the node's first operand. kept: roots of values that others need."""
+    root = roots(graph)
+    name = root[node.inputs[0].name]
+    needed = kept.union(root[value.name] for value in graph.outputs)
+    readers = (n for n in graph.nodes if not is_view(graph, n) and any(root[value.name] == name for value in n.inputs))
+    return name not in needed and all(reader.name == node.name for reader in readers)
+
+
+def choose(
+    graph: Graph,
+    node: Node,
+    target: Target,
+    objective: Objective = "balanced",
+    fixed: str | None = None,
+    kept: frozenset[str] = NOTHING,
+) -> Choice:
+    """The best calls for a node by the objective, or those of the variant named `fixed`. kept: see `candidates`.
 
     Speed is cycles, at no more than a tenth more instructions, where the core's table has them for every candidate; else
     instructions.
     Raises TargetError(305) when no variant takes it.
     """
-    choices = every_choice(graph, node, target, fixed)
+    choices = every_choice(graph, node, target, fixed, kept)
     preference = _cycles if objective == "speed" and _with_cycles(choices) else _PREFERENCE[objective]
     best = min(allowed(choices, objective), key=preference)
     return with_runner_up(best, choices)
 
 
-def every_choice(graph: Graph, node: Node, target: Target, fixed: str | None = None) -> list[Choice]:
+def every_choice(
+    graph: Graph, node: Node, target: Target, fixed: str | None = None, kept: frozenset[str] = NOTHING
+) -> list[Choice]:
     """What each variant makes of a node; of the one named `fixed` alone. Raises TargetError(305) when there is none."""
-    taking = [variant for variant in candidates(graph, node, target) if fixed is None or variant.name == fixed]
+    taking = [variant for variant in candidates(graph, node, target, kept) if fixed is None or variant.name == fixed]
     if not taking:
         kinds = ", ".join(f"{value.type.dtype}{'q' if value.type.quant else ''}" for value in (*node.inputs, *node.outputs))
         what = f"no kernel {fixed + ' ' if fixed else ''}runs {node.op} on ({kinds})"

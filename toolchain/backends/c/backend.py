@@ -206,7 +206,7 @@ class _Source:
     def _argument(self, call: KernelCall, index: int, operand: Operand) -> str | Argument:
         if operand.constant is not None:
             return self.constant_names[operand.constant.key]
-        pointer = f"{operand.ctype} *" if operand.writable or operand.scratch_bytes else f"const {operand.ctype} *"
+        pointer = f"{operand.ctype} *" if operand.is_written else f"const {operand.ctype} *"
         if operand.value is None:
             return Argument(pointer, MEMORY, self.plan.offset(scratch_name(call, index)))
         if operand.place is not None:
@@ -231,12 +231,12 @@ def _printed(calls: Sequence[KernelCall]) -> tuple[KernelCall, ...]:
 
 
 def _wrapper_key(call: KernelCall) -> tuple[object, ...]:
-    return (call.function, call.shape, tuple((o.ctype, o.writable or o.scratch_bytes > 0) for o in call.operands))
+    return (call.function, call.shape, tuple((o.ctype, o.is_written) for o in call.operands))
 
 
 def _signature(call: KernelCall) -> tuple[str, str]:
     """Parameters p0, p1, … of a call's operands, and the same as arguments."""
-    types = [f"{o.ctype} *" if o.writable or o.scratch_bytes else f"const {o.ctype} *" for o in call.operands]
+    types = [f"{o.ctype} *" if o.is_written else f"const {o.ctype} *" for o in call.operands]
     return ", ".join(f"{ctype}p{i}" for i, ctype in enumerate(types)), ", ".join(f"p{i}" for i in range(len(types)))
 
 

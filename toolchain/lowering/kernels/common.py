@@ -53,7 +53,7 @@ class Variant:
     name: `<folder>.<function without strop_>`; the folder is one of the target core's kernel folders.
     accepts: may this variant run the node on a core of that kernel set. bind: its literals and operands, or those of
     several calls that run one after the other (concat takes one per operand). generic: one copy that reads its shape is
-    smaller than copies for three shapes.
+    smaller than copies for three shapes. spoils: it destroys its first operand.
     """
 
     op: str
@@ -65,6 +65,7 @@ class Variant:
     bind: Callable[[Graph, Node], Binding | tuple[Binding, ...]]
     cost: Cost
     generic: bool = False
+    spoils: bool = False
 
     @property
     def name(self) -> str:

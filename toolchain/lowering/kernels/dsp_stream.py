@@ -173,6 +173,32 @@ def pack_products(products: Array, bias: Array, scales: list[Requantize]) -> Arr
     return np.concatenate(words)
 
 
+def unstaged_lanes(rows: Array) -> Array:
+    """(out, n) weights, n a multiple of four, as lanes of fully_connected_unstaged_dsp.h: (out, n), which may exceed int16.
+
+    Of every four w0, w2, w1 - 256 * w0, w3 - 256 * w2.
+    """
+    quads = rows.astype(np.int64).reshape(len(rows), -1, GROUP)
+    even = quads[:, :, 0::2]
+    return np.stack([even, quads[:, :, 1::2] - 256 * even], axis=2).reshape(len(rows), -1)
+
+
+def pack_unstaged(lanes: Array, bias: Array, scales: list[Requantize], sizes: Sequence[int]) -> Array:
+    """The int32 stream of fully_connected_unstaged_dsp.h from `unstaged_lanes` and biases that hold all offsets of the inputs.
+
+    sizes: channels of every block; those beyond the last one are zeros.
+    """
+    words: list[Array] = []
+    missing = sum(sizes) - len(lanes)
+    lanes, sums = np.pad(lanes, ((0, missing), (0, 0))), np.pad(_free_sums(bias, scales), (0, missing))
+    parameters, start = np.pad(parameters_of(scales), ((0, missing), (0, 0))), 0
+    for size in sizes:
+        chosen = slice(start, start + size)
+        words += [_words(sums[chosen]), _pairs(lanes[chosen]).reshape(-1), _words(parameters[chosen])]
+        start += size
+    return np.concatenate(words)
+
+
 def pack_halves(rows: Array, bias: Array, mantissas: Array, groups: int) -> Array:
     """The int32 stream of dot_dsp.h for int16 outputs from rows (out, n) in the order of the inputs."""
     words: list[Array] = []
