@@ -114,7 +114,8 @@ def mobilenet_v2(alpha: float, size: int, classes: int) -> Graph:
 
 
 def unet(size: int = 96, base: int = 16, levels: int = 3, classes: int = 2) -> Graph:
-    """A U-Net on RGB images of size x size: two 3x3 convolutions a level, base channels at the top and twice as many a level down.
+    """A U-Net on RGB images of size x size: two 3x3 convolutions a level, base channels at the top and twice as many a
+    level down.
 
     Images are enlarged by repeating pixels, then stand beside the image of that level from the way down.
     """

@@ -134,7 +134,9 @@ def _caller_entries(program: CProgram) -> list[str]:
     lines: list[str] = []
     for buffer, qualifier, size in buffers:
         lines.append(f"static _Alignas(16) uint8_t buffer_{buffer}[{max(size, 1)}];")
-        lines += _entry(f"{qualifier}void *{SHIM_PREFIX}_{buffer}({qualifier}void *arena)", f"(void)arena; return buffer_{buffer};")
+        lines += _entry(
+            f"{qualifier}void *{SHIM_PREFIX}_{buffer}({qualifier}void *arena)", f"(void)arena; return buffer_{buffer};"
+        )
     arguments = "".join(f", (void *)buffer_{buffer}" for buffer, _, _ in buffers)
     return [*lines, *_entry(f"int {SHIM_PREFIX}_run(void *arena)", f"return {program.name}_run(arena{arguments});")]
 

@@ -36,7 +36,11 @@ def plan_ram(program: CProgram, target: Target) -> RamLayout:
     """Give the stack what the arena leaves, up to 32 KiB. Raises TargetError E301 when under 512 bytes remain."""
     align = max(16, program.arena_align)
     harness = HARNESS_RAM_BYTES + program.outside_bytes
-    guard = GUARD_BYTES if target.ram.bytes - program.arena_bytes - program.outside_bytes > 4 * GUARD_BYTES + 8192 else GUARD_BYTES_TIGHT
+    guard = (
+        GUARD_BYTES
+        if target.ram.bytes - program.arena_bytes - program.outside_bytes > 4 * GUARD_BYTES + 8192
+        else GUARD_BYTES_TIGHT
+    )
     guard = -(-guard // align) * align
     arena = -(-program.arena_bytes // 16) * 16
     free = target.ram.bytes - arena - 2 * guard - align - harness
@@ -46,7 +50,8 @@ def plan_ram(program: CProgram, target: Target) -> RamLayout:
         raise TargetError(
             301,
             target.name,
-            f"{program.arena_bytes:,} B of arena, with stack and buffers outside of it, need {needed:,} B, {target.ram.name} has {target.ram.bytes:,} B",
+            f"{program.arena_bytes:,} B of arena, with stack and buffers outside of it, need {needed:,} B, "
+            f"{target.ram.name} has {target.ram.bytes:,} B",
             "Compile with --optimize ram, or choose a larger target",
         )
     return RamLayout(stack, guard, program.arena_bytes, align, harness)

@@ -36,8 +36,8 @@ from toolchain.ir.graph import Graph, Value
 from toolchain.ir.optable import macs
 from toolchain.ir.types import DType
 from toolchain.lowering.lower import InterfaceMode, Limits
-from toolchain.lowering.program import Choice, KernelCall, Program
 from toolchain.lowering.moves import MOVE
+from toolchain.lowering.program import Choice, KernelCall, Program
 from toolchain.lowering.variants import Objective
 from toolchain.passes.canonical import canonicalize
 from toolchain.pipeline import Compiled, CompileOptions, compile_model

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from toolchain.ir.graph import Graph
-from toolchain.lowering.program import KernelCall, Operand
 from toolchain.lowering.moves import MOVE
+from toolchain.lowering.program import KernelCall, Operand
 
 Interval = tuple[int, int]
 

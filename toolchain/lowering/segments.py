@@ -112,9 +112,7 @@ class Slicer:
             self._taking[key] = {variant.name: variant for variant in taking if wanted in (None, variant.name)}
         return self._taking[key]
 
-    def _cost(
-        self, variant: Variant, node: Node, slices: Sequence[Slice], counts: Sequence[int]
-    ) -> tuple[float, float | None]:
+    def _cost(self, variant: Variant, node: Node, slices: Sequence[Slice], counts: Sequence[int]) -> tuple[float, float | None]:
         instructions, cycles = 0.0, 0.0
         known = True
         for slice_, count in zip(slices, counts, strict=True):

@@ -92,13 +92,18 @@ def _is_high(value: Value, output: Value) -> bool:
 
 def is_row_local(graph: Graph, node: Node) -> bool:
     """True for images of one batch whose output rows each need a window of input rows, at least one of them inside."""
-    if len(node.outputs) != 1 or not _is_image(node.output) or not (images := images_of(graph, node)) or not all(map(_is_image, images)):
+    if (
+        len(node.outputs) != 1
+        or not _is_image(node.output)
+        or not (images := images_of(graph, node))
+        or not all(map(_is_image, images))
+    ):
         return False
     if node.op in WINDOWED:
-        constants = [graph.constant(value) is not None for value in node.inputs]
-        return not constants[0] and all(constants[1:]) and _has_input(node)
+        known = [graph.constant(value) is not None for value in node.inputs]
+        return not known[0] and all(known[1:]) and _has_input(node)
     if node.op in ELEMENTWISE:
-        constants = [value for value in node.inputs if graph.constant(value) is not None]
+        constants = (value for value in node.inputs if graph.constant(value) is not None)
         return all(_is_repeated(value, node.output) for value in (*constants, *wholes_of(graph, node)))
     if node.op == "concat":
         return node.attrs.axis > 1 and len(images) == len(node.inputs)

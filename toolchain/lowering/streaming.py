@@ -30,7 +30,7 @@ TRIES_OF_PART = 400
 
 @dataclass(frozen=True, slots=True)
 class Sliced:
-    """How a segment runs row by row. parks: see `arrange`. buffer_bytes: of tensors that are never whole, once they are placed."""
+    """How a segment runs row by row. parks: see `arrange`. buffer_bytes: of tensors that are never whole, once placed."""
 
     stretch: Stretch
     step: Fraction
@@ -137,8 +137,7 @@ class Streaming:
             return path is not None and path.instructions <= most_instructions
 
         low, high = bisect_left(range(len(bounds)), True, key=fits), len(bounds) - 1
-        if low > high:
-            low = high
+        low = min(low, high)
         best = path_at(low)
         if best is None:
             raise ValueError("no way to run the graph")
@@ -165,11 +164,11 @@ class Streaming:
         found: list[Edge] = []
         at = len(self.edges)
         while at > 0:
-            edge = last[at]
-            if edge is None:
+            taken = last[at]
+            if taken is None:
                 return None
-            found.append(edge)
-            at = edge.first
+            found.append(taken)
+            at = taken.first
         return Path(tuple(reversed(found)))
 
     def _ways(self, end: int) -> Iterator[Edge]:

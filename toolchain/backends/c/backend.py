@@ -103,7 +103,9 @@ class _Source:
             note = f"/* {when}; valid until then. */\n" if index == 0 else ""
             found.append(f"{note}{c_type(value.type, value.name)} *{name}_input_{index}(void *arena)")
         if self.io == "rows":
-            note = "/* Takes the next row. Returns the rows still missing, 0 when the output is there, or minus an error code above. */"
+            note = (
+                "/* Takes the next row. Returns the rows still missing, 0: the output is there; below 0: minus an error code. */"
+            )
             found.append(f"{note}\n{self._run_head()}")
         else:
             found.append(self._run_head())

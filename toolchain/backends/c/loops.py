@@ -98,7 +98,8 @@ def _stepping(unit: Unit, following: Sequence[int]) -> Unit:
         CallText(
             call.function,
             tuple(
-                a if isinstance(a, str) else Argument(a.pointer, a.base, a.offset, next(places) - a.offset) for a in call.arguments
+                a if isinstance(a, str) else Argument(a.pointer, a.base, a.offset, next(places) - a.offset)
+                for a in call.arguments
             ),
         )
         for call in unit
