@@ -1,8 +1,8 @@
 """What all segments that end at one node need and take, found together.
 
-The rows of a layer at a position depend on the segment's end alone, not on where it begins. So a band computes for one end and one
-step what every layer above it takes, from the end upwards, and reads off each segment that begins there: the most bytes alive at
-once, and the work.
+The rows of a layer at a position depend on the segment's end alone, not on where it begins. So a band computes for one end and
+one step what every layer above it takes, from the end upwards, and reads off each segment that begins there: the most bytes
+alive at once, and the work.
 """
 
 from __future__ import annotations

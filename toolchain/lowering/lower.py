@@ -61,7 +61,8 @@ def lower(
     faults: list[TargetError] = []
     attempts: tuple[Objective | Literal["least ram"], ...] = (objective, "ram", LEAST_RAM, "size")
     if io == "rows":
-        own, attempts = _fed(own), (objective, LEAST_RAM)
+        own = _fed(own)
+        attempts = (objective, LEAST_RAM)
     for attempt in dict.fromkeys(attempts):
         if attempt == LEAST_RAM:
             program = _streamed(own, target, outside, fixed, math.inf)

@@ -84,7 +84,7 @@ def _changed(order: list[int], offsets: Sequence[int], items: Sequence[Shape], h
 
 
 Clashes = Mapping[tuple[int, int], tuple[tuple[int, ...], tuple[int, ...]]]
-"""Where two buffers clash: lower and upper ends of the open intervals of (offset of the second) - (offset of the first), ascending."""
+"""Where two buffers clash: lower and upper ends of open intervals of (offset of the second) - (offset of the first)."""
 
 
 def _clashes(items: Sequence[Shape]) -> Clashes:

@@ -19,9 +19,9 @@ def run_body(calls: Sequence[Numbered]) -> list[str]:
 
 def push_body(groups: Sequence[Sequence[Numbered]], rows: int, counter: int) -> list[str]:
     """Statements that run the calls of one group, the next one with every row. counter: where in the arena rows are counted."""
-    last: dict[int | None, int] = {
-        segment: number for number, group in enumerate(groups) for segment, _ in group if segment is not None
-    }
+    last: dict[int | None, int] = {}
+    for number, group in enumerate(groups):
+        last |= {segment: number for segment, _ in group if segment is not None}
     units = [tuple(call for _, call in group) for group in groups]
     lines = [f"    int32_t *const counter = (int32_t *)(a + {counter});", "    const int32_t row = *counter;"]
     lines += [f"    *counter = row == {rows - 1} ? 0 : row + 1;"]
