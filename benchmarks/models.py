@@ -20,11 +20,17 @@ from toolchain.ir.graph import Graph, Node, Value
 from toolchain.ir.optable import make_node
 from toolchain.ir.types import Array, DType, Quant, TensorType, per_tensor
 
+
+def _single(scale: float) -> float:
+    """The scale as a file stores it, in single precision."""
+    return float(np.float32(scale))
+
+
 IMAGE = per_tensor(1 / 128, 0)
-RELU6_OUT = per_tensor(6 / 255, -128)
-LINEAR_OUT = per_tensor(0.05, 3)
-SUM_OUT = per_tensor(0.07, -2)
-LOGITS = per_tensor(0.1, 0)
+RELU6_OUT = per_tensor(_single(6 / 255), -128)
+LINEAR_OUT = per_tensor(_single(0.05), 3)
+SUM_OUT = per_tensor(_single(0.07), -2)
+LOGITS = per_tensor(_single(0.1), 0)
 PROBABILITIES = per_tensor(1 / 256, -128)
 # Expansion, channels, repeats, stride. Source: Sandler et al., MobileNetV2, table 2.
 BOTTLENECKS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
@@ -50,7 +56,7 @@ class _Builder:
         data = self.rng.integers(-127, 128, shape).astype(np.int8)
         scale_in = x.type.quant.scalar_scale if x.type.quant else 1.0
         spread = 50.0 * math.sqrt(data.size / channels)
-        scales = tuple(float(s) for s in self.rng.uniform(0.5, 1.5, channels) * out.scalar_scale / (scale_in * spread))
+        scales = tuple(_single(s) for s in self.rng.uniform(0.5, 1.5, channels) * out.scalar_scale / (scale_in * spread))
         w = Value(f"w{index}", TensorType(shape, DType.I8, Quant(scales, (0,) * channels, axis)))
         products = tuple(float(np.float32(scale_in) * np.float32(scale)) for scale in scales)
         b = Value(f"b{index}", TensorType((channels,), DType.I32, Quant(products, (0,) * channels, 0)))

@@ -12,16 +12,22 @@ from targets.load import load_target
 from targets.model import Target
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array
+from toolchain.lowering.lower import InterfaceMode
 from toolchain.lowering.variants import Objective
 from toolchain.pipeline import Compiled, CompileOptions, compile_model
 
 
 def compile_c(
-    graph: Graph, target: str | Target, folder: Path, name: str = "net", objective: Objective = "balanced"
+    graph: Graph,
+    target: str | Target,
+    folder: Path,
+    name: str = "net",
+    objective: Objective = "balanced",
+    io: InterfaceMode = "arena",
 ) -> tuple[Compiled, CProgram]:
     """The graph's C program for a target, written under `folder`."""
     device = load_target(target) if isinstance(target, str) else target
-    compiled = compile_model(graph, device, CompileOptions(name, ("c",), objective=objective))
+    compiled = compile_model(graph, device, CompileOptions(name, ("c",), io, objective=objective))
     for path, content in compiled.files.items():
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -39,6 +45,8 @@ def compile_c(
         plan.align,
         tuple(value.type.bytes for value in graph.inputs),
         tuple(value.type.bytes for value in graph.outputs),
+        io,
+        graph.inputs[0].type.shape[1] if io == "rows" else 0,
     )
     return compiled, program
 
