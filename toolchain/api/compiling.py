@@ -36,7 +36,7 @@ from toolchain.ir.graph import Graph, Value
 from toolchain.ir.optable import macs
 from toolchain.ir.types import DType
 from toolchain.lowering.lower import InterfaceMode, Limits
-from toolchain.lowering.moves import MOVE
+from toolchain.lowering.moves import UNCOMPUTED
 from toolchain.lowering.program import Choice, KernelCall, Program
 from toolchain.lowering.variants import Objective
 from toolchain.passes.canonical import canonicalize
@@ -176,7 +176,7 @@ def _layer(choice: Choice, calls: Sequence[KernelCall], *, first: bool) -> Layer
         name=node.name,
         op=node.op,
         kernel=calls[0].variant,
-        macs=macs(node) if first and node.op != MOVE else 0,
+        macs=macs(node) if first and node.op not in UNCOMPUTED else 0,
         instructions=sum(call.instructions for call in calls),
         weight_bytes=sum(constants.values()),
         scratch_bytes=max(sum(operand.scratch_bytes for operand in call.operands) for call in calls),

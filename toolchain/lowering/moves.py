@@ -13,6 +13,8 @@ MOVE = "move"
 """The op of calls that move rows; no node of a graph has it."""
 FEED = "push_row"
 """The op of the node that stands for an input which comes row by row; it has no operands."""
+UNCOMPUTED = frozenset({MOVE, FEED})
+"""Ops of calls that compute nothing."""
 HEADER = "move.h"
 CYCLES_PER_BYTE, CYCLES_PER_CALL = 1.35, 60
 INSTRUCTIONS_PER_WORD, INSTRUCTIONS_PER_CALL = 1.85, 30

@@ -84,10 +84,9 @@ class _Source:
         for kind, values in (("INPUT", self.program_.inputs), ("OUTPUT", self.graph.outputs)):
             for index, value in enumerate(values):
                 lines += ["", *_tensor_macros(f"{upper}_{kind}_{index}", value)]
-        if self.program_.pushed is not None:
-            pushed = self.program_.pushed
-            lines.append(f"#define {upper}_INPUT_0_ROWS {pushed.type.shape[1]}")
-            lines.append(f"#define {upper}_INPUT_0_ROW_BYTES {row_bytes(pushed)}")
+                if value is self.program_.pushed:
+                    lines.append(f"#define {upper}_INPUT_0_ROWS {value.type.shape[1]}")
+                    lines.append(f"#define {upper}_INPUT_0_ROW_BYTES {row_bytes(value)}")
         lines += ["", f"#define {upper}_ERROR_ARENA 1 /* the arena is null or not aligned */", ""]
         lines += [f"{prototype};" for prototype in self._prototypes()]
         return "\n".join([*lines, "", "#ifdef __cplusplus", "}", "#endif", "", "#endif", ""])
@@ -110,7 +109,7 @@ class _Source:
         else:
             found.append(self._run_head())
         for index, value in enumerate(self.graph.outputs):
-            note = "/* Valid until the next input write or run. */\n" if index == 0 else ""
+            note = f"/* Valid until the next input write or {'push' if self.io == 'rows' else 'run'}. */\n" if index == 0 else ""
             found.append(f"{note}const {c_type(value.type, value.name)} *{name}_output_{index}(const void *arena)")
         return found
 

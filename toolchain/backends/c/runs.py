@@ -24,7 +24,7 @@ def push_body(groups: Sequence[Sequence[Numbered]], rows: int, counter: int) -> 
         last |= {segment: number for segment, _ in group if segment is not None}
     units = [tuple(call for _, call in group) for group in groups]
     lines = [f"    int32_t *const counter = (int32_t *)(a + {counter});", "    const int32_t row = *counter;"]
-    lines += [f"    *counter = row == {rows - 1} ? 0 : row + 1;"]
+    lines += [f"    *counter = row == {rows - 1} ? 0 : row + 1;", "    if (row == 0) {", f"        {MARK}", "    }"]
     single: list[int] = []
     at = 0
     for loop in fold(units):
@@ -42,17 +42,21 @@ def push_body(groups: Sequence[Sequence[Numbered]], rows: int, counter: int) -> 
 
 def _loop(loop: Loop, first: int) -> Iterator[str]:
     """What the rows of a loop from a first one on let a program do."""
-    period = len(loop.body)
-    bodies = [[f"            {text(call)}" for call in unit] for unit in loop.body]
-    yield f"    if (row >= {first} && row < {first + period * loop.turns}) {{"
+    period, end = len(loop.body), first + len(loop.body) * loop.turns
+    since = f"row - {first}" if first else "row"
+    inside = "            " if period > 1 else "        "
+    bodies = [[f"{inside}{text(call)}" for call in unit] for unit in loop.body]
+    yield f"    if (row >= {first} && row < {end}) {{" if first else f"    if (row < {end}) {{"
     if any(" i * " in line for body in bodies for line in body):
-        yield f"        const int32_t i = (row - {first}) / {period};"
-    yield f"        switch ((row - {first}) % {period}) {{"
-    for number, body in enumerate(bodies):
-        yield f"        case {number}:" if number < period - 1 else "        default:"
-        yield from body
-        yield "            break;"
-    yield "        }"
+        yield f"        const int32_t i = {since if period == 1 else f'({since}) / {period}'};"
+    if period == 1:
+        yield from bodies[0]
+    else:
+        yield f"        switch (({since}) % {period}) {{"
+        for number, body in enumerate(bodies):
+            yield f"        case {number}:" if number < period - 1 else "        default:"
+            yield from (*body, f"{inside}break;")
+        yield "        }"
     yield "    }"
 
 
