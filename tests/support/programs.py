@@ -10,9 +10,11 @@ import numpy as np
 from firmware.program import CProgram
 from targets.load import load_target
 from targets.model import Target
+from toolchain.backends.c.backend import CFiles
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array
 from toolchain.lowering.lower import InterfaceMode
+from toolchain.lowering.program import Program
 from toolchain.lowering.variants import Objective
 from toolchain.pipeline import Compiled, CompileOptions, compile_model
 
@@ -33,22 +35,27 @@ def compile_c(
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
     assert compiled.program is not None
-    plan = compiled.program.plan
-    program = CProgram(
+    flags = ("-O2", "-ffp-contract=off") if device.name == "host" else tuple(compiled.sections["c"]["cflags"])  # type: ignore[arg-type]
+    printed = CFiles({}, f"c/{name}.h", (f"c/{name}.c",), ("c",), flags)
+    return compiled, as_c_program(compiled.program, printed, name, folder, io)
+
+
+def as_c_program(program: Program, printed: CFiles, name: str, folder: Path, io: InterfaceMode = "arena") -> CProgram:
+    """What the builder is told of a printed program in a folder."""
+    return CProgram(
         name,
         folder,
-        f"c/{name}.h",
-        (f"c/{name}.c",),
-        ("c",),
-        ("-O2", "-ffp-contract=off") if device.name == "host" else tuple(compiled.sections["c"]["cflags"]),  # type: ignore[arg-type]
-        plan.arena_bytes,
-        plan.align,
-        tuple(value.type.bytes for value in graph.inputs),
-        tuple(value.type.bytes for value in graph.outputs),
+        printed.header,
+        printed.sources,
+        printed.include_dirs,
+        printed.cflags,
+        program.plan.arena_bytes,
+        program.plan.align,
+        tuple(value.type.bytes for value in program.inputs),
+        tuple(value.type.bytes for value in program.graph.outputs),
         io,
-        graph.inputs[0].type.shape[1] if io == "rows" else 0,
+        program.inputs[0].type.shape[1] if io == "rows" else 0,
     )
-    return compiled, program
 
 
 def raw_inputs(graph: Graph, samples: Sequence[Sequence[Array]]) -> list[Array]:
