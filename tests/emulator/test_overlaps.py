@@ -18,7 +18,7 @@ from toolchain.lowering.overlaps import BY_ROWS, IN_PLACE
 from toolchain.lowering.slices import Rows, is_row_local, needed, row_bytes
 
 pytestmark = [needs_unicorn, needs_arm_gcc]
-TARGETS = ("rp2040_pico", "mps2_an385", "mps2_an386", "mps2_an505")
+TARGETS = ("rp2040_pico", "mps2_an385", "mps2_an386", "rv32_virt")
 MOST_MACS = 60_000
 KNOWN = BY_ROWS | IN_PLACE
 

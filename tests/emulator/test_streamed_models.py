@@ -118,7 +118,7 @@ def test_large_networks_in_little_ram(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("io", ["arena", "rows"])
 def test_an_image_of_224_pixels_on_a_board_of_320_kib(io: InterfaceMode, tmp_path: Path) -> None:
     """In the memory map of the board: 320 KiB of RAM hold the arena, the stack and, row by row, the harness's own image."""
-    network, board = Network("mobilenet_v2_35_224", tmp_path, 1), load_target("stm32f746g_disco")
+    network, board = Network("mobilenet_v2_35_224", tmp_path, 2), load_target("stm32f746g_disco")
     _, program = compile_c(network.graph, board, tmp_path / io, "net", "ram", io)
     found = run_emulated(program, board, network.raw, engine="unicorn")
     network.check(list(found.outputs))

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from toolchain.lowering.program import KernelCall, Operand
 from toolchain.lowering.slices import Rows, input_height, needed
 
+SCALAR = ("armv6m", "armv7m", "rv32im")
 BY_ROWS = frozenset(
     {
         "armv7em.add_dsp",
@@ -21,6 +22,7 @@ BY_ROWS = frozenset(
         "armv7em.conv_2d_winograd_dsp",
         "armv7em.depthwise_block_dsp",
         "armv7em.max_pool_2d_dsp",
+        *(f"{folder}.conv_2d_quad_s8" for folder in SCALAR),
         "portable.average_pool_2d_s8",
         "portable.conv_2d_s8",
         "portable.depthwise_conv_2d_s8",
@@ -38,6 +40,7 @@ IN_PLACE = frozenset(
         "armv7em.add_dsp",
         "armv7em.depthwise_3x3_dsp",
         "armv7em.depthwise_dsp",
+        *(f"{folder}.depthwise_conv_2d_plane_s8" for folder in SCALAR),
         "portable.integer_add",
         "portable.integer_mul",
         "portable.lut_8",
