@@ -14,7 +14,7 @@ from tests.support.streamed_graphs import random_graph
 from tests.support.traced import Traced, traced
 from toolchain.ir.graph import Graph
 from toolchain.ir.optable import macs
-from toolchain.lowering.overlaps import BY_ROWS, IN_PLACE
+from toolchain.lowering.overlaps import BY_ROWS, IN_PLACE, covers
 from toolchain.lowering.slices import Rows, is_row_local, needed, row_bytes
 
 pytestmark = [needs_unicorn, needs_arm_gcc]
@@ -36,9 +36,9 @@ def reads_behind(found: Traced) -> bool:
 
 
 def reads_after_writing(found: Traced) -> bool:
-    """True when a byte of an operand of the result's shape is read after the result's byte of that place was written."""
+    """True when a byte of an operand of the result's channels is read after the result's byte of that place was written."""
     written = [False] * found.node.output.type.bytes
-    same = {image.name for image in found.images if image.type.shape == found.node.output.type.shape}
+    same = {image.name for image in found.images if covers(image.type, found.node.output.type)}
     for access in found.accesses:
         if access.writes:
             written[access.first : access.end] = [True] * (access.end - access.first)

@@ -13,6 +13,7 @@ from itertools import accumulate
 
 from toolchain.ir.graph import Graph
 from toolchain.lowering.moves import MOVE
+from toolchain.lowering.overlaps import images_by_rows, in_turn
 from toolchain.lowering.program import KernelCall, Operand
 
 Interval = tuple[int, int]
@@ -66,24 +67,38 @@ def buffer_of(call: KernelCall, operand: int, root: Mapping[str, str]) -> str | 
 
 
 def shapes(
-    graph: Graph, calls: Sequence[KernelCall], root: Mapping[str, str], buffer_bytes: Mapping[str, int], outside: frozenset[str]
+    graph: Graph,
+    calls: Sequence[KernelCall],
+    root: Mapping[str, str],
+    buffer_bytes: Mapping[str, int],
+    outside: frozenset[str],
+    *,
+    fine: bool = False,
 ) -> tuple[Shape, ...]:
     """The shapes of all buffers but those of the roots in `outside`. Call i is step i + 1; inputs are written at step 0.
 
-    buffer_bytes: sizes of the buffers of values that are not whole in memory.
+    buffer_bytes: sizes of the buffers of values that are not whole in memory. fine: calls that go through whole images row by
+    row have a step for each row.
     """
     touches: dict[str, list[Touch]] = {}
-    for name, touch in _touches(graph, calls, root):
+    for name, touch in _touches(graph, calls, root, fine=fine):
         if name not in outside:
             touches.setdefault(name, []).append(touch)
     found = (_shape(name, each, buffer_bytes.get(name, 0)) for name, each in touches.items())
     return tuple(shape for shape in found if shape.bytes)
 
 
-def _touches(graph: Graph, calls: Sequence[KernelCall], root: Mapping[str, str]) -> Iterator[tuple[str, Touch]]:
+def _touches(graph: Graph, calls: Sequence[KernelCall], root: Mapping[str, str], *, fine: bool) -> Iterator[tuple[str, Touch]]:
     for value in graph.inputs:
         yield root[value.name], Touch(0, 0, value.type.bytes, writes=True)
-    for step, call in enumerate(calls, 1):
+    step = 0
+    for call in calls:
+        step += 1
+        images = images_by_rows(call) if fine else []
+        if images:
+            yield from _rows_touched(call, images, root, step)
+            step += call.node.output.type.shape[1] - 1
+            continue
         places = [buffer_of(call, index, root) for index in range(len(call.operands))]
         # A move to another buffer may overlap the old one, which is therefore over one step earlier.
         early = int(call.node.op == MOVE and places[0] != places[1])
@@ -92,7 +107,20 @@ def _touches(graph: Graph, calls: Sequence[KernelCall], root: Mapping[str, str])
                 if place is not None and writes == (operand.writable or operand.scratch_bytes > 0):
                     yield place, _span(operand, step if writes else step - early, writes=writes)
     for value in graph.outputs:
-        yield root[value.name], Touch(len(calls) + 1, 0, value.type.bytes, writes=False)
+        yield root[value.name], Touch(step + 1, 0, value.type.bytes, writes=False)
+
+
+def _rows_touched(call: KernelCall, images: Sequence[Operand], root: Mapping[str, str], step: int) -> Iterator[tuple[str, Touch]]:
+    """What a call touches that goes through images row by row, from a step on; its scratch is needed all the time."""
+    last = step + call.node.output.type.shape[1] - 1
+    for index, operand in enumerate(call.operands):
+        if operand.scratch_bytes:
+            yield scratch_name(call, index), _span(operand, step, writes=True)
+            yield scratch_name(call, index), _span(operand, last, writes=False)
+    for turn, parts in enumerate(in_turn(call, images), step):
+        for operand in parts:
+            if operand.value is not None:
+                yield operand.place or root[operand.value.name], _span(operand, turn, writes=operand is parts[-1])
 
 
 def _span(operand: Operand, step: int, *, writes: bool) -> Touch:

@@ -7,10 +7,13 @@ To allow a kernel here, add its name and let that test run it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
+from toolchain.ir.graph import Graph
+from toolchain.ir.types import TensorType
 from toolchain.lowering.program import KernelCall, Operand
-from toolchain.lowering.slices import Rows, input_height, needed
+from toolchain.lowering.slices import Rows, input_height, needed, row_bytes
 
 SCALAR = ("armv6m", "armv7m", "rv32im")
 BY_ROWS = frozenset(
@@ -47,7 +50,10 @@ IN_PLACE = frozenset(
         "portable.rescale",
     }
 )
-"""Kernels that read no byte of an operand of the result's shape after they have written the byte of the result in its place."""
+"""Kernels that read no byte of an operand of as many channels after they have written the result's byte of the same place.
+
+Elementwise ones, and those that go through one plane after the other: bytes of the same place are of the same channel.
+"""
 
 
 def images_by_rows(call: KernelCall) -> list[Operand]:
@@ -67,10 +73,19 @@ def _height(operand: Operand) -> int:
     return shape[1] if len(shape) == 4 and shape[0] == 1 else 0
 
 
-def rows_in_turn(call: KernelCall) -> Iterator[tuple[Rows, Rows]]:
-    """The rows that the images of such a call give and take one after the other: of its operands, of its result."""
+def in_turn(call: KernelCall, images: Sequence[Operand]) -> Iterator[list[Operand]]:
+    """The rows of the images of such a call that it touches one after the other: those of its operands, that of its result."""
     for row in range(call.node.output.type.shape[1]):
-        yield needed(call.node, Rows(row, row + 1)), Rows(row, row + 1)
+        made = Rows(row, row + 1)
+        read = needed(call.node, made)
+        yield [*(_part(operand, read) for operand in images[:-1]), _part(images[-1], made)]
+
+
+def _part(operand: Operand, rows: Rows) -> Operand:
+    """Some rows of a whole image."""
+    if operand.value is None:
+        raise ValueError("scratch has no rows")
+    return replace(operand, rows=(rows.first, rows.end), offset=operand.offset + rows.first * row_bytes(operand.value))
 
 
 def may_replace(call: KernelCall) -> list[Operand]:
@@ -78,9 +93,38 @@ def may_replace(call: KernelCall) -> list[Operand]:
     result = call.operands[-1]
     if call.variant not in IN_PLACE or result.value is None or result.rows is not None:
         return []
-    shape, dtype = result.value.type.shape, result.value.type.dtype
+    made = result.value.type
     return [
         operand
         for operand in call.operands[:-1]
-        if operand.value is not None and operand.value.type.shape == shape and operand.value.type.dtype is dtype
+        if operand.value is not None and covers(operand.value.type, made) and operand.value.type.dtype is made.dtype
     ]
+
+
+def covers(image: TensorType, result: TensorType) -> bool:
+    """True for an image of as many channels as the result, and no fewer bytes."""
+    return bool(image.shape) and image.shape[-1:] == result.shape[-1:] and image.bytes >= result.bytes
+
+
+def replaced(graph: Graph, calls: Sequence[KernelCall], root: Mapping[str, str]) -> frozenset[tuple[str, str]]:
+    """Pairs of buffers of which the second may take exactly the place of the first: it is made by the last call that reads it."""
+    first: dict[str, KernelCall] = {}
+    last: dict[str, KernelCall] = {}
+    for call in calls:
+        for operand in call.operands:
+            if operand.value is not None:
+                name = operand.place or root[operand.value.name]
+                first.setdefault(name, call)
+                last[name] = call
+    ends = {root[value.name] for value in (*graph.inputs, *graph.outputs)}
+    kept = {root[value.name] for value in graph.outputs}
+    found: set[tuple[str, str]] = set()
+    for call in calls:
+        result = call.operands[-1]
+        for operand in may_replace(call):
+            if operand.value is not None and result.value is not None and operand.place is result.place is None:
+                before, after = root[operand.value.name], root[result.value.name]
+                whole = (before, after) == (operand.value.name, result.value.name)
+                if whole and last[before] is call and first[after] is call and before not in kept and after not in ends - kept:
+                    found.add((before, after))
+    return frozenset(found)

@@ -10,10 +10,12 @@ import random
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from toolchain.lowering.lifetimes import Interval, Shape, most_alive
 
 TRIES = 1500
+Pairs = frozenset[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +28,15 @@ class Packing:
     greedy: int
 
 
-def pack(items: Sequence[Shape], align: int, tries: int = TRIES) -> Packing:
-    """Offsets of all buffers, multiples of `align`. Parts of the program that have no buffer in common are independent."""
+def pack(items: Sequence[Shape], align: int, tries: int = TRIES, replaced: Pairs = frozenset()) -> Packing:
+    """Offsets of all buffers, multiples of `align`. Parts of the program that have no buffer in common are independent.
+
+    replaced: pairs of buffers that may lie in exactly the same place although both are needed in some step.
+    """
     offsets: dict[str, int] = {}
     height = bound = greedy = 0
     for part in _parts(items):
-        packed = _pack(part, align, tries)
+        packed = _pack(part, align, tries, replaced)
         offsets |= packed.offsets
         height, bound = max(height, packed.height), max(bound, packed.lower_bound)
         greedy = max(greedy, packed.greedy)
@@ -50,8 +55,8 @@ def _parts(items: Sequence[Shape]) -> list[list[Shape]]:
     return parts
 
 
-def _pack(items: Sequence[Shape], align: int, tries: int) -> Packing:
-    clashes = _clashes(items)
+def _pack(items: Sequence[Shape], align: int, tries: int, replaced: Pairs) -> Packing:
+    clashes = _clashes(items, replaced)
     bound = -(-most_alive(items) // align) * align
     starts = [
         sorted(range(len(items)), key=lambda i: -items[i].bytes),
@@ -87,7 +92,7 @@ Clashes = Mapping[tuple[int, int], tuple[tuple[int, ...], tuple[int, ...]]]
 """Where two buffers clash: lower and upper ends of open intervals of (offset of the second) - (offset of the first)."""
 
 
-def _clashes(items: Sequence[Shape]) -> Clashes:
+def _clashes(items: Sequence[Shape], replaced: Pairs) -> Clashes:
     masks = [[(piece.first, piece.end, _mask(piece.steps)) for piece in item.pieces] for item in items]
     whole = [_any(mask for _, _, mask in each) for each in masks]
     found: dict[tuple[int, int], tuple[tuple[int, ...], tuple[int, ...]]] = {}
@@ -101,7 +106,9 @@ def _clashes(items: Sequence[Shape]) -> Clashes:
                     for first_b, end_b, mask_b in masks[b]
                     if mask_a & mask_b
                 )
-                lows, highs = zip(*joined, strict=True) if (joined := _union(apart)) else ((), ())
+                names = items[a].name, items[b].name
+                joined = _union(apart) if names not in replaced and names[::-1] not in replaced else _but_zero(_union(apart))
+                lows, highs = zip(*joined, strict=True) if joined else ((), ())
                 found[a, b] = lows, highs
                 found[b, a] = tuple(-high for high in reversed(highs)), tuple(-low for low in reversed(lows))
     return found
@@ -116,6 +123,12 @@ def _any(masks: object) -> int:
     for mask in masks:  # type: ignore[attr-defined]
         total |= mask
     return total
+
+
+def _but_zero(intervals: Sequence[Interval]) -> tuple[Interval, ...]:
+    """The open intervals without the point 0."""
+    cut = ((low, 0, high) if low < 0 < high else (low, high) for low, high in intervals)
+    return tuple(pair for bounds in cut for pair in pairwise(bounds))
 
 
 def _union(intervals: Sequence[Interval]) -> tuple[Interval, ...]:
