@@ -74,14 +74,14 @@ def _names(kind: Literal["boards", "cores"]) -> tuple[str, ...]:
 
 
 def _target(table: Table) -> Target:
-    table.expect(("name", "description", "core", "clock_hz", "formats", "source", "memory", "flash_tool"), ("qemu",))
+    table.expect(("name", "description", "core", "formats", "source", "memory", "flash_tool"), ("clock_hz", "qemu"))
     core = table.choice("core", _names("cores"))
     memories = _memories(table.table("memory"))
     return Target(
         name=table.identifier("name"),
         description=table.text("description"),
         core=_core(parse_table(_file("cores", core).read_bytes(), f"targets/cores/{core}.toml")),
-        clock_hz=table.integer("clock_hz", 1, _MAX_CLOCK_HZ),
+        clock_hz=table.integer("clock_hz", 1, _MAX_CLOCK_HZ) if "clock_hz" in table.values else None,
         memories=memories,
         formats=table.choices("formats", FORMATS),
         qemu=_qemu(table.table("qemu"), memories) if "qemu" in table.values else None,

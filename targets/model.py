@@ -71,12 +71,15 @@ class FlashTool:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A board or emulated machine that programs are compiled for. The first `ram` and `flash` memory are the default ones."""
+    """A board or emulated machine that programs are compiled for. The first `ram` and `flash` memory are the default ones.
+
+    clock_hz: None where it has no processor clock of its own; no latency is predicted then.
+    """
 
     name: str
     description: str
     core: Core
-    clock_hz: int
+    clock_hz: int | None
     memories: tuple[Memory, ...]
     formats: tuple[str, ...]
     qemu: Qemu | None

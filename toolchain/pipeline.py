@@ -11,7 +11,9 @@ from toolchain.errors import TargetError, UsageError
 from toolchain.ir.graph import Graph
 from toolchain.ir.optable import macs
 from toolchain.ir.verifier import verify
-from toolchain.lowering.lower import InterfaceMode, Limits, lower
+from toolchain.lowering.frontier import Offer, offers
+from toolchain.lowering.limits import Limits, choose_plan
+from toolchain.lowering.lower import InterfaceMode, plans_of
 from toolchain.lowering.program import Program
 from toolchain.lowering.variants import Objective
 
@@ -21,13 +23,14 @@ _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,40}")
 @dataclass(frozen=True, slots=True)
 class CompileOptions:
     """What a user may ask of a compilation. name: prefix of C symbols and files. formats: empty takes the target's
-    but for those in ON_REQUEST."""
+    but for those in ON_REQUEST. explain: also find the plans that there were to choose from."""
 
     name: str
     formats: tuple[str, ...] = ()
     io: InterfaceMode = "arena"
     limits: Limits = field(default_factory=Limits)
     objective: Objective = "balanced"
+    explain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Compiled:
     program: Program | None
     files: Mapping[str, bytes]
     sections: Mapping[str, Mapping[str, object]]
+    offers: tuple[Offer, ...] = ()
 
     @property
     def macs(self) -> int:
@@ -116,11 +120,21 @@ def compile_model(graph: Graph, target: Target, options: CompileOptions) -> Comp
             what = f"format {name!r} is not taken; it takes {', '.join(target.formats)}"
             raise TargetError(306, target.name, what, "Choose another --format or target")
     verify(graph)
-    program = lower(graph, target, options.io, options.limits, options.objective) if NEEDS_PROGRAM & set(formats) else None
+    program, found = _lowered(graph, target, options) if NEEDS_PROGRAM & set(formats) else (None, ())
+    if program is None and options.limits.asked:
+        what = f"no limit can be kept: of {', '.join(formats)} nothing is predicted"
+        raise UsageError(901, options.limits.asked[0], what, "Add --format c, or leave it out")
     files: dict[str, bytes] = {}
     sections: dict[str, Mapping[str, object]] = {}
     for name in formats:
         emitted = FORMATS[name](graph, program, options)
         files.update(emitted.files)
         sections[name] = emitted.section
-    return Compiled(graph, target, options, program, files, sections)
+    return Compiled(graph, target, options, program, files, sections, found)
+
+
+def _lowered(graph: Graph, target: Target, options: CompileOptions) -> tuple[Program, tuple[Offer, ...]]:
+    """The program, and where `explain` asks for it what else there was to choose from."""
+    plans = plans_of(graph, target, options.io)
+    plan = choose_plan(plans, options.limits, options.objective)
+    return plan.program, offers(plans, plan) if options.explain else ()

@@ -8,8 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from benchmarks.report.facts import Entry
-from benchmarks.report.pictures import bar, memory_picture
-from toolchain.bundle.manifest import Layer
+from benchmarks.report.pictures import bar, memory_legend, memory_picture
+from toolchain.bundle.manifest import Layer, Manifest, PlanFigures
 from toolchain.errors import RunError
 
 SUMMARY_HEADS = (
@@ -33,6 +33,17 @@ LAYER_HEADS = (
     ("MACs", ""),
     ("predicted instructions", "text"),
     ("weights B", ""),
+)
+
+PLAN_HEADS = (
+    ("", ""),
+    ("arena B", ""),
+    ("flash B", ""),
+    ("instructions", ""),
+    ("cycles", ""),
+    ("ms", ""),
+    ("runs", "text"),
+    ("chosen by", "text"),
 )
 
 
@@ -104,17 +115,47 @@ def _section(entry: Entry) -> str:
         off = guess / found.instructions - 1
         predicted = f"<p>Predicted {guess:,} instructions, {off:+.1%} against the measured {found.instructions:,}.</p>"
     picture = memory_picture(plan)
-    legend = "Boxes are buffers at their place in the arena, over its steps; the broken line is how many bytes live."
-    memory = f"<h3>Memory over one inference</h3>\n<p>{legend}</p>"
+    memory = f"<h3>Memory over one inference</h3>\n<p>{_memory_facts(plan)}</p>\n{memory_legend(plan)}"
     return "\n".join(
         [
             f'<h2 id="{_anchor(entry)}">{escape(entry.bundle.name)}</h2>',
             f"<p>{escape(facts)}</p>{predicted}",
-            f"{memory}\n{picture}" if picture else "",
+            f'<div class="keep">{memory}\n{picture}</div>' if picture else "",
+            _plans(plan.plans),
             "<h3>Layers</h3>",
             _layers(plan.layers),
         ]
     )
+
+
+def _memory_facts(plan: Manifest) -> str:
+    """What the arena takes of the target's memory, and what nothing can go below."""
+    ram = plan.ram
+    if ram is None:
+        return ""
+    share = f"The arena takes {ram.arena_bytes:,} B"
+    if ram.memory and ram.memory_bytes:
+        share += f" of {ram.memory_bytes:,} B in {escape(ram.memory)} ({ram.arena_bytes / ram.memory_bytes:.1%})"
+    bound = "" if ram.lower_bound_bytes is None else f"; no placement of its buffers takes less than {ram.lower_bound_bytes:,} B"
+    limit = f"; --max-ram was {plan.asked.max_ram_bytes:,} B" if plan.asked and plan.asked.max_ram_bytes else ""
+    return f"{share}{bound}{limit}. Boxes are buffers at their addresses while they are needed; above them, the bytes alive."
+
+
+def _plans(plans: Sequence[PlanFigures]) -> str:
+    """What there was to choose from, where the bundle tells."""
+    if not plans:
+        return ""
+    rows = [
+        [
+            "✓" if plan.chosen else "",
+            *map(_number, (plan.arena_bytes, plan.flash_bytes, plan.instructions, plan.cycles)),
+            f"{plan.latency_ms:,.2f}" if plan.latency_ms else "–",
+            "row by row" if plan.by_rows else "by layers",
+            f"<code>{escape(plan.options)}</code>" if plan.options else "–",
+        ]
+        for plan in plans
+    ]
+    return f"<h3>Plans that no other beats</h3>\n<p>Predicted; ✓ is this bundle.</p>\n{_table(PLAN_HEADS, rows)}"
 
 
 def _layers(layers: Sequence[Layer]) -> str:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import numpy as np
 import onnxruntime as ort
 import pytest
@@ -56,6 +59,29 @@ def test_compile_predicts_what_the_manifest_says(tmp_path: Path) -> None:
     for buffer in manifest["buffers"]:
         assert 0 <= buffer["offset"] <= manifest["ram"]["arena_bytes"] - buffer["bytes"]
         assert 0 <= buffer["first"] <= buffer["last"] <= len(manifest["layers"]) + 1
+
+
+def test_an_explained_bundle_tells_what_there_was_to_choose_from(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"formats": ("c",), "calibrate": str(CALIBRATION), "optimize": "ram", "max_latency_ms": 3.0}
+    found = compile(MODEL, "rp2040_pico", tmp_path / "b", explain=True, **options).as_json()
+    manifest = json.loads((tmp_path / "b" / "manifest.json").read_text())
+    jsonschema.validate(manifest, json.loads((files("toolchain.bundle") / "manifest.schema.json").read_text()))
+    assert manifest["asked"] == {"optimize": "ram", "max_latency_ms": 3.0}
+    assert found["plans"] == manifest["plans"] and len(manifest["plans"]) > 2
+    (chosen,) = (plan for plan in manifest["plans"] if plan["chosen"])
+    quick = [plan["arena_bytes"] for plan in manifest["plans"] if plan["latency_ms"] <= 3.0]
+    assert chosen["arena_bytes"] == manifest["ram"]["arena_bytes"] == min(quick) < max(quick)
+    assert chosen["by_rows"]
+    assert chosen["flash_bytes"] == manifest["flash"]["weight_bytes"] + manifest["flash"]["code_bytes"]
+    assert chosen["cycles"] == manifest["predicted"]["cycles"]
+    assert manifest["predicted"]["latency_ms"] == pytest.approx(chosen["cycles"] / 125e3)
+    assert manifest["ram"]["lower_bound_bytes"] <= manifest["ram"]["arena_bytes"] <= manifest["ram"]["memory_bytes"]
+    steps = sum(layer["steps"] for layer in manifest["layers"])
+    assert max(buffer["last"] for buffer in manifest["buffers"]) == steps + 1 > len(manifest["layers"]) + 1
+    plain = compile(MODEL, "rp2040_pico", tmp_path / "p", **options)
+    assert "plans" not in plain.as_json()
+    for name in ("c/digits.c", "c/digits.h"):
+        assert (tmp_path / "p" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
 def test_the_same_input_gives_the_same_bytes(bundle: Path, tmp_path: Path) -> None:
@@ -116,6 +142,8 @@ def test_a_float_bundle_stays_within_the_tolerance(tmp_path: Path) -> None:
         ({"calibrate": str(CALIBRATION), "calibration_method": "guess"}, UsageError, 901),
         ({"calibrate": str(CALIBRATION), "max_ram_bytes": 100}, StropError, 301),
         ({"calibrate": str(CALIBRATION), "max_flash_bytes": 100}, StropError, 302),
+        ({"calibrate": str(CALIBRATION), "max_latency_ms": 0.001}, StropError, 308),
+        ({"calibrate": str(CALIBRATION), "max_latency_ms": float("nan")}, UsageError, 901),
         ({"name": "No"}, UsageError, 901),
         ({"formats": ("tfjs",)}, StropError, 306),
     ],

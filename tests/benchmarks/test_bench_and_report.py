@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,12 +13,15 @@ import pytest
 from benchmarks.api import bench, hold_to, read_bench
 from benchmarks.report.facts import collect
 from benchmarks.report.page import render
-from benchmarks.report.pictures import memory_picture
+from benchmarks.report.pictures import ARENA_HEIGHT, LEFT, RIGHT, WIDTH, memory_picture
 from targets.timings import load_timing
 from tests.support.engines import needs_qemu, needs_unicorn
 from toolchain.api import compile
+from toolchain.api.memory_map import memory_map
+from toolchain.bundle.manifest import Asked, PlanFigures
 from toolchain.cli.main import main
 from toolchain.errors import DataError, VerificationError
+from toolchain.lowering.variants import Objective
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "digits"
 
@@ -100,7 +104,7 @@ class Page(HTMLParser):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert tag in {"line", "rect", "polyline"}
+        assert tag in {"line", "rect", "path"}
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -130,12 +134,57 @@ def test_names_of_layers_are_escaped(bundle: Path) -> None:
     assert "<script" not in html and "&lt;script&gt;" in html
 
 
-def test_the_memory_picture_has_a_box_per_buffer(bundle: Path) -> None:
-    manifest = collect(bundle).manifest
-    picture = memory_picture(manifest)
-    assert picture.count("<rect") == len(manifest.buffers)
+def boxes_of(picture: str) -> list[list[tuple[float, float, float, float]]]:
+    """x, y, width and height of the boxes of every buffer, in the picture's units."""
+    paths = re.findall(r'<path class="\w+ t\d" d="([^"]*)"', picture)
+    number = r"(-?[\d.]+)"
+    box = re.compile(rf"M{number} {number}h{number}v{number}h-{number}z")
+    return [[(float(x), float(y), float(w), float(h)) for x, y, w, h, _ in box.findall(path)] for path in paths]
+
+
+@pytest.mark.parametrize("objective", ["speed", "ram"])
+def test_the_memory_picture_is_true_to_the_plan(objective: Objective, tmp_path: Path) -> None:
+    data = str(EXAMPLE / "calibration.npz")
+    made = compile(EXAMPLE / "digits.onnx", "mps2_an386", tmp_path / "b", formats=("c",), calibrate=data, optimize=objective)
+    manifest = made.manifest
     assert manifest.ram is not None
-    assert f"{manifest.ram.arena_bytes:,}" in picture
+    picture = memory_picture(manifest)
+    drawn = boxes_of(picture)
+    assert len(drawn) == len(manifest.buffers)
+    assert f"{manifest.ram.arena_bytes:,} B" in picture and "peak " in picture
+    left, right = min(x for boxes in drawn for x, _, _, _ in boxes), max(x + w for boxes in drawn for x, _, w, _ in boxes)
+    assert left >= LEFT - 0.1 and right <= WIDTH
+    # The area of all boxes is that of all lives: bytes times steps, a stage of many steps being drawn as wide as its layers.
+    high = ARENA_HEIGHT / manifest.ram.arena_bytes
+    widths = memory_map(manifest)
+    assert widths is not None
+    edges, across = widths.edges(), (WIDTH - LEFT - RIGHT) / widths.width
+    area = 0.0
+    for buffer in manifest.buffers:
+        for first_byte, end_byte, first, last in buffer.blocks or ((0, buffer.bytes, buffer.first, buffer.last),):
+            area += (end_byte - first_byte) * high * (edges[last + 1] - edges[first]) * across
+    found = sum(w * h for boxes in drawn for _, _, w, h in boxes)
+    assert found == pytest.approx(area, rel=0.02 if objective == "speed" else 0.15)
+
+
+def test_a_limit_and_the_memory_are_drawn_where_they_are_near(bundle: Path) -> None:
+    manifest = collect(bundle).manifest
+    ram = manifest.ram
+    assert ram is not None and ram.memory_bytes is not None
+    assert 'class="limit"' not in memory_picture(manifest)
+    asked = Asked("balanced", max_ram_bytes=ram.arena_bytes + 16)
+    assert f"--max-ram {ram.arena_bytes + 16:,} B" in memory_picture(replace(manifest, asked=asked))
+    small = replace(ram, memory="tiny", memory_bytes=ram.arena_bytes * 5 // 4)
+    assert f"tiny {ram.arena_bytes * 5 // 4:,} B" in memory_picture(replace(manifest, ram=small))
+
+
+def test_the_report_lists_the_plans_of_a_bundle_that_has_them(bundle: Path) -> None:
+    entry = collect(bundle)
+    assert "Plans that no other beats" not in render([entry])
+    plans = (PlanFigures(1234, 5678, 91011, True, True, 121314, 1.5, "--optimize ram"),)
+    page = render([replace(entry, manifest=replace(entry.manifest, plans=plans))])
+    for text in ("Plans that no other beats", "1,234", "91,011", "121,314", "row by row", "--optimize ram"):
+        assert text in page
 
 
 def test_the_command_writes_the_page(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from toolchain.bundle.graph_files import CONSTANTS_NAME, TEXT_NAME, graph_files, read_graph
 from toolchain.bundle.manifest import (
+    Asked,
     Buffer,
     CFiles,
     Flash,
@@ -22,6 +23,7 @@ from toolchain.bundle.manifest import (
     GraphFiles,
     Layer,
     Manifest,
+    PlanFigures,
     Predicted,
     Ram,
     RunnerUp,
@@ -64,8 +66,10 @@ def full_manifest() -> Manifest:
         versions={"strop": "0.1.0"},
         ram=Ram(64, 16, 100),
         flash=Flash(16, 300),
-        predicted=Predicted(500, 600),
-        buffers=(Buffer("x", 0, 4, 0, 0),),
+        predicted=Predicted(500, 600, 0.024),
+        asked=Asked("speed", 4096, 65536, 1.5),
+        plans=(PlanFigures(16, 316, 500, False, True, 600, 0.024, "--optimize speed"),),
+        buffers=(Buffer("x", 0, 4, 0, 0), Buffer("y", 4, 8, 0, 2, "rows", ((0, 4, 0, 1), (4, 8, 1, 2)))),
         layers=(
             Layer("y", "fully_connected", "portable.conv_2d_s8", 8, 500, 16, 0, 900, RunnerUp("portable.conv_2d_plain_s8", 700)),
         ),
@@ -121,9 +125,20 @@ def test_schema_and_dataclasses_have_the_same_keys() -> None:
     own = {field.name for field in fields(Manifest)} - {"formats"}
     formats = {"tflite", "tflm", "onnx", "tensorrt", "tfjs", "litertjs", "savedmodel"}
     assert set(SCHEMA["properties"]) == own | formats
-    kinds = {"ram": Ram, "flash": Flash, "predicted": Predicted, "c": CFiles, "graph": GraphFiles, "source": SourceModel}
+    kinds = {
+        "ram": Ram,
+        "flash": Flash,
+        "predicted": Predicted,
+        "asked": Asked,
+        "c": CFiles,
+        "graph": GraphFiles,
+        "source": SourceModel,
+    }
     for key, kind in kinds.items():
         assert set(SCHEMA["properties"][key]["properties"]) == {field.name for field in fields(kind)}
+    lists = {"buffers": Buffer, "layers": Layer, "plans": PlanFigures}
+    for key, kind in lists.items():
+        assert set(SCHEMA["properties"][key]["items"]["properties"]) == {field.name for field in fields(kind)}
 
 
 @pytest.mark.parametrize(
@@ -137,6 +152,16 @@ def test_schema_and_dataclasses_have_the_same_keys() -> None:
         ({"inputs": {}}, "key 'inputs' must be a list"),
         ({"inputs": [{"name": "x"}]}, "key 'inputs[0].dtype' is missing"),
         ({"surprise": 1}, "key 'surprise' is unknown"),
+        ({"buffers": [{"name": "x", "offset": 62, "bytes": 4, "first": 0, "last": 0}]}, "buffer 'x' leaves the arena of 64 B"),
+        ({"buffers": [{"name": "x", "offset": 0, "bytes": 4, "first": 0, "last": 10**9}]}, "or the steps 0 to 2"),
+        (
+            {"buffers": [{"name": "x", "offset": 0, "bytes": 4, "first": 0, "last": 2, "blocks": [[0, 5, 0, 1]]}]},
+            "buffer 'x' leaves",
+        ),
+        (
+            {"buffers": [{"name": "x", "offset": 0, "bytes": 4, "first": 0, "last": 2, "blocks": [[0, 4, 0]]}]},
+            "buffer 'x' leaves",
+        ),
         ({"graph": {"text": "../graph.strop", "constants": CONSTANTS_NAME}}, "does not list it"),
         ({"tflite": {"file": "/etc/passwd"}}, "does not list it"),
         ({"files": {"../../etc/passwd": {"sha256": DIGEST, "bytes": 9}}}, "leads out of the bundle"),

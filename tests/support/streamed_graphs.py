@@ -17,9 +17,9 @@ from toolchain.ir.attrs import Activation, ActivationAttrs, Attrs, AxisAttrs, Ca
 from toolchain.ir.graph import Graph, Node, Value
 from toolchain.ir.optable import make_node
 from toolchain.ir.types import Array, DType, Quant, TensorType, per_tensor
-from toolchain.lowering.lower import whole_calls
 from toolchain.lowering.moves import fed
 from toolchain.lowering.plan import plan_streamed
+from toolchain.lowering.plans import whole_calls
 from toolchain.lowering.program import Program
 from toolchain.lowering.segments import Slicer, choices_of
 from toolchain.lowering.streaming import Edge, Streaming

@@ -16,6 +16,7 @@ from toolchain.api.results import CompileResult
 from toolchain.bundle.codec import decode
 from toolchain.bundle.graph_files import CONSTANTS_NAME, TEXT_NAME, graph_files
 from toolchain.bundle.manifest import (
+    Asked,
     Buffer,
     CFiles,
     Flash,
@@ -23,6 +24,7 @@ from toolchain.bundle.manifest import (
     GraphFiles,
     Layer,
     Manifest,
+    PlanFigures,
     Predicted,
     Ram,
     RunnerUp,
@@ -35,9 +37,13 @@ from toolchain.frontends.load import load_model, model_format
 from toolchain.ir.graph import Graph, Value
 from toolchain.ir.optable import macs
 from toolchain.ir.types import DType
-from toolchain.lowering.lower import InterfaceMode, Limits
+from toolchain.lowering.frontier import Offer
+from toolchain.lowering.limits import Limits
+from toolchain.lowering.lower import InterfaceMode
 from toolchain.lowering.moves import UNCOMPUTED
+from toolchain.lowering.plans import latency_ms
 from toolchain.lowering.program import Choice, KernelCall, Program
+from toolchain.lowering.timeline import lives
 from toolchain.lowering.variants import Objective
 from toolchain.passes.canonical import canonicalize
 from toolchain.pipeline import Compiled, CompileOptions, compile_model
@@ -59,28 +65,32 @@ def compile(
     io: InterfaceMode = "arena",
     max_ram_bytes: int | None = None,
     max_flash_bytes: int | None = None,
+    max_latency_ms: float | None = None,
     input_shapes: Mapping[str, tuple[int, ...]] = NO_SHAPES,
     progress: Progress = silent,
     after: AfterPass | None = None,
     skip: Sequence[str] = (),
+    explain: bool = False,
 ) -> CompileResult:
     """Compile a model for a target and write the bundle to the folder `output`.
 
     target: a name of `strop targets` or a .toml file. name: prefix of C names, from the file's name when None.
     formats: empty takes the target's own. precision, calibrate (DATA), calibration_method: see `to_precision`.
-    optimize: `speed`, `ram`, `size` or `balanced`, what kernels are chosen for. io: `arena` keeps inputs and outputs in the
+    optimize: `speed`, `ram`, `size` or `balanced`, what the program is chosen for among those within the limits: bytes of
+    the arena, bytes of weights and code, predicted milliseconds of one inference. io: `arena` keeps inputs and outputs in the
     arena, `caller` takes pointers. after: called with the name and result of every pass. skip: names of passes in
-    toolchain/passes/canonical.py to leave out. Nothing is written when it raises:
+    toolchain/passes/canonical.py to leave out. explain: list in the manifest what there was to choose from, which takes
+    longer. Nothing is written when it raises:
     ModelError (E1xx), DataError (E2xx), TargetError (E3xx), RunError(505), UsageError(901).
     """
+    limits = Limits(max_ram_bytes, max_flash_bytes, max_latency_ms)
     path = Path(model)
     device = load_target(target)
     progress("reading the model")
     canonical = canonicalize(load_model(path, input_shapes), after=after, skip=skip)
     graph = to_precision(canonical, precision, calibrate, calibration_method, progress, after)
     progress("compiling")
-    limits = Limits(max_ram_bytes, max_flash_bytes)
-    options = CompileOptions(default_name(path) if name is None else name, tuple(formats), io, limits, optimize)
+    options = CompileOptions(default_name(path) if name is None else name, tuple(formats), io, limits, optimize, explain)
     compiled = compile_model(graph, device, options)
     source = SourceModel(path.name, model_format(path), source_digest(path))
     files = {**graph_files(compiled.graph), **compiled.files}
@@ -123,9 +133,11 @@ def describe_bundle(compiled: Compiled, source: SourceModel) -> Manifest:
         outputs=tuple(map(_tensor, graph.outputs)),
         macs=compiled.macs,
         versions=_versions(),
-        ram=Ram(program.plan.arena_bytes, program.plan.align) if program else None,
+        ram=_ram(program) if program else None,
         flash=Flash(program.weight_bytes, program.code_bytes) if program else None,
-        predicted=Predicted(program.instructions, program.cycles) if program else None,
+        predicted=_predicted(program) if program else None,
+        asked=_asked(compiled.options) if program else None,
+        plans=tuple(map(_plan, compiled.offers)),
         buffers=_buffers(program) if program else (),
         layers=_layers(program) if program else (),
         c=decode(CFiles, c_section) if c_section is not None else None,
@@ -153,8 +165,35 @@ def _tensor(value: Value) -> TensorInfo:
     return TensorInfo(value.name, str(type_.dtype), type_.shape, type_.bytes, scale, zero_point)
 
 
+def _ram(program: Program) -> Ram:
+    plan, memory = program.plan, program.target.ram
+    bound, memory_bytes = plan.lower_bound_bytes, memory.bytes
+    return Ram(plan.arena_bytes, plan.align, lower_bound_bytes=bound, memory=memory.name, memory_bytes=memory_bytes)
+
+
+def _predicted(program: Program) -> Predicted:
+    latency = latency_ms(program.target, program.cycles or program.instructions)
+    return Predicted(program.instructions, program.cycles, latency)
+
+
+def _asked(options: CompileOptions) -> Asked:
+    limits = options.limits
+    return Asked(options.objective, limits.ram_bytes, limits.flash_bytes, limits.latency_ms)
+
+
+def _plan(offer: Offer) -> PlanFigures:
+    plan, found = offer.plan, offer.plan.figures
+    figures = (found.arena_bytes, found.flash_bytes, found.instructions)
+    return PlanFigures(*figures, plan.by_rows, offer.chosen, found.cycles, plan.latency_ms, offer.options)
+
+
 def _buffers(program: Program) -> tuple[Buffer, ...]:
-    return tuple(Buffer(p.name, p.offset, p.bytes, p.first, p.last) for p in program.plan.placements)
+    found: list[Buffer] = []
+    for life in lives(program):
+        first, last = min(block[2] for block in life.blocks), max(block[3] for block in life.blocks)
+        blocks = () if life.blocks == ((0, life.bytes, first, last),) else life.blocks
+        found.append(Buffer(life.name, life.offset, life.bytes, first, last, life.kind, blocks))
+    return tuple(found)
 
 
 def _layers(program: Program) -> tuple[Layer, ...]:
@@ -183,6 +222,7 @@ def _layer(choice: Choice, calls: Sequence[KernelCall], *, first: bool) -> Layer
         cycles=sum(cycles) if len(cycles) == len(calls) else None,
         runner_up=None if choice.runner_up is None else RunnerUp(*choice.runner_up),
         segment=calls[0].segment,
+        steps=len(calls),
     )
 
 

@@ -23,9 +23,13 @@ class CompileResult:
     plan: MemoryPlan | None = None
 
     def as_json(self) -> dict[str, object]:
-        """`bundle`, `name`, `target`, `precision`, `formats`, `macs`, `ram`, `flash`, `predicted`; null where not predicted."""
+        """`bundle`, `name`, `target`, `precision`, `formats`, `macs`, `ram`, `flash`, `predicted`; null where not predicted.
+
+        With what there was to choose from also `plans`.
+        """
         found = self.manifest
-        return {
+        plans: dict[str, object] = {"plans": [encode(plan) for plan in found.plans]} if found.plans else {}
+        return plans | {
             "bundle": str(self.bundle),
             "name": found.name,
             "target": found.target,
@@ -34,7 +38,7 @@ class CompileResult:
             "macs": found.macs,
             "ram": _object(found.ram, "arena_bytes", "stack_bytes"),
             "flash": _object(found.flash, "code_bytes", "weight_bytes"),
-            "predicted": _object(found.predicted, "instructions", "cycles"),
+            "predicted": _object(found.predicted, "instructions", "cycles", "latency_ms"),
         }
 
 

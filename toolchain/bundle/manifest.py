@@ -20,6 +20,7 @@ _OPTIMISATION_FLAG = re.compile(r"-O[0-3sgz]?|-f(?!plugin|dump|profile|lto|use-l
 # What a 32-bit device can address.
 _MAX_ARENA_BYTES = 1 << 32
 _MAX_ALIGN = 1 << 12
+_MAX_STEPS = 1 << 20
 _STALE = "Compile the model again with this version of Strop"
 
 
@@ -54,11 +55,17 @@ class GraphFiles:
 
 @dataclass(frozen=True, slots=True)
 class Ram:
-    """Predicted RAM in bytes: what the caller gives as arena, and the stack (None: not predicted)."""
+    """Predicted RAM in bytes: what the caller gives as arena, and the stack (None: not predicted).
+
+    lower_bound_bytes: no placement of the arena needs less. memory, memory_bytes: name and size of the target's default RAM.
+    """
 
     arena_bytes: int
     arena_align: int
     stack_bytes: int | None = None
+    lower_bound_bytes: int | None = None
+    memory: str | None = None
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +78,51 @@ class Flash:
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """Predicted work of one inference."""
+    """Predicted work of one inference.
+
+    latency_ms: cycles, or instructions where those are not known, at the target's clock; None where it has none.
+    """
 
     instructions: int
     cycles: int | None = None
+    latency_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a bundle was compiled for: the objective and the limits (None: not given)."""
+
+    optimize: str
+    max_ram_bytes: int | None = None
+    max_flash_bytes: int | None = None
+    max_latency_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFigures:
+    """A plan that no other beats in arena, flash, instructions and cycles.
+
+    by_rows: parts of it run row by row. chosen: it is this bundle's. options: what makes `strop compile` choose it, None where
+    it does not fit the target.
+    """
+
+    arena_bytes: int
+    flash_bytes: int
+    instructions: int
+    by_rows: bool
+    chosen: bool
+    cycles: int | None = None
+    latency_ms: float | None = None
+    options: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Buffer:
     """One buffer of the arena: byte offset, size, and the first and last step that needs it.
 
-    Step 0 fills the inputs, step i runs the i-th layer counted from 1, the step after the last layer reads the outputs.
+    Step 0 fills the inputs, step i runs the i-th kernel call counted from 1, the step after the last one reads the outputs.
+    kind: `input`, `output`, `activation`, `rows` (of a tensor that is never whole) or `scratch`. blocks: which of its bytes are
+    needed when, each a first byte, an end, a first and a last step; empty where all are from first to last.
     """
 
     name: str
@@ -89,6 +130,8 @@ class Buffer:
     bytes: int
     first: int
     last: int
+    kind: str = "activation"
+    blocks: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +148,7 @@ class Layer:
 
     cycles: at zero wait states, None where the core's are not modelled. runner_up: None where no other kernel takes the node.
     segment: number of the streamed segment that the layer runs in row by row; layers of one segment are measured together.
+    steps: kernel calls that run it, more than one where it runs row by row.
     """
 
     name: str
@@ -117,6 +161,7 @@ class Layer:
     cycles: int | None = None
     runner_up: RunnerUp | None = None
     segment: int | None = None
+    steps: int = 1
 
     @property
     def instructions_per_mac(self) -> float | None:
@@ -176,7 +221,8 @@ class Manifest:
     """All that a bundle says of itself.
 
     name: C identifier that entry points start with. precision: what `--precision` came to. formats: main files by format
-    (`tflite`, `onnx`, …), top-level keys of the JSON beside `c`. ram, flash, predicted: None without a C program.
+    (`tflite`, `onnx`, …), top-level keys of the JSON beside `c`. ram, flash, predicted, asked: None without a C program.
+    plans: what else there was to choose from, where `--explain` asked for it.
     versions: of Strop and of the packages that shaped the bytes. files: every file but the manifest, filled in by `write_bundle`.
     """
 
@@ -192,6 +238,8 @@ class Manifest:
     ram: Ram | None = None
     flash: Flash | None = None
     predicted: Predicted | None = None
+    asked: Asked | None = None
+    plans: tuple[PlanFigures, ...] = ()
     buffers: tuple[Buffer, ...] = ()
     layers: tuple[Layer, ...] = ()
     c: CFiles | None = None
@@ -238,6 +286,7 @@ def _checked(manifest: Manifest) -> Manifest:
     if manifest.ram is not None:
         _check_number("ram.arena_bytes", manifest.ram.arena_bytes, 1, _MAX_ARENA_BYTES)
         _check_number("ram.arena_align", manifest.ram.arena_align, 1, _MAX_ALIGN)
+        _check_memory(manifest, manifest.ram.arena_bytes)
     for tensor in (*manifest.inputs, *manifest.outputs):
         _check_tensor(tensor)
     return manifest
@@ -255,6 +304,26 @@ def _check_tensor(tensor: TensorInfo) -> None:
     needed = TensorType(tensor.shape, DType(tensor.dtype)).bytes
     if min(tensor.shape, default=0) < 0 or tensor.bytes != needed:
         raise CodecError(f"tensor {tensor.name!r:.80} of shape {tensor.shape!s:.80} has {needed:,} B, not {tensor.bytes:,}")
+
+
+def _check_memory(manifest: Manifest, arena: int) -> None:
+    """Raise CodecError unless all buffers lie in the arena and within the steps of the layers."""
+    steps = sum(layer.steps for layer in manifest.layers)
+    if min((layer.steps for layer in manifest.layers), default=1) < 1 or steps > _MAX_STEPS:
+        raise CodecError(f"key 'layers' has {steps:,} steps, each must have 1 or more, all at most {_MAX_STEPS:,}")
+    for buffer in manifest.buffers:
+        _check_buffer(buffer, arena, steps + 1)
+
+
+def _check_buffer(buffer: Buffer, arena: int, last: int) -> None:
+    """Raise CodecError unless a buffer and its blocks lie in the arena and in time."""
+    whole = ((0, buffer.bytes, buffer.first, buffer.last),)
+    for block in (*whole, *buffer.blocks):
+        inside = (
+            len(block) == 4 and 0 <= block[0] <= block[1] <= buffer.bytes and buffer.first <= block[2] <= block[3] <= buffer.last
+        )
+        if not inside or buffer.first < 0 or buffer.last > last or buffer.offset < 0 or buffer.offset + buffer.bytes > arena:
+            raise CodecError(f"buffer {buffer.name!r:.80} leaves the arena of {arena:,} B or the steps 0 to {last:,}")
 
 
 def _json_object(content: bytes, place: str) -> dict[str, Any]:

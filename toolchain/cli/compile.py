@@ -6,6 +6,7 @@ examples:
   strop compile kws_int8.tflite --target nucleo_l4r5zi -o build/kws
   strop compile kws.onnx --target esp32c3 --calibrate samples.npz -o build/kws
   strop compile kws_int8.tflite --target rp2040_pico --format c --name kws --max-ram 64KiB -o build/kws
+  strop compile kws_int8.tflite --target nucleo_l4r5zi --max-ram 8k --max-latency 50ms --explain -o build/kws
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from toolchain.cli.answer import Answer, pairs
-from toolchain.cli.explained import arena, explained
-from toolchain.cli.options import add_input_shape, byte_count, input_shapes
+from toolchain.cli.explained import arena, explained, offered
+from toolchain.cli.options import add_input_shape, byte_count, input_shapes, milliseconds
 from toolchain.cli.progress import shown_progress
 from toolchain.errors import UsageError
 
@@ -44,12 +45,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--optimize", choices=("balanced", "speed", "ram", "size"), default="balanced", help=note)
     parser.add_argument("--io", choices=("arena", "caller", "rows"), default="arena", help="where inputs and outputs live")
     parser.add_argument("--name", metavar="N", help="prefix of C names and files; by default from the model's file name")
-    parser.add_argument("--max-ram", type=byte_count, metavar="N", help="most bytes of RAM, for example 64KiB")
-    parser.add_argument("--max-flash", type=byte_count, metavar="N", help="most bytes of flash, for example 1MiB")
+    parser.add_argument("--max-ram", type=byte_count, metavar="N", help="most bytes of the arena, for example 64KiB or 64k")
+    parser.add_argument("--max-flash", type=byte_count, metavar="N", help="most bytes of weights and code, for example 1MiB")
+    note = "most predicted time of one inference, for example 20, 20ms or 500us: cycles (instructions where they are not known)"
+    parser.add_argument("--max-latency", type=milliseconds, metavar="MS", help=f"{note} at the target's clock")
     add_input_shape(parser)
-    parser.add_argument(
-        "--explain", action="store_true", help="list every layer: its kernel, its predicted cost, and the kernel that came second"
+    note = (
+        "show the plans that there were to choose from, the memory over time, and for every layer its kernel, its predicted cost"
     )
+    parser.add_argument("--explain", action="store_true", help=f"{note} and the kernel that came second; takes longer")
     note = "leave out a pass of toolchain/passes/canonical.py, `drop_dead_channels` for example; may be repeated"
     parser.add_argument("--skip", action="append", metavar="PASS", help=note)
     note = "print the graph after a pass to standard error; `quantize` or a name in toolchain/passes/canonical.py"
@@ -59,6 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> Answer:
     """Compile and summarise the bundle."""
     from toolchain.api import compile
+    from toolchain.api.memory_map import memory_map
+    from toolchain.cli.memory_text import memory_text
 
     with shown_progress() as progress:
         result = compile(
@@ -74,10 +80,12 @@ def run(arguments: argparse.Namespace) -> Answer:
             io=arguments.io,
             max_ram_bytes=arguments.max_ram,
             max_flash_bytes=arguments.max_flash,
+            max_latency_ms=arguments.max_latency,
             input_shapes=input_shapes(arguments.input_shape),
             progress=progress,
             after=None if arguments.print_after is None else _printer(arguments.print_after),
             skip=[_pass_name("--skip", name) for name in arguments.skip or ()],
+            explain=arguments.explain,
         )
     found = result.manifest
     facts = (
@@ -88,14 +96,19 @@ def run(arguments: argparse.Namespace) -> Answer:
         ("MACs", found.macs),
         ("arena bytes", found.ram.arena_bytes if found.ram else None),
         ("weight bytes", found.flash.weight_bytes if found.flash else None),
+        ("code bytes", found.flash.code_bytes if found.flash else None),
         ("predicted instructions", found.predicted.instructions if found.predicted else None),
         ("predicted cycles", found.predicted.cycles if found.predicted else None),
+        ("predicted ms", found.predicted.latency_ms if found.predicted else None),
     )
     text = pairs(facts)
     if arguments.explain:
         layers = [asdict(layer) for layer in found.layers]
-        memory = "" if result.plan is None else f"\n\n{arena(result.plan)}"
-        return Answer(result.as_json() | {"layers": layers}, f"{text}{memory}\n\n{explained(found.layers)}")
+        parts = [text]
+        if result.plan is not None:
+            drawn = memory_map(found)
+            parts += [offered(found.plans), arena(result.plan), *([memory_text(drawn)] if drawn else [])]
+        return Answer(result.as_json() | {"layers": layers}, "\n\n".join([*parts, explained(found.layers)]))
     return Answer(result.as_json(), text)
 
 

@@ -1,4 +1,4 @@
-"""The table of `--explain`: why every layer runs as it does, and what it was measured to take."""
+"""What `--explain` prints: what there was to choose from, why every layer runs as it does, and what it was measured to take."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from toolchain.cli.answer import table
 
 if TYPE_CHECKING:
     from runtimes.base import CallCost
-    from toolchain.bundle.manifest import Layer
+    from toolchain.bundle.manifest import Layer, PlanFigures
     from toolchain.lowering.program import MemoryPlan
 
 NAME_WIDTH = 48
@@ -40,6 +40,21 @@ def explained(layers: Sequence[Layer], measured: Sequence[CallCost] | None = Non
             taken = measured[marks[index]] if together[0] is layer else _TOGETHER
         rows.append(_row(index + 1, layer, sum(other.instructions for other in together), taken, cycles))
     return table(heads, rows)
+
+
+def offered(plans: Sequence[PlanFigures]) -> str:
+    """One line per plan that no other beats; the chosen one has a star, and each the options that choose it."""
+    heads = ("", "arena B", "flash B", "instructions", "cycles", "ms", "runs", "chosen by")
+    rows = [
+        (
+            "*" if plan.chosen else "",
+            *(plan.arena_bytes, plan.flash_bytes, plan.instructions, plan.cycles, plan.latency_ms),
+            "rows" if plan.by_rows else "layers",
+            plan.options,
+        )
+        for plan in plans
+    ]
+    return f"Plans that no other beats (* this one; flash is weights and predicted code)\n{table(heads, rows)}"
 
 
 def arena(plan: MemoryPlan) -> str:

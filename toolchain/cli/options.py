@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Mapping
 
 from toolchain.errors import UsageError
 
-_UNITS = {"": 1, "b": 1, "k": 10**3, "kb": 10**3, "kib": 2**10, "m": 10**6, "mb": 10**6, "mib": 2**20}
-_MAX_BYTES = 2**63
-_AMOUNT = re.compile(r"([0-9][0-9_,]*(?:\.[0-9]+)?)\s*([a-zA-Z]*)")
+# A bare K or M is binary, as in linker scripts and data sheets.
+_BYTES = {"": 1, "b": 1, "k": 2**10, "kb": 10**3, "kib": 2**10, "m": 2**20, "mb": 10**6, "mib": 2**20}
+_MILLISECONDS = {"": 1.0, "ms": 1.0, "us": 1e-3, "µs": 1e-3, "s": 1e3}
+_MAX_BYTES, _MAX_MILLISECONDS = 2**63, 1e12
+_AMOUNT = re.compile(r"([0-9][0-9_,]*(?:\.[0-9]+)?)\s*([a-zA-Zµ]*)")
 
 
 def byte_count(text: str) -> int:
-    """`8192`, `320KiB` or `1.5MB` in bytes, for argparse. KB is 1000 bytes, KiB is 1024."""
+    """`8192`, `320KiB` or `1.5MB` in bytes, for argparse. K and KiB are 1024, KB is 1000."""
+    return int(_amount(text, _BYTES, _MAX_BYTES, "bytes such as 8192, 320KiB or 1.5MB"))
+
+
+def milliseconds(text: str) -> float:
+    """`20`, `1.5ms`, `300us` or `2s` in milliseconds, for argparse."""
+    return _amount(text, _MILLISECONDS, _MAX_MILLISECONDS, "milliseconds such as 20, 1.5ms or 300us")
+
+
+def _amount(text: str, units: Mapping[str, float], most: float, kind: str) -> float:
     match = _AMOUNT.fullmatch(text.strip())
-    if match is None or match[2].lower() not in _UNITS:
-        raise argparse.ArgumentTypeError(f"{text!r} is no amount of bytes such as 8192, 320KiB or 1.5MB")
-    amount = float(match[1].replace(",", "").replace("_", "")) * _UNITS[match[2].lower()]
-    if amount > _MAX_BYTES:
-        raise argparse.ArgumentTypeError(f"{text[:20]!r} is more than any memory has")
-    return int(amount)
+    if match is None or match[2].lower() not in units:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no amount of {kind}")
+    amount = float(match[1].replace(",", "").replace("_", "")) * units[match[2].lower()]
+    if not 0 < amount <= most:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} must be more than 0 and at most {most:,.0f}")
+    return amount
 
 
 def input_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:

@@ -33,6 +33,8 @@ def run(arguments: argparse.Namespace) -> Answer:
     """Collect, write the page, and print its summary."""
     from benchmarks.report.facts import collect
     from benchmarks.report.page import write_report
+    from toolchain.api.memory_map import memory_map
+    from toolchain.cli.memory_text import memory_text
 
     entries: list[Entry] = []
     with shown_progress() as report:
@@ -51,7 +53,11 @@ def run(arguments: argparse.Namespace) -> Answer:
         {**entry.result.as_json(), "target": entry.manifest.target, **dict(zip(_KEYS, row[2:8], strict=True))}
         for entry, row in zip(entries, rows, strict=True)
     ]
-    return Answer({"report": arguments.output, "bundles": documents}, f"{table(heads, rows)}\n\n{arguments.output}", fault)
+    maps = ((entry.bundle.name, memory_map(entry.manifest)) for entry in entries)
+    pictures = [f"{name}\n{memory_text(found)}" for name, found in maps if found]
+    return Answer(
+        {"report": arguments.output, "bundles": documents}, "\n\n".join([table(heads, rows), *pictures, arguments.output]), fault
+    )
 
 
 def _row(entry: Entry) -> tuple[object, ...]:

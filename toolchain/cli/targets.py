@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> Answer:
 def list_all() -> Answer:
     """Every target: name, core, clock, RAM and flash of the default memories, what runs it."""
     known = [load_target(name) for name in target_names()]
-    rows = [(t.name, t.core.name, t.clock_hz // 1_000_000, t.ram.bytes, t.flash.bytes, _runner(t)) for t in known]
+    rows = [(t.name, t.core.name, t.clock_hz and t.clock_hz // 1_000_000, t.ram.bytes, t.flash.bytes, _runner(t)) for t in known]
     text = table(("target", "core", "MHz", "RAM B", "flash B", "runs in"), rows)
     return Answer({"targets": [_document(target) for target in known]}, text)
 
@@ -42,7 +42,7 @@ def show(target: Target) -> Answer:
             ("target", target.name),
             ("description", target.description),
             ("core", f"{target.core.name} ({', '.join(sorted(target.core.features))})"),
-            ("clock", f"{target.clock_hz / 1e6:g} MHz"),
+            ("clock", f"{target.clock_hz / 1e6:g} MHz" if target.clock_hz else None),
             ("formats", ", ".join(target.formats)),
             ("runs in", _runner(target)),
             ("flash tool", target.flash_tool.method),

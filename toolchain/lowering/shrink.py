@@ -2,31 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from targets.costs import CostTable
 from toolchain.lowering.program import Choice, code_bytes
 from toolchain.lowering.variants import SLACK, allowed, with_runner_up
 
+Work = Callable[[Choice], int]
+"""What a choice takes: instructions, or cycles."""
+
 
 def shrink(options: Sequence[Sequence[Choice]], table: CostTable) -> list[Choice]:
     """One choice of every list of options, so that kernels and constants together take few bytes.
 
-    From the smallest constants on, one variant after the other is forbidden wherever there is another, while that helps
-    and the whole program does no more work than the objective grants.
+    It starts from the smallest constants; the whole program does no more work than the objective `size` grants.
     """
     most = SLACK["size"] * sum(min(choice.instructions for choice in choices) for choices in options)
-    best = [min(allowed(choices, "size"), key=lambda c: (c.constant_bytes, c.instructions)) for choices in options]
-    least = _flash_bytes(best, table)
+    start = [min(allowed(choices, "size"), key=lambda c: (c.constant_bytes, c.instructions)) for choices in options]
+    best = with_fewer_kinds(start, options, table, lambda choice: choice.instructions, most)
+    return [with_runner_up(choice, choices) for choice, choices in zip(best, options, strict=True)]
+
+
+def with_fewer_kinds(
+    start: Sequence[Choice], options: Sequence[Sequence[Choice]], table: CostTable, work: Work, most: float
+) -> list[Choice]:
+    """From choices on, one variant after the other is forbidden wherever there is another, while that saves flash.
+
+    most: the most work of the whole program.
+    """
+    best = list(start)
+    least = flash_bytes(best, table)
     improved = True
     while improved:
         improved = False
         for variant in sorted({choice.variant for choice in best}):
             tried = [_without(variant, now, choices, best, table) for now, choices in zip(best, options, strict=True)]
-            taken = _flash_bytes(tried, table)
-            if taken < least and sum(choice.instructions for choice in tried) <= most:
+            taken = flash_bytes(tried, table)
+            if taken < least and sum(map(work, tried)) <= most:
                 best, least, improved = tried, taken, True
-    return [with_runner_up(choice, choices) for choice, choices in zip(best, options, strict=True)]
+    return best
+
+
+def flash_bytes(choices: Sequence[Choice], table: CostTable) -> float:
+    """Constants and known code."""
+    known = [choice for choice in choices if choice.variant in table.code]
+    return sum(choice.constant_bytes for choice in choices) + (code_bytes(known, table) or 0.0)
 
 
 def _without(variant: str, now: Choice, choices: Sequence[Choice], used: Sequence[Choice], table: CostTable) -> Choice:
@@ -42,9 +62,3 @@ def _added_bytes(choice: Choice, known: set[str], table: CostTable) -> float:
     code = table.code.get(choice.variant)
     added = 0.0 if code is None else code.shape_bytes + (0.0 if choice.variant in known else code.shared_bytes)
     return choice.constant_bytes + added
-
-
-def _flash_bytes(choices: Sequence[Choice], table: CostTable) -> float:
-    """Constants and known code."""
-    known = [choice for choice in choices if choice.variant in table.code]
-    return sum(choice.constant_bytes for choice in choices) + (code_bytes(known, table) or 0.0)

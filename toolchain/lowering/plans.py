@@ -1,0 +1,245 @@
+"""The plans of a graph: on whole tensors by kernels of every objective or a mix of them, and row by row within bounds of work.
+
+Each is made when it is first asked for, once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from targets.model import Target
+from toolchain.ir.graph import Graph
+from toolchain.lowering.chains import choose_chain, table_chains
+from toolchain.lowering.mixes import Mix, mixes
+from toolchain.lowering.moves import FEED, feed_calls
+from toolchain.lowering.plan import plan_memory, plan_streamed
+from toolchain.lowering.program import CALL_CODE_BYTES, ENTRY_CODE_BYTES, Choice, KernelCall, Program
+from toolchain.lowering.segments import Slicer, choices_of
+from toolchain.lowering.shrink import shrink
+from toolchain.lowering.streaming import Path, Streaming
+from toolchain.lowering.variants import NOTHING, SLACK, Objective, choose, every_choice
+from toolchain.lowering.views import is_view, roots
+
+EXCHANGE: Final = 6.0
+"""Percent of RAM that a percent of work has to save, for the objective `ram`."""
+WORK_BOUNDS: Final = (1.01, 1.02, 1.03, 1.05, 1.08, SLACK["ram"], 1.18, 1.25, 1.4, 1.6, 2.0, math.inf)
+"""The most work of row-by-row plans, times the least."""
+OBJECTIVES: Final[tuple[Objective, ...]] = ("speed", "balanced", "ram", "size")
+SHOWN_MIXES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a program takes. flash_bytes: constants, and code where it is known. cycles: None where they are not."""
+
+    arena_bytes: int
+    flash_bytes: int
+    instructions: int
+    cycles: int | None
+
+    def beats(self, other: Figures) -> bool:
+        """True when it takes no more of anything and less of something. Cycles count where both are known."""
+        pairs = [(self.arena_bytes, other.arena_bytes), (self.flash_bytes, other.flash_bytes)]
+        pairs.append((self.instructions, other.instructions))
+        if self.cycles is not None and other.cycles is not None:
+            pairs.append((self.cycles, other.cycles))
+        return all(own <= its for own, its in pairs) and any(own < its for own, its in pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A program with its figures. by_rows: parts of it run row by row."""
+
+    program: Program
+    figures: Figures
+    by_rows: bool = False
+
+    @property
+    def latency_ms(self) -> float | None:
+        """Milliseconds of one inference; where cycles are not known, one each instruction. None where there is no clock."""
+        return latency_ms(self.program.target, self.figures.cycles or self.figures.instructions)
+
+
+def latency_ms(target: Target, cycles: int) -> float | None:
+    """Milliseconds that so many cycles take, None where the target has no clock."""
+    return None if target.clock_hz is None else 1e3 * cycles / target.clock_hz
+
+
+def unbeaten(plans: Iterable[Plan]) -> tuple[Plan, ...]:
+    """Plans that no other beats, each set of figures once, the least work first."""
+    once = {plan.figures: plan for plan in reversed(list(plans))}
+    kept = [plan for figures, plan in once.items() if not any(other.beats(figures) for other in once)]
+    return tuple(sorted(kept, key=lambda plan: (plan.figures.cycles or 0, plan.figures.instructions)))
+
+
+@dataclass(slots=True)
+class Plans:
+    """The plans of a graph for a target. outside: roots of values that the caller owns. fixed: variants by name of node."""
+
+    graph: Graph
+    target: Target
+    outside: frozenset[str]
+    fixed: Mapping[str, str]
+    _made: dict[object, Plan] = field(default_factory=dict)
+    _streaming: Streaming | None = None
+    _mixes: list[Mix] | None = None
+
+    @property
+    def is_pushed(self) -> bool:
+        """True when the input comes row by row, so that every plan runs row by row."""
+        return bool(self.graph.nodes) and self.graph.nodes[0].op == FEED
+
+    def preferred(self, objective: Objective) -> Plan:
+        """What an objective takes when there is no limit."""
+        if objective == "ram" or self.is_pushed:
+            return self.by_rows(SLACK[objective], EXCHANGE)
+        return self.whole(objective)
+
+    def every(self, flash_bytes: float = math.inf) -> tuple[Plan, ...]:
+        """All plans. flash_bytes: with the fastest mix of kernels that takes no more."""
+        if self.is_pushed:
+            return self.all_by_rows()
+        whole = [self.whole(objective) for objective in OBJECTIVES]
+        return (*whole, *self._mixed(flash_bytes), *self.all_by_rows())
+
+    def small_by_rows(self, flash_bytes: float) -> Iterator[tuple[Plan, ...]]:
+        """Row by row with small kernels: those of the fastest mix that may take no more flash, then the smallest of all.
+
+        Small kernels take little scratch, too. Each is a search of its own.
+        """
+        found, least = self._found_mixes(), self.by_rows(math.inf).figures.flash_bytes
+        more = 0 if self.is_pushed else least - self.whole("speed").figures.flash_bytes
+        fitting = [mix for mix in found if mix.bytes + self._calls_bytes() + more <= flash_bytes]
+        chained = table_chains(self.graph)
+        for mix in {id(mix): mix for mix in (*fitting[:1], *found[-1:])}.values():
+            kernels = {choice.node.name: choice.variant for choice in mix.choices if choice.node.name not in chained}
+            yield Plans(self.graph, self.target, self.outside, kernels).all_by_rows()
+
+    def whole(self, objective: Objective) -> Plan:
+        """Every layer on whole tensors, by the kernels of an objective."""
+        if objective not in self._made:
+            choices = choices_for(self.graph, self.target, objective, self.fixed, self.outside)
+            self._made[objective] = self._of_choices(choices)
+        return self._made[objective]
+
+    def all_by_rows(self) -> tuple[Plan, ...]:
+        """Plans row by row, from the least arena on to the least work; no bound is tried twice for the same plan."""
+        found = [self.by_rows(SLACK["ram"], EXCHANGE)]
+        bounds = list(WORK_BOUNDS)
+        while bounds:
+            found.append(self.by_rows(bounds[-1]))
+            work = found[-1].figures.instructions / self._search().least_work()
+            bounds = [bound for bound in bounds[:-1] if bound < work]
+        return tuple(found)
+
+    def by_rows(self, bound: float, exchange: float = 0.0) -> Plan:
+        """The least arena for at most `bound` times the least work; parts may run row by row. exchange: see `Streaming.best`."""
+        if (bound, exchange) not in self._made:
+            streaming = self._search()
+            path = streaming.best(bound * streaming.least_work(), exchange)
+            key = tuple((edge.first, edge.end, edge.alive, edge.instructions) for edge in path.edges)
+            if key not in self._made:
+                self._made[key] = self._of_path(path)
+            self._made[bound, exchange] = self._made[key]
+        return self._made[bound, exchange]
+
+    def _search(self) -> Streaming:
+        """The search among segments, which serves all bounds."""
+        if self._streaming is None:
+            whole = whole_calls(self.graph, self.target, self.fixed, self.outside)
+            self._streaming = Streaming(self.graph, Slicer(self.graph, self.target, self.fixed), whole, self.outside)
+        return self._streaming
+
+    def _of_path(self, path: Path) -> Plan:
+        calls, plan = plan_streamed(self.graph, self._search().calls(path), path.buffer_bytes, self.outside)
+        pushed = self.graph.nodes[0].output if self.is_pushed else None
+        program = Program(self.graph, self.target, calls, plan, roots(self.graph), tuple(choices_of(calls)), pushed)
+        return Plan(program, _figures(program), any(edge.sliced is not None for edge in path.edges))
+
+    def _of_choices(self, choices: Sequence[Choice]) -> Plan:
+        calls = tuple(call for choice in choices for call in choice.calls)
+        plan = plan_memory(self.graph, calls, self.outside)
+        program = Program(self.graph, self.target, calls, plan, roots(self.graph), tuple(choices))
+        return Plan(program, _figures(program))
+
+    def _mixed(self, flash_bytes: float) -> list[Plan]:
+        """Mixes of kernels between the fastest and the smallest: a few, and the fastest that takes no more than so much flash."""
+        found, calls = self._found_mixes(), self._calls_bytes()
+        picked = {index * (len(found) - 1) // (SHOWN_MIXES - 1) for index in range(SHOWN_MIXES)} if found else set[int]()
+        picked |= set([i for i, mix in enumerate(found) if mix.bytes + calls <= flash_bytes][:1])
+        for index in picked:
+            if index not in self._made:
+                self._made[index] = self._of_choices(found[index].choices)
+        return [self._made[index] for index in sorted(picked)]
+
+    def _found_mixes(self) -> list[Mix]:
+        if self._mixes is None:
+            options = options_for(self.graph, self.target, "size", self.fixed, self.outside)
+            self._mixes = mixes(options, self.target.core.costs) if options else []
+        return self._mixes
+
+    def _calls_bytes(self) -> int:
+        """What calls and entry points add to the bytes of any mix."""
+        return ENTRY_CODE_BYTES + CALL_CODE_BYTES * sum(
+            len(choice.calls) for mix in self._found_mixes()[:1] for choice in mix.choices
+        )
+
+
+def whole_calls(
+    graph: Graph, target: Target, fixed: Mapping[str, str], outside: frozenset[str] = NOTHING
+) -> dict[tuple[int, int], tuple[tuple[KernelCall, ...], ...]]:
+    """The ways to run every node on whole tensors, the fastest and that of the least scratch, and chains of tables in a row.
+
+    By the first and end of the nodes. outside: roots of values that the caller owns.
+    """
+    found: dict[tuple[int, int], tuple[tuple[KernelCall, ...], ...]] = {}
+    for index, node in enumerate(graph.nodes):
+        if node.op == FEED:
+            found[index, index + 1] = (feed_calls(node, 0, node.output.type.shape[1], 0),)
+        elif is_view(graph, node):
+            found[index, index + 1] = ((),)
+        else:
+            choices = every_choice(graph, node, target, fixed.get(node.name), outside)
+            fast = choose(graph, node, target, "speed", fixed.get(node.name), outside)
+            small = min(choices, key=lambda choice: (choice.scratch_bytes, choice.instructions))
+            found[index, index + 1] = (fast.calls,) if small.scratch_bytes == fast.scratch_bytes else (fast.calls, small.calls)
+    for chain in table_chains(graph).values():
+        first = graph.nodes.index(chain[0])
+        if graph.nodes[first : first + len(chain)] == chain:
+            found[first, first + len(chain)] = (choose_chain(graph, chain, target).calls,)
+    return found
+
+
+def choices_for(
+    graph: Graph, target: Target, objective: Objective, fixed: Mapping[str, str], outside: frozenset[str]
+) -> tuple[Choice, ...]:
+    """The choice for every node that needs code; a chain of tables is one choice, made at its last node."""
+    options = options_for(graph, target, objective, fixed, outside)
+    return tuple(shrink(options, target.core.costs)) if objective == "size" else tuple(found[0] for found in options)
+
+
+def options_for(
+    graph: Graph, target: Target, objective: Objective, fixed: Mapping[str, str], outside: frozenset[str] = NOTHING
+) -> list[list[Choice]]:
+    """For every node that needs code the choices that are open: all for `size`, else the best of the objective."""
+    chains = table_chains(graph)
+    options: list[list[Choice]] = []
+    for node in graph.nodes:
+        chain = chains.get(node.name, (node,))
+        if node.op == FEED or is_view(graph, node) or node is not chain[-1]:
+            continue
+        if len(chain) > 1:
+            options.append([choose_chain(graph, chain, target)])
+        elif objective == "size" and node.name not in fixed:
+            options.append(every_choice(graph, node, target, kept=outside))
+        else:
+            options.append([choose(graph, node, target, objective, fixed.get(node.name), outside)])
+    return options
+
+
+def _figures(program: Program) -> Figures:
+    flash = program.weight_bytes + (program.code_bytes or 0)
+    return Figures(program.plan.arena_bytes, flash, program.instructions, program.cycles)

@@ -1,0 +1,84 @@
+"""Who lives where in the arena over time: the pieces of every buffer of a program, and the step at which most is alive."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Literal
+
+from toolchain.ir.graph import Value
+from toolchain.lowering.lifetimes import shapes
+from toolchain.lowering.program import Placement, Program
+
+BufferKind = Literal["input", "output", "activation", "rows", "scratch"]
+Block = tuple[int, int, int, int]
+"""First byte and end within the buffer, first and last step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """A buffer in the arena. kind: `rows` is part of a tensor that is never whole. blocks: when which of its bytes are needed."""
+
+    name: str
+    kind: BufferKind
+    offset: int
+    bytes: int
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """The first step at which most bytes are alive, and the buffers alive then with the bytes of theirs, the largest first."""
+
+    step: int
+    bytes: int
+    buffers: tuple[tuple[str, int], ...]
+
+
+def lives(program: Program) -> tuple[Life, ...]:
+    """All buffers of the arena. Call i is step i + 1; step 0 writes the inputs, the one after the last call reads the outputs."""
+    placements = program.plan.placements
+    if any(call.segment is not None for call in program.calls):
+        made = shapes(program.graph, program.calls, program.root_of, {}, frozenset())
+        pieces = {shape.name: shape.pieces for shape in made}
+        blocks = {
+            name: tuple((piece.first, piece.end, *steps) for piece in found for steps in piece.steps)
+            for name, found in pieces.items()
+        }
+    else:
+        blocks = {placed.name: ((0, placed.bytes, placed.first, placed.last),) for placed in placements}
+    values = {value.name: value for value in program.graph.values()}
+    return tuple(Life(p.name, _kind(program, values, p), p.offset, p.bytes, blocks[p.name]) for p in placements)
+
+
+def alive_bytes(buffers: Sequence[Life], steps: int) -> list[int]:
+    """Bytes alive at each of so many steps."""
+    change = [0] * (steps + 1)
+    for life in buffers:
+        for first_byte, end_byte, first, last in life.blocks:
+            change[first] += end_byte - first_byte
+            change[last + 1] -= end_byte - first_byte
+    return list(accumulate(change[:-1]))
+
+
+def peak(program: Program) -> Peak:
+    """Where a program needs the most of its arena."""
+    buffers = lives(program)
+    alive = alive_bytes(buffers, len(program.calls) + 2)
+    step = alive.index(max(alive))
+    here = ((life.name, sum(end - start for start, end, a, b in life.blocks if a <= step <= b)) for life in buffers)
+    return Peak(step, alive[step], tuple(sorted((each for each in here if each[1]), key=lambda each: -each[1])))
+
+
+def _kind(program: Program, values: dict[str, Value], placed: Placement) -> BufferKind:
+    graph, root = program.graph, program.root_of
+    if placed.name in {root[value.name] for value in program.inputs}:
+        return "input"
+    if placed.name in {root[value.name] for value in graph.outputs}:
+        return "output"
+    base, _, part = placed.name.rpartition("#")
+    if placed.name not in values and part.startswith("scratch"):
+        return "scratch"
+    value = values.get(placed.name) or values.get(base)
+    return "activation" if value is not None and placed.bytes >= value.type.bytes else "rows"
