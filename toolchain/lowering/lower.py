@@ -15,13 +15,14 @@ from toolchain.ir.graph import Graph, Node, Value, names_of
 from toolchain.ir.optable import make_node
 from toolchain.lowering.chains import choose_chain, table_chains
 from toolchain.lowering.moves import FEED, fed, feed_calls
+from toolchain.lowering.parts import with_parts
 from toolchain.lowering.plan import plan_memory, plan_streamed
 from toolchain.lowering.program import Choice, KernelCall, Program
 from toolchain.lowering.segments import Slicer, choices_of
 from toolchain.lowering.shrink import shrink
 from toolchain.lowering.streaming import Streaming
 from toolchain.lowering.variants import NOTHING, SLACK, Objective, choose, every_choice
-from toolchain.lowering.views import is_view, roots
+from toolchain.lowering.views import roots, views_of
 
 EXCHANGE: Final = 6.0
 """Percent of RAM that a percent of work has to save, for the objective `ram`."""
@@ -55,7 +56,7 @@ def lower(
     fixed: names of variants by the name of the node that must use them.
     Raises TargetError 305 (no kernel), 301 (RAM), 302 (weights exceed flash), UsageError 901 (rows of what is no image).
     """
-    own = with_own_outputs(graph)
+    own = with_parts(with_own_outputs(graph))
     root = roots(own)
     outside = frozenset(root[value.name] for value in (*own.inputs, *own.outputs)) if io == "caller" else frozenset[str]()
     faults: list[TargetError] = []
@@ -81,7 +82,8 @@ def _plain(graph: Graph, target: Target, outside: frozenset[str], objective: Obj
     """The program that runs every layer on whole tensors."""
     choices = _choices(graph, target, objective, fixed, outside)
     calls = tuple(call for choice in choices for call in choice.calls)
-    return Program(graph, target, calls, plan_memory(graph, calls, outside), roots(graph), choices)
+    calls, plan = plan_memory(graph, calls, outside)
+    return Program(graph, target, calls, plan, roots(graph), choices)
 
 
 def _streamed(graph: Graph, target: Target, outside: frozenset[str], fixed: Mapping[str, str], slack: float) -> Program:
@@ -111,10 +113,11 @@ def whole_calls(
     By the first and end of the nodes. outside: roots of values that the caller owns.
     """
     found: dict[tuple[int, int], tuple[tuple[KernelCall, ...], ...]] = {}
+    free = views_of(graph).free
     for index, node in enumerate(graph.nodes):
         if node.op == FEED:
             found[index, index + 1] = (feed_calls(node, 0, node.output.type.shape[1], 0),)
-        elif is_view(graph, node):
+        elif node.name in free:
             found[index, index + 1] = ((),)
         else:
             choices = every_choice(graph, node, target, fixed.get(node.name), outside)
@@ -132,11 +135,11 @@ def _choices(
     graph: Graph, target: Target, objective: Objective, fixed: Mapping[str, str], outside: frozenset[str]
 ) -> tuple[Choice, ...]:
     """The choice for every node that needs code; a chain of tables is one choice, made at its last node."""
-    chains = table_chains(graph)
+    chains, free = table_chains(graph), views_of(graph).free
     options: list[list[Choice]] = []
     for node in graph.nodes:
         chain = chains.get(node.name, (node,))
-        if is_view(graph, node) or node is not chain[-1]:
+        if node.name in free or node is not chain[-1]:
             continue
         if len(chain) > 1:
             options.append([choose_chain(graph, chain, target)])
