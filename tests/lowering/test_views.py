@@ -221,7 +221,7 @@ def test_padding_fills_only_the_border(tmp_path: Path) -> None:
     padded = made.pad(made.layer(made.input), 2, 3, axis=1, fill=1.5)
     program = check(made.graph(made.layer(padded)), tmp_path)
     assert ops(program) == ["add", "broadcast_to", "broadcast_to", "add"]
-    assert program.plan.arena_bytes == 112  # 13 rows of 4 bytes twice, each from a multiple of 16
+    assert program.plan.arena_bytes == 128  # 52 bytes twice, from multiples of 16
 
 
 def test_padding_of_an_input_or_across_rows_is_one_call(tmp_path: Path) -> None:
@@ -250,13 +250,13 @@ def test_the_checker_finds_nothing_in_random_joins_and_cuts() -> None:
             assert faults(lower(random_parts(seed), HOST, objective=objective)) == []
 
 
-def test_the_checker_catches_a_part_at_another_place() -> None:
+def test_the_checker_catches_a_read_one_byte_beside_a_part() -> None:
     caught = tried = 0
     for seed in range(30):
         program = lower(random_parts(seed), HOST)
         for at, call in enumerate(program.calls):
             for index, operand in enumerate(call.operands):
-                if operand.offset:
+                if operand.offset and not operand.writable:
                     wrong = replace(operand, offset=operand.offset - 1)
                     operands = (*call.operands[:index], wrong, *call.operands[index + 1 :])
                     calls = (*program.calls[:at], replace(call, operands=operands), *program.calls[at + 1 :])
