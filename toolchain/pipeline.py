@@ -75,10 +75,11 @@ def _emit_c(graph: Graph, program: Program | None, options: CompileOptions) -> E
 
 
 def _emit_tflite(graph: Graph, program: Program | None, options: CompileOptions) -> Emitted:
-    from toolchain.backends.tflite.writer import write_tflite
+    from toolchain.backends.tflite.packer import pack
+    from toolchain.backends.tflite.planned import planned, tensor_section
 
-    path = f"{options.name}.tflite"
-    return Emitted({path: write_tflite(graph)}, {"file": path})
+    path, file = f"{options.name}.tflite", planned(graph, compact=False, signature=True)
+    return Emitted({path: pack(file.model)}, {"file": path, **tensor_section(file)})
 
 
 def _emit_tflm(graph: Graph, program: Program | None, options: CompileOptions) -> Emitted:

@@ -15,6 +15,7 @@ from toolchain.ir.graph import Graph, Node, Value, names_of
 from toolchain.ir.optable import make_node
 from toolchain.lowering.chains import choose_chain, table_chains
 from toolchain.lowering.moves import FEED, fed, feed_calls
+from toolchain.lowering.order import ordered
 from toolchain.lowering.parts import with_parts
 from toolchain.lowering.plan import plan_memory, plan_streamed
 from toolchain.lowering.program import Choice, KernelCall, Program
@@ -71,6 +72,9 @@ def lower(
             program = _streamed(own, target, outside, fixed, SLACK[attempt])
         else:
             program = _plain(own, target, outside, attempt, fixed)
+            better = ordered(own, roots(own))
+            if better is not own:
+                program = min(program, _plain(better, target, outside, attempt, fixed), key=lambda each: each.plan.arena_bytes)
         fault = _misfit(program, limits or Limits())
         if fault is None:
             return program
