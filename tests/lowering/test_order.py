@@ -96,13 +96,13 @@ def branches(count: int, *, late: bool) -> Graph:
     return Graph("branches", (x,), others[-1][-1].outputs, tuple(nodes))
 
 
-BEST = 64 + 1024 + 16
-"""The input, a wide tensor and the sum so far."""
+BEST = 64 + 1024 + 16 + 16
+"""The input, a wide tensor, what it shrinks to, and the sum so far."""
 
 
 def test_branches_run_one_after_the_other() -> None:
     worst = branches(6, late=True)
-    assert peak(worst) == 64 + 6 * 1024 + 16
+    assert peak(worst) == 64 + 6 * 1024
     assert peak(ordered(worst)) == BEST
 
 

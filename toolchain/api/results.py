@@ -23,8 +23,13 @@ class CompileResult:
     plan: MemoryPlan | None = None
 
     def as_json(self) -> dict[str, object]:
-        """`bundle`, `name`, `target`, `precision`, `formats`, `macs`, `ram`, `flash`, `predicted`; null where not predicted."""
+        """`bundle`, `name`, `target`, `precision`, `formats`, `macs`, `ram`, `flash`, `predicted`; null where not predicted.
+
+        `tflm_tensors`: by format, bytes of tensors in TFLM's arena, also by its own plan, and whether the file has a plan.
+        """
         found = self.manifest
+        keys = ("tensor_bytes", "tensor_bytes_own_plan", "offline_plan")
+        tflm = {name: _object(file, *keys) for name, file in sorted(found.formats.items()) if file.tensor_bytes is not None}
         return {
             "bundle": str(self.bundle),
             "name": found.name,
@@ -35,6 +40,7 @@ class CompileResult:
             "ram": _object(found.ram, "arena_bytes", "stack_bytes"),
             "flash": _object(found.flash, "code_bytes", "weight_bytes"),
             "predicted": _object(found.predicted, "instructions", "cycles"),
+            "tflm_tensors": tflm,
         }
 
 
