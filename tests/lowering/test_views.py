@@ -229,7 +229,7 @@ def test_padding_of_an_input_or_across_rows_is_one_call(tmp_path: Path) -> None:
     across = made.pad(made.layer(made.input), 1, 1, axis=1)
     of_input = made.pad(made.input, 1, 0, axis=0)
     program = check(made.graph(made.layer(across), made.layer(of_input)), tmp_path)
-    assert ops(program) == ["add", "pad", "pad", "add", "add"]
+    assert sorted(ops(program)) == ["add", "add", "add", "pad", "pad"]
 
 
 def test_joins_across_rows_are_copies(tmp_path: Path) -> None:
