@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from toolchain.ir.attrs import ActivationAttrs, Attrs, AxisAttrs, PadAttrs, ReshapeAttrs, SliceAttrs, SplitAttrs
+from toolchain.ir.attrs import ActivationAttrs, Attrs, AxisAttrs, ConvAttrs, PadAttrs, ReshapeAttrs, SliceAttrs, SplitAttrs
 from toolchain.ir.graph import Graph, Node, Value
 from toolchain.ir.optable import make_node
 from toolchain.ir.types import Array, i8, per_tensor
@@ -63,6 +63,22 @@ class Parts:
         """The same elements in another shape."""
         return self.add("reshape", (value,), ReshapeAttrs(shape))[0]
 
+    def window(self, value: Value, size: int, *, depthwise: bool = False) -> Value:
+        """A convolution over an image that keeps its shape."""
+        depth, reach = value.type.shape[3], size // 2
+        shape = (1, size, size, depth) if depthwise else (depth, size, size, depth)
+        weights = Value(f"w{len(self.constants)}", i8(shape, 0.03))
+        self.constants[weights.name] = np.random.default_rng(len(self.nodes)).integers(-127, 128, shape).astype(np.int8)
+        op = "depthwise_conv_2d" if depthwise else "conv_2d"
+        return self.add(op, (value, weights), ConvAttrs(padding=(reach,) * 4))[0]
+
+    def dense(self, value: Value, width: int) -> Value:
+        """A fully connected layer over the last dimension."""
+        shape = (width, value.type.shape[-1])
+        weights = Value(f"w{len(self.constants)}", i8(shape, 0.03))
+        self.constants[weights.name] = np.random.default_rng(len(self.nodes)).integers(-127, 128, shape).astype(np.int8)
+        return self.add("fully_connected", (value, weights), ActivationAttrs())[0]
+
     def graph(self, *outputs: Value) -> Graph:
         """The graph that returns some values."""
         return Graph("parts", (self.input,), outputs, tuple(self.nodes), self.constants)
@@ -99,3 +115,14 @@ def random_parts(seed: int) -> Graph:
             values.append(made.reshape(flat, 1, rows, width))
     ends = [value for value in values[1:] if not any(value in node.inputs for node in made.nodes)]
     return made.graph(made.concat(*ends, axis=1) if len(ends) > 1 else ends[0])
+
+
+def layers_on_parts() -> Graph:
+    """Layers of every family that write parts of an image and read parts of it, at words that are no multiples of 8 or 16."""
+    made = Parts((1, 6, 3, 4))
+    padded = made.pad(made.window(made.input, 3), 1, 2, axis=1, fill=2.0)
+    whole = made.concat(made.layer(made.input), made.window(padded, 3, depthwise=True), made.window(padded, 1), axis=1)
+    first, second, third = made.split(whole, 5, 7, 12, axis=1)
+    pieces = [made.window(first, 3), made.window(second, 1), made.window(third, 3, depthwise=True), made.layer(first, 3)]
+    flat = made.reshape(made.slice(made.concat(*pieces, axis=1), 1, 28, axis=1), 1, 324)
+    return made.graph(made.concat(made.dense(flat, 12), made.dense(made.slice(flat, 4, 320, axis=1), 5), axis=1))
