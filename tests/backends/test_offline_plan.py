@@ -16,6 +16,7 @@ from tests.support.mlperf import MLPERF, MODELS, model_inputs, needs_mlperf
 from tests.support.streamed_graphs import random_graph
 from toolchain.backends.tflite.packer import pack
 from toolchain.backends.tflite.planned import planned, unplanned
+from toolchain.backends.tflite.planner import lifetimes
 from toolchain.backends.tflm.arena import measure_arena, smallest_arena
 from toolchain.backends.tflm.backend import emit_tflm
 from toolchain.frontends.load import load_model
@@ -91,6 +92,18 @@ def test_mobilenet_v2_needs_no_plan() -> None:
     file = planned(mobilenet_v2(0.35, 96, 10), compact=True, signature=False)
     assert file.bytes == file.own
     assert metadata_words(pack(file.model)) == []
+
+
+def test_an_output_made_early_lives_to_the_end() -> None:
+    """The constant of the sum has no place in the arena."""
+    x, c = Value("x", f32(1, 64)), Value("c", f32(1, 64))
+    a = make_node("abs", (x,), ("a",))
+    b = make_node("neg", a.outputs, ("b",))
+    y = make_node("add", (b.output, c), ("y",), ActivationAttrs())
+    graph = Graph("early", (x,), (a.output, y.output), (a, b, y), {"c": np.ones((1, 64), np.float32)})
+    file = unplanned(graph, compact=True, signature=False).model
+    spans = {file.tensors[i].name or "b": (life.bytes, life.first, life.last) for i, life in lifetimes(file).items()}
+    assert spans == {"x": (256, 0, 1), "a": (256, 1, 3), "b": (256, 2, 3), "y": (256, 3, 3)}
 
 
 @needs_mlperf

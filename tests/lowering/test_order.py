@@ -49,7 +49,7 @@ def random_graph(seed: int) -> Graph:
     x = Value("x", f32(1, 8))
     nodes: list[Node] = []
     values = [x]
-    for number in range(int(rng.integers(4, 8))):
+    for number in range(int(rng.integers(4, 7))):
         value = values[int(rng.integers(len(values)))]
         name = (f"t{number}",)
         kind = rng.random()

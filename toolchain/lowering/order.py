@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from toolchain.ir.graph import Graph
 
 ALIGN = 16
-MOST_SETS = 400
-"""Sets that are kept of each size: those of the lowest peak."""
+WORK, MOST_SETS, LEAST_SETS = 30_000, 200, 8
+"""Sets that are kept of each size are those of the lowest peak: so many that all sizes together come to about WORK."""
 
 
 def ordered(graph: Graph, root: Mapping[str, str] | None = None) -> Graph:
@@ -83,7 +83,10 @@ def _memory(graph: Graph, root: Mapping[str, str]) -> _Memory:
         tuple(dict.fromkeys(buffer[value.name] for value in (*node.inputs, *node.outputs) if value.name in buffer))
         for node in graph.nodes
     ]
-    by_buffer = [sum(1 << index for index, each in enumerate(touched) if number_ in each) for number_ in range(len(sizes))]
+    by_buffer = [0] * len(sizes)
+    for index, each in enumerate(touched):
+        for touching in each:
+            by_buffer[touching] |= 1 << index
     after: list[list[int]] = [[] for _ in graph.nodes]
     for index, sources in enumerate(reads):
         for source in sources:
@@ -123,6 +126,7 @@ def _best(memory: _Memory, own: int) -> list[int] | None:
     """The order of the lowest peak below `own`, None where none was found. Of equal ones that nearest to the given order."""
     first = tuple(index for index, before in enumerate(memory.before) if not before)
     ways = {0: _Way(memory.start, memory.start, first)}
+    most = min(MOST_SETS, max(LEAST_SETS, WORK // len(memory.before)))
     for _ in memory.before:
         longer: dict[int, _Way] = {}
         for done, way in ways.items():
@@ -133,6 +137,7 @@ def _best(memory: _Memory, own: int) -> list[int] | None:
                     opened = (n for n in memory.after[node] if not memory.before[n] & ~now)
                     ready = sorted({*way.ready, *opened} - {node})
                     longer[now] = _Way(peak, alive, tuple(ready), node, way)
-        kept = sorted(longer.items(), key=lambda entry: (entry[1].peak, entry[1].alive))[:MOST_SETS]
-        ways = longer if len(longer) <= MOST_SETS else dict(kept)
+        ways = longer
+        if len(longer) > most:
+            ways = dict(sorted(longer.items(), key=lambda entry: (entry[1].peak, entry[1].alive))[:most])
     return next((way.order() for way in ways.values()), None)
