@@ -32,7 +32,8 @@ class _Replay:
         self.program = program
         self.arena = np.full(program.plan.arena_bytes, NOBODY, np.int64)
         self.producers = program.graph.producers()
-        self.written = {name for call in program.calls if call.variant != MOVE_VARIANT for name in _names(call.node.outputs)}
+        makers = (call.node for call in program.calls if call.variant not in (MOVE_VARIANT, STAY_VARIANT))
+        self.written = {name for node in makers for name in _names(node.outputs)}
         self.owners: dict[str, Array] = {}
         self.sizes = {placed.name: placed.bytes for placed in program.plan.placements}
         self.starts = {placed.name: placed.offset for placed in program.plan.placements}
