@@ -12,6 +12,7 @@ from targets.load import load_target
 from tests.support.float_cases import FLAGS, assert_close
 from tests.support.kernel_cases import OUTLINED, SANITIZERS, build, run_program
 from tests.support.part_graphs import Parts, random_parts
+from tests.support.streamed_graphs import run_on_host
 from toolchain.ir.attrs import (
     Attrs,
     AxesAttrs,
@@ -115,6 +116,9 @@ def check(graph: Graph, folder: Path, objective: Objective = "speed") -> Program
     rng = np.random.default_rng(0)
     samples = [rng.integers(-128, 128, graph.inputs[0].type.shape).astype(np.int8) for _ in range(3)]
     wanted = [run(graph, [sample]) for sample in samples]
+    if len(graph.outputs) == 1:
+        for sample, found in zip(wanted, run_on_host(program, folder, SANITIZED, samples), strict=True):
+            np.testing.assert_array_equal(found, sample[0])
     results = run_program(build(graph, folder, SANITIZED), graph, [sample.tobytes() for sample in samples])
     for sample, found in zip(wanted, results, strict=True):
         for array, value in zip(sample, graph.outputs, strict=True):
@@ -237,6 +241,19 @@ def test_joins_across_rows_are_copies(tmp_path: Path) -> None:
     joined = made.concat(made.layer(made.input, 1), made.layer(made.input, 2), axis=2)
     program = check(made.graph(made.layer(made.slice(joined, 0, 4, axis=1))), tmp_path)
     assert ops(program) == ["add", "add", "concat", "concat", "slice", "add"]
+
+
+def test_segments_read_and_write_parts(tmp_path: Path) -> None:
+    """Layers that run row by row between a concat and slices: their ends are parts of whole tensors."""
+    made = Parts((1, 24, 8, 4))
+    branches = made.input, made.layer(made.input)
+    ends = [made.window(made.window(made.window(value, 3), 3, depthwise=True), 1) for value in branches]
+    upper, lower_half = made.split(made.concat(*ends, axis=1), 20, 28, axis=1)
+    last = [made.window(made.window(part, 3), 3) for part in (upper, lower_half)]
+    program = check(made.graph(made.concat(*last, axis=1)), tmp_path, "ram")
+    assert len({call.segment for call in program.calls}) > 2
+    assert not {"concat", "split", "slice", "copy"} & set(ops(program))
+    assert faults(lower(made.graph(made.concat(*last, axis=1)), HOST, "rows", objective="ram")) == []
 
 
 @pytest.mark.parametrize("seed", range(16))

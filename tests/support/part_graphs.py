@@ -85,21 +85,23 @@ class Parts:
 
 
 def random_parts(seed: int) -> Graph:
-    """A graph of one output: layers, concats, splits, slices, pads and reshapes of tensors of (1, n, m), most of even widths."""
+    """A graph of one output: layers, concats, splits, slices, pads and reshapes of images, along their height."""
     rng = np.random.default_rng(seed)
-    width = int(rng.choice([1, 2, 3, 4, 8]))
-    made = Parts((1, int(rng.integers(3, 12)), width))
+    width, depth = int(rng.integers(1, 5)), int(rng.choice([1, 2, 3, 4]))
+    made = Parts((1, int(rng.integers(3, 12)), width, depth))
     values = [made.input]
     for number in range(int(rng.integers(6, 16))):
         value = values[int(rng.integers(len(values)))] if rng.random() < 0.5 else values[-1]
         rows = value.type.shape[1]
         kind = rng.random()
-        if kind < 0.3:
+        if kind < 0.15:
             values.append(made.layer(value, number))
+        elif kind < 0.3:
+            values.append(made.window(value, int(rng.choice([1, 3])), depthwise=rng.random() < 0.5))
         elif kind < 0.5 and rows < 40:
             count = int(rng.integers(2, 4))
             others = [values[int(i)] for i in rng.integers(len(values), size=count)]
-            others += [made.constant((1, int(rng.integers(1, 4)), width))] if rng.random() < 0.3 else []
+            others += [made.constant((1, int(rng.integers(1, 4)), width, depth))] if rng.random() < 0.3 else []
             values.append(made.concat(*(others[int(i)] for i in rng.permutation(len(others))), axis=1))
         elif kind < 0.65 and rows > 1:
             cut = int(rng.integers(1, rows))
@@ -111,8 +113,8 @@ def random_parts(seed: int) -> Graph:
             before, after = (int(n) for n in rng.integers(0, 4, 2))
             values.append(made.pad(value, before, after, axis=1, fill=float(rng.integers(-3, 4))))
         else:
-            flat = made.layer(made.reshape(value, rows * width), number)
-            values.append(made.reshape(flat, 1, rows, width))
+            flat = made.layer(made.reshape(value, rows * width * depth), number)
+            values.append(made.reshape(flat, 1, rows, width, depth))
     ends = [value for value in values[1:] if not any(value in node.inputs for node in made.nodes)]
     return made.graph(made.concat(*ends, axis=1) if len(ends) > 1 else ends[0])
 

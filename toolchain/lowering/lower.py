@@ -30,6 +30,7 @@ EXCHANGE: Final = 6.0
 LEAST_RAM: Final = "least ram"
 """What is tried when the objective `ram` does not fit: row by row, whatever the work."""
 NO_KERNELS: Mapping[str, str] = MappingProxyType({})
+Attempt = Objective | Literal["least ram"]
 InterfaceMode = Literal["arena", "caller", "rows"]
 
 
@@ -61,25 +62,30 @@ def lower(
     root = roots(own)
     outside = frozenset(root[value.name] for value in (*own.inputs, *own.outputs)) if io == "caller" else frozenset[str]()
     faults: list[TargetError] = []
-    attempts: tuple[Objective | Literal["least ram"], ...] = (objective, "ram", LEAST_RAM, "size")
+    attempts: tuple[Attempt, ...] = (objective, "ram", LEAST_RAM, "size")
+    better = ordered(own, roots(own))
+    orders = (own,) if better is own else (own, better)
     if io == "rows":
-        own = _fed(own)
-        attempts = (objective, LEAST_RAM)
+        orders, attempts = tuple(map(_fed, orders)), (objective, LEAST_RAM)
     for attempt in dict.fromkeys(attempts):
-        if attempt == LEAST_RAM:
-            program = _streamed(own, target, outside, fixed, math.inf)
-        elif attempt == "ram" or io == "rows":
-            program = _streamed(own, target, outside, fixed, SLACK[attempt])
-        else:
-            program = _plain(own, target, outside, attempt, fixed)
-            better = ordered(own, roots(own))
-            if better is not own:
-                program = min(program, _plain(better, target, outside, attempt, fixed), key=lambda each: each.plan.arena_bytes)
+        programs = [_attempted(each, target, outside, attempt, fixed, by_rows=io == "rows") for each in orders]
+        program = min(programs, key=lambda each: each.plan.arena_bytes)
         fault = _misfit(program, limits or Limits())
         if fault is None:
             return program
         faults.append(fault)
     raise faults[0]
+
+
+def _attempted(
+    graph: Graph, target: Target, outside: frozenset[str], attempt: Attempt, fixed: Mapping[str, str], *, by_rows: bool
+) -> Program:
+    """The program of a graph in its order. by_rows: row by row whatever is attempted."""
+    if attempt == LEAST_RAM:
+        return _streamed(graph, target, outside, fixed, math.inf)
+    if attempt == "ram" or by_rows:
+        return _streamed(graph, target, outside, fixed, SLACK[attempt])
+    return _plain(graph, target, outside, attempt, fixed)
 
 
 def _plain(graph: Graph, target: Target, outside: frozenset[str], objective: Objective, fixed: Mapping[str, str]) -> Program:
