@@ -64,9 +64,10 @@ def lower(
     faults: list[TargetError] = []
     attempts: tuple[Attempt, ...] = (objective, "ram", LEAST_RAM, "size")
     better = ordered(own, roots(own))
-    orders = (own,) if better is own else (own, better)
+    orders: tuple[Graph, ...] = (own,) if better is own else (own, better)
     if io == "rows":
-        orders, attempts = tuple(map(_fed, orders)), (objective, LEAST_RAM)
+        orders = tuple(map(_fed, orders))
+        attempts = (objective, LEAST_RAM)
     for attempt in dict.fromkeys(attempts):
         programs = [_attempted(each, target, outside, attempt, fixed, by_rows=io == "rows") for each in orders]
         program = min(programs, key=lambda each: each.plan.arena_bytes)
