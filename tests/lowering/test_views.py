@@ -243,6 +243,14 @@ def test_joins_across_rows_are_copies(tmp_path: Path) -> None:
     assert ops(program) == ["add", "add", "concat", "concat", "slice", "add"]
 
 
+def test_a_node_with_a_given_kernel_stays() -> None:
+    made = Parts((4, 4))
+    joined = made.concat(made.input, made.layer(made.input))
+    program = lower(made.graph(joined), HOST, fixed={joined.name: "portable.move_1"})
+    assert ops(program) == ["add", "concat", "concat"]
+    assert faults(program) == []
+
+
 def test_segments_read_and_write_parts(tmp_path: Path) -> None:
     """Layers that run row by row between a concat and slices: their ends are parts of whole tensors."""
     made = Parts((1, 24, 8, 4))

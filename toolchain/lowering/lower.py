@@ -58,12 +58,12 @@ def lower(
     fixed: names of variants by the name of the node that must use them.
     Raises TargetError 305 (no kernel), 301 (RAM), 302 (weights exceed flash), UsageError 901 (rows of what is no image).
     """
-    own = with_parts(with_own_outputs(graph))
+    own = with_parts(with_own_outputs(graph), fixed)
     root = roots(own)
     outside = frozenset(root[value.name] for value in (*own.inputs, *own.outputs)) if io == "caller" else frozenset[str]()
     faults: list[TargetError] = []
     attempts: tuple[Attempt, ...] = (objective, "ram", LEAST_RAM, "size")
-    better = ordered(own, roots(own))
+    better = ordered(own, root)
     orders: tuple[Graph, ...] = (own,) if better is own else (own, better)
     if io == "rows":
         orders = tuple(map(_fed, orders))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -15,15 +15,18 @@ from toolchain.ir.types import Array
 from toolchain.lowering.views import Cells, parts_of
 
 
-def with_parts(graph: Graph) -> Graph:
+def with_parts(graph: Graph, kept: Collection[str] = ()) -> Graph:
     """The same graph for `views_of`: copies before a concat of what cannot lie in its result, a slice for each part of a split,
     and for padding around a value that can lie inside it two fills and a concat. All where parts are single runs of bytes.
+
+    kept: names of nodes that stay what they are.
     """
-    return _Parting(graph).run()
+    return _Parting(graph, kept).run()
 
 
 class _Parting:
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, kept: Collection[str]) -> None:
+        self.kept = kept
         self.graph, self.cells, self.names = graph, Cells(graph), names_of(graph)
         self.constants: dict[str, Array] = dict(graph.constants)
 
@@ -33,13 +36,14 @@ class _Parting:
         return self.graph if nodes == self.graph.nodes else replace(self.graph, nodes=nodes, constants=self.constants)
 
     def _parted(self, node: Node) -> Iterator[Node]:
+        op = "" if node.name in self.kept else node.op
         if self.cells.joins(node):
             yield node
-        elif node.op == "concat" and parts_of(node):
+        elif op == "concat" and parts_of(node):
             yield from self._concat(node)
-        elif node.op == "split" and parts_of(node):
+        elif op == "split" and parts_of(node):
             yield from self._split(node)
-        elif node.op == "pad" and (axis := self._padded(node)) is not None:
+        elif op == "pad" and (axis := self._padded(node)) is not None:
             yield from self._pad(node, axis)
         else:
             self.cells.nest(node)
