@@ -251,6 +251,19 @@ def test_a_node_with_a_given_kernel_stays() -> None:
     assert faults(program) == []
 
 
+def test_a_kernel_that_spoils_its_operand_spoils_no_part_of_what_is_read_later() -> None:
+    made = Parts((1, 64))
+    value = made.layer(made.input)
+    upper, lower_half = made.split(value, 32, 32, axis=1)
+    joined = made.concat(made.dense(upper, 4), made.dense(lower_half, 4), made.dense(value, 4), axis=1)
+    single = Parts((1, 64))
+    alone = single.dense(single.slice(single.layer(single.input), 32, 64, axis=1), 4)
+    for graph, spoils in ((made.graph(joined), False), (single.graph(alone), True)):
+        program = lower(graph, load_target("mps2_an386"), objective="speed")
+        assert faults(program) == []
+        assert any(operand.spoiled for call in program.calls for operand in call.operands) == spoils
+
+
 def test_segments_read_and_write_parts(tmp_path: Path) -> None:
     """Layers that run row by row between a concat and slices: their ends are parts of whole tensors."""
     made = Parts((1, 24, 8, 4))

@@ -2,8 +2,8 @@
 
 Every byte has an owner: a byte of a tensor, scratch, or nobody. A call must find the bytes of the tensors that it reads where it
 reads them, touch nothing outside its buffers, and write nowhere that it also reads. A byte destroyed too early, or spoiled by the
-call that read it before, is found missing when it is read. The bytes of a tensor that no call writes are those that its node moves
-there by its meaning.
+call that read it before, is found missing when it is read. The bytes of a tensor that no call writes are those that its node
+moves there by its meaning.
 """
 
 from __future__ import annotations

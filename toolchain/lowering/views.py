@@ -8,7 +8,7 @@ bytes that are the same stay the same. A graph input or output is never a part: 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from toolchain.ir.graph import Graph, Node, Value
@@ -52,6 +52,11 @@ def roots(graph: Graph) -> Mapping[str, str]:
     return views_of(graph).roots
 
 
+def may_share(graph: Graph, node: Node) -> bool:
+    """True when the node may be one that needs no code, by itself alone."""
+    return _joins(node, graph.constants) or bool(parts_of(node))
+
+
 class Cells:
     """Cells of a graph, and which lie inside which. parent: cell and byte offset within it, by cell."""
 
@@ -85,7 +90,7 @@ class Cells:
 
     def joins(self, node: Node) -> bool:
         """True when the node's output is its input's bytes, and both are computed."""
-        return bool(node.inputs) and node.inputs[0].name not in self.constants and _keeps_bytes(node)
+        return _joins(node, self.constants)
 
     def nest(self, node: Node) -> bool:
         """Put the parts of a node into the whole; True when all of them fit and the node needs no code."""
@@ -147,6 +152,10 @@ def _start_of_run(node: Node) -> int | None:
     if not forward or not cut or math.prod(taken[: cut[-1]]) != 1:
         return None
     return sum(begin * math.prod(shape[axis + 1 :]) for axis, begin in enumerate(node.attrs.begin))
+
+
+def _joins(node: Node, constants: Collection[str]) -> bool:
+    return bool(node.inputs) and node.inputs[0].name not in constants and _keeps_bytes(node)
 
 
 def _keeps_bytes(node: Node) -> bool:
