@@ -79,10 +79,11 @@ def _emit_c(graph: Graph, program: Program | None, options: CompileOptions) -> E
 
 
 def _emit_tflite(graph: Graph, program: Program | None, options: CompileOptions) -> Emitted:
-    from toolchain.backends.tflite.writer import write_tflite
+    from toolchain.backends.tflite.packer import pack
+    from toolchain.backends.tflite.planned import planned, tensor_section
 
-    path = f"{options.name}.tflite"
-    return Emitted({path: write_tflite(graph)}, {"file": path})
+    path, file = f"{options.name}.tflite", planned(graph, compact=False, signature=True)
+    return Emitted({path: pack(file.model)}, {"file": path, **tensor_section(file)})
 
 
 def _emit_tflm(graph: Graph, program: Program | None, options: CompileOptions) -> Emitted:
@@ -135,6 +136,6 @@ def compile_model(graph: Graph, target: Target, options: CompileOptions) -> Comp
 
 def _lowered(graph: Graph, target: Target, options: CompileOptions) -> tuple[Program, tuple[Offer, ...]]:
     """The program, and where `explain` asks for it what else there was to choose from."""
-    plans = plans_of(graph, target, options.io)
+    plans = plans_of(graph, target, options.io, options.objective)
     plan = choose_plan(plans, options.limits, options.objective)
     return plan.program, offers(plans, plan) if options.explain else ()

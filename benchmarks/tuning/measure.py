@@ -119,7 +119,9 @@ def _measure_batch(batch: Sequence[Entry], machine: Target, engine: EngineChoice
         written = write_program(program, graph, Path(folder))
         counts = iter(profile_emulated(written, machine, sample, engine=engine, compiler=compiler))
     rows: list[Row] = []
-    for entry, choice in zip(batch, program.choices, strict=True):
+    entries = {node.name: entry for node, entry in zip(graph.nodes, batch, strict=True)}
+    for choice in program.choices:
+        entry = entries[choice.node.name]
         calls = [next(counts) for _ in choice.calls]
         cycles = [call.cycles for call in calls if call.cycles is not None]
         work = entry.variant.cost.units(graph, choice.node)

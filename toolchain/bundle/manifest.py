@@ -193,8 +193,10 @@ class CFiles:
 class FormatFile:
     """The main file of another format, relative to the bundle.
 
-    The rest is given where the format is a C++ project (`tflm`): its header, sources and build file, the op registrations,
-    and TFLM's arena in bytes on the host (exact) and on 32-bit targets (an upper bound) by kernel library.
+    tensor_bytes: what its tensors take in TFLM's arena with the file's order and offline plan; _own_plan: what they would in the
+    graph's order by TFLM's own plan. offline_plan: the file has one (`tflite`, `tflm`). The rest is given where the format is a
+    C++ project (`tflm`): its header, sources and build file, the op registrations, and TFLM's arena in bytes on the host (exact)
+    and on 32-bit targets (an upper bound) by kernel library.
     """
 
     file: str
@@ -206,6 +208,9 @@ class FormatFile:
     arena_bytes_32bit: int | None = None
     arena_bytes_32bit_cmsis_nn: int | None = None
     arena_bytes_32bit_cmsis_nn_mve: int | None = None
+    tensor_bytes: int | None = None
+    tensor_bytes_own_plan: int | None = None
+    offline_plan: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

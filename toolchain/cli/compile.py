@@ -24,6 +24,7 @@ from toolchain.cli.progress import shown_progress
 from toolchain.errors import UsageError
 
 if TYPE_CHECKING:
+    from toolchain.bundle.manifest import FormatFile
     from toolchain.ir.graph import Graph
 
 
@@ -100,6 +101,7 @@ def run(arguments: argparse.Namespace) -> Answer:
         ("predicted instructions", found.predicted.instructions if found.predicted else None),
         ("predicted cycles", found.predicted.cycles if found.predicted else None),
         ("predicted ms", found.predicted.latency_ms if found.predicted else None),
+        *((f"TFLM tensors, {name}", _tensors(file)) for name, file in sorted(found.formats.items())),
     )
     text = pairs(facts)
     if arguments.explain:
@@ -110,6 +112,14 @@ def run(arguments: argparse.Namespace) -> Answer:
             parts += [offered(found.plans), arena(result.plan), *([memory_text(drawn)] if drawn else [])]
         return Answer(result.as_json() | {"layers": layers}, "\n\n".join([*parts, explained(found.layers)]))
     return Answer(result.as_json(), text)
+
+
+def _tensors(file: FormatFile) -> str | None:
+    """What the tensors of a file take in TFLM's arena, None for formats that TFLM does not read."""
+    if file.tensor_bytes is None:
+        return None
+    plan = "the file's" if file.offline_plan else "TFLM's"
+    return f"{file.tensor_bytes:,} B by {plan} plan, {file.tensor_bytes_own_plan:,} B in the model's order by TFLM's"
 
 
 def _pass_name(option: str, name: str, more: tuple[str, ...] = ()) -> str:

@@ -22,7 +22,7 @@ from toolchain.lowering.pool_sums import SUMS, bytes_of, can_sum, summing
 from toolchain.lowering.segments import Slicer
 from toolchain.lowering.slices import Window, images_of, is_row_local, row_bytes, wholes_of, window_of
 from toolchain.lowering.stream import Front, Segment, first_position, front_of, front_of_result
-from toolchain.lowering.views import is_view
+from toolchain.lowering.views import may_share
 
 _NEVER = 1 << 40
 _IDLE = -(1 << 40)
@@ -80,7 +80,7 @@ def stretch_of(graph: Graph, end: int, users: Mapping[str, Sequence[Node]], *, s
 
 
 def _streams(graph: Graph, node: Node) -> bool:
-    return node.op == FEED or (is_row_local(graph, node) and not is_view(graph, node))
+    return node.op == FEED or (is_row_local(graph, node) and not may_share(graph, node))
 
 
 @dataclass(frozen=True, slots=True)

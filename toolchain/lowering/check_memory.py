@@ -2,12 +2,13 @@
 
 Every byte has an owner: a byte of a tensor, scratch, or nobody. A call must find the bytes of the tensors that it reads where it
 reads them, touch nothing outside its buffers, and write nowhere that it also reads. A byte destroyed too early, or spoiled by the
-call that read it before, is found missing when it is read.
+call that read it before, is found missing when it is read. The bytes of a tensor that no call writes are those that its node
+moves there by its meaning.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import combinations
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from toolchain.ir.graph import Value
 from toolchain.ir.types import Array
 from toolchain.lowering.program import MOVE_VARIANT, POOL_SUMS, STAY_VARIANT, KernelCall, Operand, Program
+from toolchain.reference.evaluator import run_node
 
 NOBODY = -1
 COUNTER_BYTES = 4
@@ -29,7 +31,10 @@ class _Replay:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.arena = np.full(program.plan.arena_bytes, NOBODY, np.int64)
-        self.numbers = {name: index for index, name in enumerate(sorted(set(program.root_of.values())))}
+        self.producers = program.graph.producers()
+        makers = (call.node for call in program.calls if call.variant not in (MOVE_VARIANT, STAY_VARIANT))
+        self.written = {name for node in makers for name in _names(node.outputs)}
+        self.owners: dict[str, Array] = {}
         self.sizes = {placed.name: placed.bytes for placed in program.plan.placements}
         self.starts = {placed.name: placed.offset for placed in program.plan.placements}
 
@@ -83,8 +88,23 @@ class _Replay:
     def _owned(self, value: Value, operand: Operand) -> Array:
         """The owners of the bytes that an operand means."""
         first = 0 if operand.rows is None else operand.rows[0] * (value.type.bytes // value.type.shape[1])
-        number = self.numbers.setdefault(self.program.root_of.get(value.name, value.name), len(self.numbers))
-        return (number << 32) + first + np.arange(operand.touched_bytes)
+        size = value.type.dtype.bits // 8
+        owners = self._elements(value).reshape(-1, 1) + np.arange(size)
+        return owners.reshape(-1)[first : first + operand.touched_bytes]
+
+    def _elements(self, value: Value) -> Array:
+        """The owner of the first byte of every element, in the value's shape."""
+        if value.name not in self.owners:
+            node = self.producers.get(value.name)
+            if node is None or value.name in self.written:
+                first = len(self.owners) << 32
+                self.owners[value.name] = first + np.arange(0, value.type.bytes, value.type.dtype.bits // 8).reshape(
+                    value.type.shape
+                )
+            else:
+                moved = run_node(node, [self._elements(each) for each in node.inputs])
+                self.owners |= dict(zip(_names(node.outputs), moved, strict=True))
+        return self.owners[value.name]
 
     def _read(self, who: str, operand: Operand, index: int, call: KernelCall | None) -> Iterator[str]:
         if operand.value is None or self._buffer(operand, index, call) is None:
@@ -103,3 +123,7 @@ class _Replay:
         left = None if operand.spoiled else operand.value
         owners = NOBODY if left is None else self._owned(left, operand)[: max(len(self.arena) - first, 0)]
         self.arena[first:end] = owners
+
+
+def _names(values: Iterable[Value]) -> Iterator[str]:
+    return (value.name for value in values)

@@ -13,6 +13,8 @@ from toolchain.ir.graph import Graph, Node, Value, names_of
 from toolchain.ir.optable import make_node
 from toolchain.lowering.limits import Limits, choose_plan
 from toolchain.lowering.moves import fed
+from toolchain.lowering.order import ordered
+from toolchain.lowering.parts import with_parts
 from toolchain.lowering.plans import Plans
 from toolchain.lowering.program import Program
 from toolchain.lowering.variants import Objective
@@ -37,15 +39,27 @@ def lower(
     by row, whatever the objective. fixed: names of variants by the name of the node that must use them.
     Raises TargetError 305 (no kernel), UsageError 901 (rows of what is no image), and what `choose_plan` raises.
     """
-    return choose_plan(plans_of(graph, target, io, fixed), limits, objective).program
+    return choose_plan(plans_of(graph, target, io, objective, fixed), limits, objective).program
 
 
-def plans_of(graph: Graph, target: Target, io: InterfaceMode = "arena", fixed: Mapping[str, str] = NO_KERNELS) -> Plans:
-    """All ways to run a graph on a target, none of them made yet. Raises UsageError 901 (rows of what is no image)."""
-    own = with_own_outputs(graph)
+def plans_of(
+    graph: Graph,
+    target: Target,
+    io: InterfaceMode = "arena",
+    objective: Objective = "balanced",
+    fixed: Mapping[str, str] = NO_KERNELS,
+) -> Plans:
+    """All ways to run a graph on a target, in its own order or one of less memory, whichever takes less by the objective.
+
+    Raises UsageError 901 (rows of what is no image).
+    """
+    own = with_parts(with_own_outputs(graph), fixed)
     root = roots(own)
     outside = frozenset(root[value.name] for value in (*own.inputs, *own.outputs)) if io == "caller" else frozenset[str]()
-    return Plans(_fed(own) if io == "rows" else own, target, outside, fixed)
+    better = ordered(own, root)
+    orders = (own,) if better is own else (own, better)
+    found = [Plans(_fed(each) if io == "rows" else each, target, outside, fixed) for each in orders]
+    return min(found, key=lambda plans: plans.preferred(objective).figures.arena_bytes) if len(found) > 1 else found[0]
 
 
 def _fed(graph: Graph) -> Graph:

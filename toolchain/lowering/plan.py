@@ -2,84 +2,121 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from toolchain.ir.graph import Graph
 from toolchain.lowering.lifetimes import buffer_of, scratch_name, shapes
 from toolchain.lowering.packing import pack
-from toolchain.lowering.placement import Item, place
-from toolchain.lowering.program import MOVE_VARIANT, STAY_VARIANT, WAIT_VARIANT, KernelCall, MemoryPlan, Placement
-from toolchain.lowering.views import roots
+from toolchain.lowering.placement import Item, Tie, place
+from toolchain.lowering.program import MOVE_VARIANT, STAY_VARIANT, WAIT_VARIANT, KernelCall, MemoryPlan, Operand, Placement
+from toolchain.lowering.views import Views, views_of
 
 ALIGN, STREAMED_ALIGN = 16, 8
 COUNTER_BYTES = 4
 
 
-def buffers(graph: Graph, calls: Sequence[KernelCall], outside: frozenset[str] = frozenset()) -> tuple[Item, ...]:
+def buffers(
+    graph: Graph, calls: Sequence[KernelCall], root: Mapping[str, str], outside: frozenset[str] = frozenset()
+) -> tuple[Item, ...]:
     """Buffers of all computed values and of scratch. Call i is step i + 1; step 0 is where inputs are written.
 
-    outside: values that the caller owns; they take no part. Every input lives from step 0, an output to the end.
+    outside: roots that the caller owns; they take no part. Every input lives from step 0, an output to the end.
     """
-    root = roots(graph)
     end = len(calls) + 1
+    whole = {value.name: value.type.bytes for value in graph.values()}
     first: dict[str, int] = {root[value.name]: 0 for value in graph.inputs}
     last: dict[str, int] = {root[value.name]: 0 for value in graph.inputs}
-    size: dict[str, int] = {root[value.name]: value.type.bytes for value in graph.inputs}
     for step, call in enumerate(calls, start=1):
         for operand in call.operands:
             if operand.value is not None:
                 name = root[operand.value.name]
                 first.setdefault(name, step)
                 last[name] = step
-                size[name] = max(size.get(name, 0), operand.value.type.bytes)
     for value in graph.outputs:
         last[root[value.name]] = end
-    found = [Item(n, size[n], first[n], last[n]) for n in first if n not in outside]
+    found = [Item(n, whole[n], first[n], last[n]) for n in first if n not in outside]
     for step, call in enumerate(calls, start=1):
         scratch = [Item(scratch_name(call, i), o.scratch_bytes, step, step) for i, o in enumerate(call.operands)]
         found += [buffer for buffer in scratch if buffer.bytes]
     return tuple(found)
 
 
-def plan_memory(graph: Graph, calls: Sequence[KernelCall], outside: frozenset[str] = frozenset()) -> MemoryPlan:
-    """The arena of a program. outside: names of values that the caller owns."""
-    root = roots(graph)
-    shared_outside = frozenset(root[name] for name in outside)
-    items = buffers(graph, calls, shared_outside)
-    placed = place(items, ALIGN)
+def plan_memory(
+    graph: Graph, calls: Sequence[KernelCall], outside: frozenset[str] = frozenset()
+) -> tuple[tuple[KernelCall, ...], MemoryPlan]:
+    """The calls of a program with the offsets of parts in their buffers, and its arena. outside: values that the caller owns."""
+    views = views_of(graph)
+    calls = at_places(calls, views)
+    root = views.roots
+    items = buffers(graph, calls, root, frozenset(root[name] for name in outside))
+    pieces = _pieces(graph, calls, views, frozenset(item.name for item in items))
+    hollow = [replace(item, bytes=0) if item.name in pieces else item for item in items]
+    parts = [part for found in pieces.values() for part, _ in found]
+    ties = [Tie(name, part.name, at) for name, found in pieces.items() for part, at in found]
+    placed = place((*hollow, *parts), ALIGN, ties)
     placements = tuple(Placement(item.name, placed.offsets[item.name], item.bytes, item.first, item.last) for item in items)
-    names = set(placed.offsets)
-    located: Mapping[str, tuple[str, int]] = {v: (r, 0) for v, r in root.items() if r in names}
-    scratch = {name: (name, 0) for name in names if name not in located}
     greedy = placed.height if placed.greedy is None else placed.greedy
     arena = max(placed.height, ALIGN)
-    return MemoryPlan(placements, {**located, **scratch}, arena, ALIGN, placed.lower_bound, greedy, placed.proven)
+    buffer_of = _buffer_of(views, {item.name for item in items})
+    return calls, MemoryPlan(placements, buffer_of, arena, ALIGN, placed.lower_bound, greedy, placed.proven)
+
+
+def at_places(calls: Sequence[KernelCall], views: Views) -> tuple[KernelCall, ...]:
+    """The calls with operands at their places in the buffers of larger values."""
+    return tuple(replace(call, operands=tuple(_at_place(o, views.places) for o in call.operands)) for call in calls)
+
+
+def _at_place(operand: Operand, places: Mapping[str, tuple[str, int]]) -> Operand:
+    _, within = ("", 0) if operand.value is None else places.get(operand.value.name, ("", 0))
+    return replace(operand, offset=operand.offset + within) if within else operand
+
+
+def _pieces(graph: Graph, calls: Sequence[KernelCall], views: Views, names: frozenset[str]) -> dict[str, list[tuple[Item, int]]]:
+    """By buffer that holds smaller values: items of its bytes with equal lives, and the byte at which each starts."""
+    shared = views.shared & names
+    root = views.roots
+    found = shapes(graph, calls, root, {}, frozenset(root.values()) - shared) if shared else ()
+    return {
+        shape.name: [
+            (Item(f"{shape.name}#{piece.first}#{first}", piece.end - piece.first, first, last), piece.first)
+            for piece in shape.pieces
+            for first, last in piece.steps
+        ]
+        for shape in found
+        if shape.name in shared
+    }
+
+
+def _buffer_of(views: Views, names: Collection[str]) -> Mapping[str, tuple[str, int]]:
+    """Where values live, and the other buffers (scratch, rows), each in itself."""
+    located = {value: (root, within) for value, (root, within) in views.places.items() if root in names}
+    return {**located, **{name: (name, 0) for name in names if name not in located}}
 
 
 def plan_streamed(
     graph: Graph, calls: Sequence[KernelCall], buffer_bytes: Mapping[str, int], outside: frozenset[str] = frozenset()
 ) -> tuple[tuple[KernelCall, ...], MemoryPlan]:
-    """The arena of a program with streamed segments, and its calls without the moves that came to nothing.
+    """The arena of a program with streamed segments, and its calls: parts at their offsets, no moves that come to nothing.
 
     buffer_bytes: sizes of the buffers of tensors that are never whole. Where rows of the input are waited for, they are counted
     behind all buffers.
     """
-    root = roots(graph)
+    views = views_of(graph)
+    calls = at_places(calls, views)
+    root = views.roots
     away = frozenset(root[name] for name in outside)
     packed = pack(shapes(graph, calls, root, buffer_bytes, away), STREAMED_ALIGN)
     offsets = packed.offsets
     kept = _without_idle_moves(calls, offsets, root)
     items = shapes(graph, kept, root, buffer_bytes, away)
     placements = tuple(Placement(item.name, offsets[item.name], item.bytes, *item.hull) for item in items)
-    names = {item.name for item in items}
-    located = {v: (r, 0) for v, r in root.items() if r in names}
-    others = {name: (name, 0) for name in names if name not in located}
+    buffer_of = _buffer_of(views, {item.name for item in items})
     counted = any(call.variant == WAIT_VARIANT for call in calls)
     counter = -(-packed.height // COUNTER_BYTES) * COUNTER_BYTES if counted else None
     more = COUNTER_BYTES * counted
     arena, bound = (-(-max(size + more, 1) // ALIGN) * ALIGN for size in (packed.height, packed.lower_bound))
-    return kept, MemoryPlan(placements, {**located, **others}, arena, ALIGN, bound, packed.greedy, arena == bound, counter)
+    return kept, MemoryPlan(placements, buffer_of, arena, ALIGN, bound, packed.greedy, arena == bound, counter)
 
 
 def _without_idle_moves(

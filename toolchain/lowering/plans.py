@@ -21,7 +21,7 @@ from toolchain.lowering.segments import Slicer, choices_of
 from toolchain.lowering.shrink import shrink
 from toolchain.lowering.streaming import Path, Streaming
 from toolchain.lowering.variants import NOTHING, SLACK, Objective, choose, every_choice
-from toolchain.lowering.views import is_view, roots
+from toolchain.lowering.views import roots, views_of
 
 EXCHANGE: Final = 6.0
 """Percent of RAM that a percent of work has to save, for the objective `ram`."""
@@ -161,7 +161,7 @@ class Plans:
 
     def _of_choices(self, choices: Sequence[Choice]) -> Plan:
         calls = tuple(call for choice in choices for call in choice.calls)
-        plan = plan_memory(self.graph, calls, self.outside)
+        calls, plan = plan_memory(self.graph, calls, self.outside)
         program = Program(self.graph, self.target, calls, plan, roots(self.graph), tuple(choices))
         return Plan(program, _figures(program))
 
@@ -196,10 +196,11 @@ def whole_calls(
     By the first and end of the nodes. outside: roots of values that the caller owns.
     """
     found: dict[tuple[int, int], tuple[tuple[KernelCall, ...], ...]] = {}
+    free = views_of(graph).free
     for index, node in enumerate(graph.nodes):
         if node.op == FEED:
             found[index, index + 1] = (feed_calls(node, 0, node.output.type.shape[1], 0),)
-        elif is_view(graph, node):
+        elif node.name in free:
             found[index, index + 1] = ((),)
         else:
             choices = every_choice(graph, node, target, fixed.get(node.name), outside)
@@ -225,11 +226,11 @@ def options_for(
     graph: Graph, target: Target, objective: Objective, fixed: Mapping[str, str], outside: frozenset[str] = NOTHING
 ) -> list[list[Choice]]:
     """For every node that needs code the choices that are open: all for `size`, else the best of the objective."""
-    chains = table_chains(graph)
+    chains, free = table_chains(graph), views_of(graph).free
     options: list[list[Choice]] = []
     for node in graph.nodes:
         chain = chains.get(node.name, (node,))
-        if node.op == FEED or is_view(graph, node) or node is not chain[-1]:
+        if node.op == FEED or node.name in free or node is not chain[-1]:
             continue
         if len(chain) > 1:
             options.append([choose_chain(graph, chain, target)])

@@ -22,7 +22,7 @@ from toolchain.lowering.packing import pack
 from toolchain.lowering.program import KernelCall, Operand
 from toolchain.lowering.segments import Slicer
 from toolchain.lowering.stream import NOTHING, arrange
-from toolchain.lowering.views import roots
+from toolchain.lowering.views import roots, views_of
 
 ALIGN = 8
 TRIES_OF_PART = 400
@@ -95,8 +95,8 @@ class Streaming:
     ) -> None:
         """plain: the ways to run nodes on whole tensors, by their first and end; one of no calls for what costs nothing."""
         self.graph, self.slicer, self.plain, self.outside = graph, slicer, plain, outside
-        self.users, self.root = graph.users(), roots(graph)
-        self.sizes = {self.root[value.name]: value.type.bytes for value in graph.values()}
+        self.users, self.root, self.shared = graph.users(), roots(graph), views_of(graph).shared
+        self.sizes = {value.name: value.type.bytes for value in graph.values()}
         self.live = [self._live(position) for position in range(len(graph.nodes) + 1)]
         self.edges: list[list[Edge]] = [list(self._ways(end)) for end in range(1, len(graph.nodes) + 1)]
 
@@ -239,9 +239,10 @@ class Streaming:
 
     def _part(self, first: int, end: int) -> Graph:
         """Nodes first to end as a graph of their own, with all that is alive before and after."""
-        by_root = {self.root[value.name]: value for value in reversed(list(self.graph.values()))}
-        before, after = (tuple(by_root[name] for name in sorted(self.live[at])) for at in (first, end))
-        return replace(self.graph, inputs=before, outputs=after, nodes=self.graph.nodes[first:end])
+        values = {value.name: value for value in self.graph.values()}
+        before = self.live[first] | (self.live[end] & self.shared)
+        inputs, outputs = (tuple(values[name] for name in sorted(names)) for names in (before, self.live[end]))
+        return replace(self.graph, inputs=inputs, outputs=outputs, nodes=self.graph.nodes[first:end])
 
     def calls(self, path: Path) -> tuple[KernelCall, ...]:
         """All calls of a program; those of segments have its number.
@@ -264,7 +265,7 @@ class Streaming:
     def _moved(self, position: int, places: dict[str, str]) -> list[KernelCall]:
         """The move of the only tensor alive between two nodes; its new place is noted in `places`."""
         ends = {self.root[value.name] for value in (*self.graph.inputs, *self.graph.outputs)}
-        if len(self.live[position]) != 1 or not ends.isdisjoint(self.live[position]):
+        if len(self.live[position]) != 1 or not (ends | self.shared).isdisjoint(self.live[position]):
             return []
         (name,) = self.live[position]
         value = next(value for value in self.graph.values() if value.name == name)

@@ -52,7 +52,7 @@ from toolchain.lowering.kernels import (
 )
 from toolchain.lowering.kernels.common import Variant
 from toolchain.lowering.program import Choice
-from toolchain.lowering.views import is_view, roots
+from toolchain.lowering.views import views_of
 
 NOTHING: frozenset[str] = frozenset()
 Objective = Literal["speed", "ram", "size", "balanced"]
@@ -110,10 +110,11 @@ def candidates(graph: Graph, node: Node, target: Target, kept: frozenset[str] = 
 
 def is_last_reader(graph: Graph, node: Node, kept: frozenset[str] = NOTHING) -> bool:
     """True when nobody else needs the bytes of the node's first operand. kept: roots of values that others need."""
-    root = roots(graph)
+    views = views_of(graph)
+    root = views.roots
     name = root[node.inputs[0].name]
     needed = kept.union(root[value.name] for value in graph.outputs)
-    readers = (n for n in graph.nodes if not is_view(graph, n) and any(root[value.name] == name for value in n.inputs))
+    readers = (n for n in graph.nodes if n.name not in views.free and any(root[value.name] == name for value in n.inputs))
     return name not in needed and all(reader.name == node.name for reader in readers)
 
 

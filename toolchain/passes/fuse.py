@@ -9,6 +9,7 @@ import numpy as np
 
 from toolchain.ir.attrs import Activation, ActivationAttrs, PadMode, PoolAttrs
 from toolchain.ir.graph import Graph, Node, Value
+from toolchain.ir.quantization import activation_bounds, stored_value
 from toolchain.ir.types import Array
 from toolchain.passes.families import CLAMPED, any_of, is_float
 from toolchain.passes.pattern import Editor, Match, Replacement, Rule, apply, pat, rule
@@ -94,14 +95,27 @@ def fold_padding(editor: Editor, match: Match) -> Replacement:
     padding = (own[0] + before[1], own[1] + after[1], own[2] + before[2], own[3] + after[2])
     if isinstance(attrs, PoolAttrs):
         inside = max(padding[:2]) < attrs.window[0] and max(padding[2:]) < attrs.window[1]
-        average = root.op == "average_pool_2d" and pad.attrs.value == 0.0 and (attrs.count_padding or not any(own))
-        largest = root.op == "max_pool_2d" and pad.attrs.value == -np.inf
-        if not inside or not is_float(root) or not (average or largest):
+        fill = stored_value(pad.attrs.value, root.inputs[0].type)
+        average = root.op == "average_pool_2d" and fill == 0 and (attrs.count_padding or not any(own))
+        largest = root.op == "max_pool_2d" and fill <= _least(editor, pad.inputs[0])
+        if not inside or not (average or largest):
             return None
         attrs = replace(attrs, count_padding=average)
     elif pad.attrs.value != 0.0:
         return None
     return [editor.final(root.op, (pad.inputs[0], *root.inputs[1:]), replace(attrs, padding=padding), root)]
+
+
+def _least(editor: Editor, value: Value) -> float:
+    """A bound that no stored element of a value is below: of its producer's clamp, or of its type."""
+    producer, type_ = editor.producer(value), value.type
+    activation = Activation.NONE
+    if producer is not None:
+        clamps = producer.op in ("relu", "relu6")
+        activation = Activation(producer.op) if clamps else getattr(producer.attrs, "activation", activation)
+    if type_.dtype.is_float:
+        return activation.bounds[0]
+    return type_.dtype.limits[0] if type_.quant is None else activation_bounds(activation, type_)[0]
 
 
 @rule(pat("batch_matmul"))

@@ -212,18 +212,21 @@ class _Source:
             return Argument(pointer, MEMORY, self.plan.offset(scratch_name(call, index)))
         if operand.place is not None:
             return Argument(pointer, MEMORY, self.plan.offset(operand.place) + operand.offset)
-        if operand.value.name not in self.plan.buffer_of:
-            return Argument(pointer, self._outside(operand.value, operand), operand.offset)
-        return Argument(pointer, MEMORY, self.plan.offset(operand.value.name) + operand.offset)
+        root = self.program_.root_of[operand.value.name]
+        if root not in self.plan.buffer_of:
+            return Argument(pointer, self._outside(root, operand), operand.offset)
+        return Argument(pointer, MEMORY, self.plan.offset(root) + operand.offset)
 
-    def _outside(self, value: Value, operand: Operand) -> str:
-        root = self.program_.root_of
+    def _outside(self, root: str, operand: Operand) -> str:
+        """The pointer to a buffer that the caller owns; as bytes where the operand is not all of it."""
+        root_of = self.program_.root_of
         for kind, values in (("input", self.program_.inputs), ("output", self.graph.outputs)):
             for index, candidate in enumerate(values):
-                if root[candidate.name] == root[value.name]:
+                if root_of[candidate.name] == root:
                     bytes_ = "uint8_t *" if operand.writable else "const uint8_t *"
-                    return f"{kind}_{index}" if operand.rows is None else f"({bytes_}){kind}_{index}"
-        raise KeyError(f"{value.name} has no place in the arena and is no input or output")
+                    whole = operand.rows is None and not operand.offset
+                    return f"{kind}_{index}" if whole else f"({bytes_}){kind}_{index}"
+        raise KeyError(f"{root} has no place in the arena and is no input or output")
 
 
 def _printed(calls: Sequence[KernelCall]) -> tuple[KernelCall, ...]:

@@ -131,25 +131,13 @@ class Exporter:
         indices = tuple(-1 if value is None else self.index(value) for value in inputs)
         self._operators.append(FileOperator(builtin, version, indices, tuple(map(self.index, outputs)), table))
 
-    def finish(self, metadata: Sequence[tuple[str, bytes]], signature: bool) -> FileModel:
+    def finish(self, signature: bool) -> FileModel:
         """All records of the file."""
         inputs = [self.index(value) for value in self._graph.inputs]
         outputs = [self.index(value) for value in self._graph.outputs]
         named = [*self._graph.inputs, *self._graph.outputs] if signature else []
-        notes = [(name, self._buffer(data)) for name, data in metadata]
-        return FileModel(
-            self._tensors,
-            self._operators,
-            inputs,
-            outputs,
-            tuple(self._buffers),
-            notes,
-            [(value.name, self._indices[value.name]) for value in named],
-        )
-
-    def tensor_names(self) -> list[str]:
-        """Value names in the order of the file's tensors."""
-        return list(self._indices)
+        signed = [(value.name, self._indices[value.name]) for value in named]
+        return FileModel(self._tensors, self._operators, inputs, outputs, tuple(self._buffers), signature=signed)
 
 
 def _bytes(data: Array, dtype: DType) -> bytes:

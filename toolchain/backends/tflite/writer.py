@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import numpy as np
-
 from toolchain.backends.tflite.detour import needs_detour, through_float
 from toolchain.backends.tflite.exporter import Exporter
 from toolchain.backends.tflite.operators import EXPORTS
 from toolchain.backends.tflite.packer import FileModel, pack
 from toolchain.ir.graph import Graph, Value
 
-OFFLINE_PLAN = "OfflineMemoryAllocation"
 
-
-def write_tflite(graph: Graph, *, compact: bool = False, signature: bool = True, plan: Mapping[str, int] | None = None) -> bytes:
+def write_tflite(graph: Graph, *, compact: bool = False, signature: bool = True) -> bytes:
     """The .tflite file of a graph; the same graph gives the same bytes.
 
     compact: for TensorFlow Lite Micro alone, which takes one zero point for all channels and needs no inner names.
     signature: add a `serving_default` signature with the names of inputs and outputs.
-    plan: byte offsets in the arena by value name, which TensorFlow Lite Micro then uses instead of its own plan.
     Raises TargetError(305) for a node that TFLite cannot say.
     """
-    return pack(export_graph(graph, compact=compact, signature=signature, plan=plan))
+    return pack(export_graph(graph, compact=compact, signature=signature))
 
 
-def export_graph(graph: Graph, *, compact: bool, signature: bool, plan: Mapping[str, int] | None = None) -> FileModel:
+def export_graph(graph: Graph, *, compact: bool, signature: bool) -> FileModel:
     """The records of the file that `write_tflite` packs."""
     exporter = Exporter(graph, compact)
     if compact:
@@ -43,8 +36,7 @@ def export_graph(graph: Graph, *, compact: bool, signature: bool, plan: Mapping[
             export(exporter, node)
     for value in graph.outputs:
         exporter.index(value)
-    notes = [] if plan is None else [(OFFLINE_PLAN, _offline_plan(exporter, plan))]
-    return exporter.finish(notes, signature)
+    return exporter.finish(signature)
 
 
 def flattened_by_products(graph: Graph) -> dict[str, Value]:
@@ -62,9 +54,3 @@ def flattened_by_products(graph: Graph) -> dict[str, Value]:
         and node.inputs[0].name not in graph.constants
         and all(user.op == "fully_connected" and user.inputs[0] == node.output for user in users.get(node.output.name, []))
     }
-
-
-def _offline_plan(exporter: Exporter, plan: Mapping[str, int]) -> bytes:
-    """Version 1, subgraph 0, a count, then an offset for each tensor, -1 where the runtime chooses (int32 each)."""
-    offsets = [plan.get(name, -1) for name in exporter.tensor_names()]
-    return np.array([1, 0, len(offsets), *offsets], "<i4").tobytes()

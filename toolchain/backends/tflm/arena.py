@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from toolchain.backends.tflm.planner import ALIGNMENT, align, greedy_bytes, lifetimes, scratch
+from toolchain.backends.tflite.packer import pack
+from toolchain.backends.tflite.planned import Planned
+from toolchain.backends.tflite.planner import ALIGNMENT, align, lifetimes, scratch
 from toolchain.errors import EnvironmentFault, TargetError
 from toolchain.ir.graph import Graph
 
@@ -116,17 +118,14 @@ def _first_line(log: str) -> str:
     return next((line.strip()[:300] for line in log.splitlines() if line.strip()), "no message")
 
 
-def measure_arena(model: bytes, graph: Graph, tensors: int) -> ArenaBytes:
-    """Arena figures of a model. tensors: how many tensors the file has. Raises TargetError(305), EnvironmentFault(404)."""
-    activations = sum(align(value.type.bytes) for node in graph.nodes for value in node.outputs)
-    activations += sum(align(value.type.bytes) for value in graph.inputs)
-    host = smallest_arena(model, 2 * activations + BYTES_PER_NODE * len(graph.nodes) + BYTES_FIXED, graph.name)
-    saved = TENSOR_SAVING * tensors + NODE_SAVING * len(graph.nodes)
+def measure_arena(file: Planned, graph: Graph) -> ArenaBytes:
+    """Arena figures of a file. Raises TargetError(305), EnvironmentFault(404)."""
+    model = file.model
+    activations = sum(buffer.bytes for buffer in lifetimes(model).values())
+    limit = 2 * activations + BYTES_PER_NODE * len(model.operators) + BYTES_FIXED
+    host = smallest_arena(pack(model), limit, graph.name)
+    saved = TENSOR_SAVING * len(model.tensors) + NODE_SAVING * len(model.operators)
     reference = min(align(max(host - saved, 0)) + 2 * ALIGNMENT, host)
-    return ArenaBytes(host, reference, _with_scratch(graph, reference, mve=False), _with_scratch(graph, reference, mve=True))
-
-
-def _with_scratch(graph: Graph, reference: int, mve: bool) -> int:
-    buffers, extra = lifetimes(graph), scratch(graph, mve)
-    grown = greedy_bytes([*buffers, *extra]) - greedy_bytes(buffers)
-    return align(reference + max(grown, 0) + SCRATCH_NODE_BYTES * len(extra))
+    libraries = ((False, file.bytes.cmsis_nn), (True, file.bytes.cmsis_nn_mve))
+    grown = (max(taken - file.bytes.reference, 0) + SCRATCH_NODE_BYTES * len(scratch(model, mve)) for mve, taken in libraries)
+    return ArenaBytes(host, reference, *(align(reference + more) for more in grown))
