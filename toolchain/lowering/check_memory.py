@@ -3,18 +3,19 @@
 Every byte has an owner: a byte of a tensor, scratch, or nobody. A call must find the bytes of the tensors that it reads where it
 reads them, touch nothing outside its buffers, and write nowhere that it also reads. A byte destroyed too early, or spoiled by the
 call that read it before, is found missing when it is read. The bytes of a tensor that no call writes are those that its node
-moves there by its meaning.
+moves there by its meaning. A call that goes through images row by row (overlaps.py) reads and writes them in that order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
 
 from toolchain.ir.graph import Value
 from toolchain.ir.types import Array
+from toolchain.lowering.overlaps import images_by_rows, in_turn, may_replace
 from toolchain.lowering.program import MOVE_VARIANT, POOL_SUMS, STAY_VARIANT, KernelCall, Operand, Program
 from toolchain.reference.evaluator import run_node
 
@@ -57,20 +58,33 @@ class _Replay:
         return max((placed.offset + placed.bytes for placed in self.program.plan.placements), default=0)
 
     def _call(self, who: str, call: KernelCall) -> Iterator[str]:
-        spans: list[tuple[int, int, bool]] = []
-        for index, operand in enumerate(call.operands):
-            if self._buffer(operand, index, call) is not None:
-                spans.append((*self._span(operand, index, call), operand.is_written))
-                if operand.spoiled or not operand.is_written:
-                    yield from self._read(who, operand, index, call)
-        for (first, end, writes), (other_first, other_end, also) in combinations(spans, 2):
-            grown = (first, end) == (other_first, other_end) and call.variant == POOL_SUMS
-            together = first < other_end and other_first < end and (writes or also) and not grown
-            if together and call.variant not in (MOVE_VARIANT, STAY_VARIANT):
-                yield f"{who} writes bytes {max(first, other_first)} to {min(end, other_end)} that it also uses otherwise"
-        for index, operand in enumerate(call.operands):
-            if self._buffer(operand, index, call) is not None and operand.is_written:
+        images = images_by_rows(call)
+        whole = [(index, operand) for index, operand in enumerate(call.operands) if not _among(operand, images)]
+        yield from self._shared(who, call, images)
+        for index, operand in whole:
+            if operand.spoiled or not operand.is_written:
+                yield from self._read(who, operand, index, call)
+        for parts in in_turn(call, images) if images else ():
+            for part in parts[:-1]:
+                yield from self._read(who, part, 0, call)
+            yield from self._write(who, parts[-1], 0, call)
+        for index, operand in whole:
+            if operand.is_written:
                 yield from self._write(who, operand, index, call)
+
+    def _shared(self, who: str, call: KernelCall, images: Sequence[Operand]) -> Iterator[str]:
+        """Bytes that a call writes and uses otherwise, too, but for a result over images that it goes through row by row."""
+        if call.variant in (MOVE_VARIANT, STAY_VARIANT):
+            return
+        inside = [(i, operand) for i, operand in enumerate(call.operands) if self._buffer(operand, i, call) is not None]
+        for (index, one), (other_index, other) in combinations(inside, 2):
+            (first, end), (other_first, other_end) = self._span(one, index, call), self._span(other, other_index, call)
+            grown = (first, end) == (other_first, other_end) and call.variant == POOL_SUMS
+            in_turn_ = _among(one, images) and _among(other, images) and other.is_written and not one.is_written
+            over = first == other_first and other is call.operands[-1] and _among(one, may_replace(call))
+            used = one.is_written or other.is_written
+            if first < other_end and other_first < end and used and not (grown or in_turn_ or over):
+                yield f"{who} writes bytes {max(first, other_first)} to {min(end, other_end)} that it also uses otherwise"
 
     def _buffer(self, operand: Operand, index: int, call: KernelCall | None) -> str | None:
         """The buffer in the arena that an operand lies in, None for constants and what the caller owns."""
@@ -123,6 +137,10 @@ class _Replay:
         left = None if operand.spoiled else operand.value
         owners = NOBODY if left is None else self._owned(left, operand)[: max(len(self.arena) - first, 0)]
         self.arena[first:end] = owners
+
+
+def _among(operand: Operand, others: Iterable[Operand]) -> bool:
+    return any(operand is other for other in others)
 
 
 def _names(values: Iterable[Value]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, product
 
 from toolchain.ir.graph import Graph
 from toolchain.lowering.moves import MOVE
@@ -159,12 +159,33 @@ def _joined(steps: Iterable[Interval]) -> tuple[Interval, ...]:
     return tuple(found)
 
 
-def most_alive(items: Iterable[Shape]) -> int:
-    """The most bytes that are needed in one step: no placement needs less."""
+Pairs = frozenset[tuple[str, str]]
+
+
+def most_alive(items: Sequence[Shape], replaced: Pairs = frozenset()) -> int:
+    """The most bytes that are needed in one step: no placement needs less.
+
+    replaced: pairs of buffers that may lie in exactly the same place although both are needed in some step.
+    """
     change: dict[int, int] = {}
     for item in items:
         for piece in item.pieces:
             for first, last in piece.steps:
                 change[first] = change.get(first, 0) + piece.end - piece.first
                 change[last + 1] = change.get(last + 1, 0) - piece.end + piece.first
+    named = {item.name: item for item in items}
+    for before, after in replaced:
+        for size, first, last in _in_common(named[before], named[after]) if before in named and after in named else ():
+            change[first] = change.get(first, 0) - size
+            change[last + 1] = change.get(last + 1, 0) + size
     return max(accumulate(change[step] for step in sorted(change)), default=0)
+
+
+def _in_common(one: Shape, other: Shape) -> Iterator[tuple[int, int, int]]:
+    """Bytes that both need in the same steps where they begin in the same place, and these steps, first and last."""
+    for piece in one.pieces:
+        for its in other.pieces:
+            size = min(piece.end, its.end) - max(piece.first, its.first)
+            for (first, last), (its_first, its_last) in product(piece.steps, its.steps) if size > 0 else ():
+                if max(first, its_first) <= min(last, its_last):
+                    yield size, max(first, its_first), min(last, its_last)

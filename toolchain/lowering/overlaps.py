@@ -113,18 +113,23 @@ def replaced(graph: Graph, calls: Sequence[KernelCall], root: Mapping[str, str])
     for call in calls:
         for operand in call.operands:
             if operand.value is not None:
-                name = operand.place or root[operand.value.name]
-                first.setdefault(name, call)
-                last[name] = call
-    ends = {root[value.name] for value in (*graph.inputs, *graph.outputs)}
-    kept = {root[value.name] for value in graph.outputs}
+                first.setdefault(_buffer(operand, root), call)
+                last[_buffer(operand, root)] = call
+    given, kept = ({root[value.name] for value in values} for values in (graph.inputs, graph.outputs))
     found: set[tuple[str, str]] = set()
     for call in calls:
-        result = call.operands[-1]
         for operand in may_replace(call):
-            if operand.value is not None and result.value is not None and operand.place is result.place is None:
-                before, after = root[operand.value.name], root[result.value.name]
-                whole = (before, after) == (operand.value.name, result.value.name)
-                if whole and last[before] is call and first[after] is call and before not in kept and after not in ends - kept:
-                    found.add((before, after))
+            before, after = _buffer(operand, root), _buffer(call.operands[-1], root)
+            own = _is_own(operand, root) and _is_own(call.operands[-1], root)
+            if own and last[before] is call and first[after] is call and before not in kept and after not in given:
+                found.add((before, after))
     return frozenset(found)
+
+
+def _buffer(operand: Operand, root: Mapping[str, str]) -> str:
+    return operand.place or (root[operand.value.name] if operand.value is not None else "")
+
+
+def _is_own(operand: Operand, root: Mapping[str, str]) -> bool:
+    """True for a tensor at the start of a buffer that holds nothing larger."""
+    return operand.value is not None and operand.offset == 0 and root[operand.value.name] == operand.value.name

@@ -12,10 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from toolchain.lowering.lifetimes import Interval, Shape, most_alive
+from toolchain.lowering.lifetimes import Interval, Pairs, Shape, most_alive
 
 TRIES = 1500
-Pairs = frozenset[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ def _parts(items: Sequence[Shape]) -> list[list[Shape]]:
 
 def _pack(items: Sequence[Shape], align: int, tries: int, replaced: Pairs) -> Packing:
     clashes = _clashes(items, replaced)
-    bound = -(-most_alive(items) // align) * align
+    bound = -(-most_alive(items, replaced) // align) * align
     starts = [
         sorted(range(len(items)), key=lambda i: -items[i].bytes),
         sorted(range(len(items)), key=lambda i: (items[i].hull[0], -items[i].bytes)),

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from toolchain.ir.graph import Graph
 from toolchain.lowering.lifetimes import buffer_of, scratch_name, shapes
+from toolchain.lowering.overlaps import replaced
 from toolchain.lowering.packing import pack
 from toolchain.lowering.placement import Item, Tie, place
 from toolchain.lowering.program import MOVE_VARIANT, STAY_VARIANT, WAIT_VARIANT, KernelCall, MemoryPlan, Operand, Placement
@@ -45,21 +46,28 @@ def buffers(
 def plan_memory(
     graph: Graph, calls: Sequence[KernelCall], outside: frozenset[str] = frozenset()
 ) -> tuple[tuple[KernelCall, ...], MemoryPlan]:
-    """The calls of a program with the offsets of parts in their buffers, and its arena. outside: values that the caller owns."""
+    """The calls of a program with the offsets of parts in their buffers, and its arena. outside: values that the caller owns.
+
+    Buffers are placed as wholes, and so that results follow behind what is read of their operands; the lower arena is taken.
+    """
     views = views_of(graph)
     calls = at_places(calls, views)
-    root = views.roots
-    items = buffers(graph, calls, root, frozenset(root[name] for name in outside))
+    root, away = views.roots, frozenset(views.roots[name] for name in outside)
+    items = buffers(graph, calls, root, away)
+    packed = pack(shapes(graph, calls, root, {}, away, fine=True), ALIGN, replaced=replaced(graph, calls, root))
     pieces = _pieces(graph, calls, views, frozenset(item.name for item in items))
     hollow = [replace(item, bytes=0) if item.name in pieces else item for item in items]
     parts = [part for found in pieces.values() for part, _ in found]
     ties = [Tie(name, part.name, at) for name, found in pieces.items() for part, at in found]
     placed = place((*hollow, *parts), ALIGN, ties)
-    placements = tuple(Placement(item.name, placed.offsets[item.name], item.bytes, item.first, item.last) for item in items)
+    over = packed.height < placed.height
+    offsets, height = (packed.offsets, packed.height) if over else (placed.offsets, placed.height)
+    placements = tuple(Placement(item.name, offsets[item.name], item.bytes, item.first, item.last) for item in items)
     greedy = placed.height if placed.greedy is None else placed.greedy
-    arena = max(placed.height, ALIGN)
+    bound = min(packed.lower_bound, placed.lower_bound)
+    arena = max(-(-height // ALIGN), 1) * ALIGN
     buffer_of = _buffer_of(views, {item.name for item in items})
-    return calls, MemoryPlan(placements, buffer_of, arena, ALIGN, placed.lower_bound, greedy, placed.proven)
+    return calls, MemoryPlan(placements, buffer_of, arena, ALIGN, bound, greedy, arena <= max(bound, ALIGN))
 
 
 def at_places(calls: Sequence[KernelCall], views: Views) -> tuple[KernelCall, ...]:
@@ -97,16 +105,16 @@ def _buffer_of(views: Views, names: Collection[str]) -> Mapping[str, tuple[str, 
 def plan_streamed(
     graph: Graph, calls: Sequence[KernelCall], buffer_bytes: Mapping[str, int], outside: frozenset[str] = frozenset()
 ) -> tuple[tuple[KernelCall, ...], MemoryPlan]:
-    """The arena of a program with streamed segments, and its calls: parts at their offsets, no moves that come to nothing.
+    """The arena of a program with streamed segments, and its calls without moves that come to nothing.
 
-    buffer_bytes: sizes of the buffers of tensors that are never whole. Where rows of the input are waited for, they are counted
-    behind all buffers.
+    calls: parts at their offsets. buffer_bytes: sizes of the buffers of tensors that are never whole. Where rows of the input are
+    waited for, they are counted behind all buffers.
     """
     views = views_of(graph)
-    calls = at_places(calls, views)
     root = views.roots
     away = frozenset(root[name] for name in outside)
-    packed = pack(shapes(graph, calls, root, buffer_bytes, away), STREAMED_ALIGN)
+    fine = shapes(graph, calls, root, buffer_bytes, away, fine=True)
+    packed = pack(fine, STREAMED_ALIGN, replaced=replaced(graph, calls, root))
     offsets = packed.offsets
     kept = _without_idle_moves(calls, offsets, root)
     items = shapes(graph, kept, root, buffer_bytes, away)

@@ -23,7 +23,7 @@ from toolchain.lowering.streaming import Path, Streaming
 from toolchain.lowering.variants import NOTHING, SLACK, Objective, choose, every_choice
 from toolchain.lowering.views import roots, views_of
 
-EXCHANGE: Final = 6.0
+EXCHANGE: Final = 3.0
 """Percent of RAM that a percent of work has to save, for the objective `ram`."""
 WORK_BOUNDS: Final = (1.01, 1.02, 1.03, 1.05, 1.08, SLACK["ram"], 1.18, 1.25, 1.4, 1.6, 2.0, math.inf)
 """The most work of row-by-row plans, times the least."""

@@ -1,9 +1,10 @@
 """Chooses which segments of a graph run row by row: the least arena first, then the least work.
 
-A program is a path over the positions between nodes: every edge is one node on whole tensors, or a segment in steps of so many
-rows. The arena is what the worst edge needs, work adds up. So the least bytes for which some path does no more than the work
-allowed are found by halving, with one shortest path for each try. What an edge needs is at first a lower bound, the most bytes
-alive at once (bands.py); edges on the best path are placed, one after the other, until all on it are.
+A program is a path over the positions between nodes: every edge is a run of nodes on whole tensors, or a segment in steps of so
+many rows; two runs never follow one another, as they are one. The arena is what the worst edge needs, work adds up. So the least
+bytes for which some path does no more than the work allowed are found by halving, with one shortest path for each try. What an
+edge needs is at first a lower bound, the most bytes alive at once (bands.py); edges on the best path are placed, one after the
+other, until all on it are.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from fractions import Fraction
 from toolchain.ir.graph import Graph
 from toolchain.lowering.bands import Band, Stretch, stretch_of
 from toolchain.lowering.kernels.common import Variant
-from toolchain.lowering.lifetimes import shapes
+from toolchain.lowering.lifetimes import Pairs, Shape, most_alive, shapes
 from toolchain.lowering.moves import FEED, MOVE, move_call
+from toolchain.lowering.overlaps import replaced
 from toolchain.lowering.packing import pack
+from toolchain.lowering.plan import at_places
 from toolchain.lowering.program import KernelCall, Operand
 from toolchain.lowering.segments import Slicer
 from toolchain.lowering.stream import NOTHING, arrange
-from toolchain.lowering.views import roots, views_of
+from toolchain.lowering.views import views_of
 
 ALIGN = 8
 TRIES_OF_PART = 400
@@ -95,9 +98,11 @@ class Streaming:
     ) -> None:
         """plain: the ways to run nodes on whole tensors, by their first and end; one of no calls for what costs nothing."""
         self.graph, self.slicer, self.plain, self.outside = graph, slicer, plain, outside
-        self.users, self.root, self.shared = graph.users(), roots(graph), views_of(graph).shared
+        self.users, self.views = graph.users(), views_of(graph)
+        self.root, self.shared = self.views.roots, self.views.shared
         self.sizes = {value.name: value.type.bytes for value in graph.values()}
         self.live = [self._live(position) for position in range(len(graph.nodes) + 1)]
+        self.whole: dict[tuple[int, int, int], Edge] = {}
         self.edges: list[list[Edge]] = [list(self._ways(end)) for end in range(1, len(graph.nodes) + 1)]
 
     def best(self, most_instructions: float, exchange: float = 0.0) -> Path:
@@ -117,10 +122,7 @@ class Streaming:
 
     def least_work(self) -> int:
         """Instructions of the fastest program on whole tensors."""
-        work = [0.0] + [float("inf")] * len(self.edges)
-        for end, edges in enumerate(self.edges, 1):
-            work[end] = min((work[edge.first] + edge.instructions for edge in edges if edge.sliced is None), default=work[end])
-        return round(work[-1])
+        return min(edge.instructions for edge in self.edges[-1] if edge.sliced is None and edge.first == 0)
 
     def _least(self, most_instructions: float, exchange: float) -> Path:
         """The best path with what is known of its edges."""
@@ -155,29 +157,35 @@ class Streaming:
 
     def _shortest(self, bound: int) -> Path | None:
         """The path of the least work whose edges need no more bytes."""
-        work: list[float] = [0.0] + [float("inf")] * len(self.edges)
-        last: list[Edge | None] = [None] * (len(self.edges) + 1)
+        none = float("inf")
+        # Of paths to a position: the least work after a run on whole tensors, and after a segment.
+        whole, sliced = ([0.0] + [none] * len(self.edges) for _ in range(2))
+        last_whole: list[Edge | None] = [None] * (len(self.edges) + 1)
+        last_sliced: list[Edge | None] = [None] * (len(self.edges) + 1)
         for end, edges in enumerate(self.edges, 1):
             for edge in edges:
-                if edge.alive <= bound and (total := work[edge.first] + edge.instructions) < work[end]:
-                    work[end], last[end] = total, edge
+                if edge.alive > bound:
+                    continue
+                if edge.sliced is None and (total := sliced[edge.first] + edge.instructions) < whole[end]:
+                    whole[end], last_whole[end] = total, edge
+                elif edge.sliced is not None:
+                    total = min(whole[edge.first], sliced[edge.first]) + edge.instructions
+                    if total < sliced[end]:
+                        sliced[end], last_sliced[end] = total, edge
         found: list[Edge] = []
-        at = len(self.edges)
+        at, after = len(self.edges), None
         while at > 0:
-            taken = last[at]
-            if taken is None:
+            from_whole = whole[at] < sliced[at] if after is None or after.sliced is not None else False
+            after = last_whole[at] if from_whole else last_sliced[at]
+            if after is None:
                 return None
-            found.append(taken)
-            at = taken.first
+            found.append(after)
+            at = after.first
         return Path(tuple(reversed(found)))
 
     def _ways(self, end: int) -> Iterator[Edge]:
         """The ways to run the nodes before a position, from any first one."""
-        for (first, plain_end), ways in self.plain.items():
-            if plain_end == end:
-                for calls in ways:
-                    work = sum(call.instructions for call in calls)
-                    yield Edge(first, end, self._alive(first, end, calls), work, calls, packed=True)
+        yield from self._runs(end)
         unbeaten: dict[int, list[Edge]] = {}
         for sums in (False, True):
             stretch = stretch_of(self.graph, end, self.users, sums=sums)
@@ -188,6 +196,29 @@ class Streaming:
                     others.append(edge)
         for edges in unbeaten.values():
             yield from edges
+
+    def _runs(self, end: int) -> Iterator[Edge]:
+        """The runs of nodes on whole tensors that end at a position: by the fastest kernels, and by those of the least scratch.
+
+        What they need is at least what the worst of their nodes needs.
+        """
+        for way in (0, -1):
+            at, alive, calls = end, 0, tuple[KernelCall, ...]()
+            while (found := self._last_whole(at, way)) is not None:
+                at, alive, calls = found.first, max(alive, found.alive), found.calls + calls
+                if way == 0 or any(len(self.plain[pair]) > 1 for pair in self.plain if at <= pair[0] and pair[1] <= end):
+                    yield Edge(at, end, alive, sum(call.instructions for call in calls), calls)
+
+    def _last_whole(self, end: int, way: int) -> Edge | None:
+        """The last node before a position on whole tensors, or the longest chain of tables that ends there."""
+        first = min((first for first, plain_end in self.plain if plain_end == end), default=None)
+        if first is None:
+            return None
+        if (first, end, way) not in self.whole:
+            calls = at_places(self.plain[first, end][way], self.views)
+            alive = most_alive(*self._shapes(first, end, calls, {}))
+            self.whole[first, end, way] = Edge(first, end, alive, sum(call.instructions for call in calls), calls)
+        return self.whole[first, end, way]
 
     def _sliced(self, stretch: Stretch) -> Iterator[Edge]:
         """The segments of a stretch in all steps that suit them."""
@@ -204,7 +235,8 @@ class Streaming:
         """The ways to place the buffers of a segment, each with its calls and what it then takes."""
         sliced = edge.sliced
         if sliced is None:
-            return [replace(edge, packed=True)]
+            items, over = self._shapes(edge.first, edge.end, edge.calls, {})
+            return [replace(edge, alive=pack(items, ALIGN, TRIES_OF_PART, over).height, packed=True)]
         made = [self._placed(edge, sliced)]
         inside = frozenset(node.name for node in sliced.stretch.nodes[edge.first - sliced.stretch.lowest : -1])
         if len(inside) > 1:
@@ -230,12 +262,20 @@ class Streaming:
 
     def _placed(self, edge: Edge, sliced: Sliced) -> Edge:
         arranged = arrange(self.graph, sliced.stretch.segment(edge.first), sliced.step, sliced.parks)
-        calls = self.slicer.calls(arranged, sliced.variants)
-        items = shapes(self._part(edge.first, edge.end), calls, self.root, arranged.buffer_bytes, self.outside)
+        calls = at_places(self.slicer.calls(arranged, sliced.variants), self.views)
+        items, _ = self._shapes(edge.first, edge.end, calls, arranged.buffer_bytes)
         alive = pack(items, ALIGN, TRIES_OF_PART).height
         work = sum(call.instructions for call in calls)
         placed = replace(sliced, buffer_bytes=arranged.buffer_bytes)
         return replace(edge, alive=alive, instructions=work, calls=calls, sliced=placed, packed=True)
+
+    def _shapes(
+        self, first: int, end: int, calls: Sequence[KernelCall], buffer_bytes: Mapping[str, int]
+    ) -> tuple[tuple[Shape, ...], Pairs]:
+        """The buffers of a part of the graph with all that passes by, and which of them may replace which."""
+        part = self._part(first, end)
+        found = shapes(part, calls, self.root, buffer_bytes, self.outside, fine=True)
+        return found, replaced(part, calls, self.root)
 
     def _part(self, first: int, end: int) -> Graph:
         """Nodes first to end as a graph of their own, with all that is alive before and after."""
@@ -252,14 +292,11 @@ class Streaming:
         """
         made: list[KernelCall] = []
         places: dict[str, str] = {}
-        before: Edge | None = None
         for number, edge in enumerate(path.edges):
-            if before is not None and not before.sliced is edge.sliced is None:
-                made += self._moved(edge.first, places)
-            whole = edge.sliced is None and self.graph.nodes[edge.first].op != FEED
-            calls = edge.calls if whole else (replace(call, segment=number) for call in edge.calls)
-            made += (self._relocated(call, places) for call in calls)
-            before = edge
+            made += self._moved(edge.first, places) if number else ()
+            for call in edge.calls:
+                alone = edge.sliced is None and call.node.op != FEED
+                made.append(self._relocated(call if alone else replace(call, segment=number), places))
         return tuple(made)
 
     def _moved(self, position: int, places: dict[str, str]) -> list[KernelCall]:
@@ -289,13 +326,6 @@ class Streaming:
         read = {self.root[value.name] for node in self.graph.nodes[position:] for value in node.inputs}
         read |= {self.root[value.name] for value in self.graph.outputs}
         return frozenset(made & read) - self.outside
-
-    def _alive(self, first: int, end: int, calls: Sequence[KernelCall]) -> int:
-        """Bytes alive while nodes run on whole tensors, all of them at once."""
-        names = self.live[first] | self.live[end]
-        names |= {self.root[o.value.name] for call in calls for o in call.operands if o.value is not None} - self.outside
-        scratch = max((sum(operand.scratch_bytes for operand in call.operands) for call in calls), default=0)
-        return scratch + sum(self.sizes[name] for name in names)
 
     def _kept(self, stretch: Stretch, first: int) -> int:
         """Bytes of tensors that a segment does not touch, or that are needed whole after it."""
