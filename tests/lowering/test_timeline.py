@@ -9,7 +9,7 @@ from targets.load import load_target
 from tests.support.streamed_graphs import random_graph
 from toolchain.lowering.lower import lower
 from toolchain.lowering.program import Program
-from toolchain.lowering.timeline import alive_bytes, lives, peak
+from toolchain.lowering.timeline import alive_bytes, call_at, lives, peak, steps_in
 from toolchain.lowering.variants import Objective
 
 M4 = load_target("mps2_an386")
@@ -17,7 +17,7 @@ M4 = load_target("mps2_an386")
 
 def owners(program: Program) -> np.ndarray:
     """How many buffers need each byte of the arena at each step, counted one by one."""
-    counts = np.zeros((len(program.calls) + 2, program.plan.arena_bytes), np.int64)
+    counts = np.zeros((steps_in(program), program.plan.arena_bytes), np.int64)
     for life in lives(program):
         for first_byte, end_byte, first, last in life.blocks:
             counts[first : last + 1, life.offset + first_byte : life.offset + end_byte] += 1
@@ -32,7 +32,7 @@ def test_no_two_buffers_need_a_byte_at_once(seed: int, objective: Objective) -> 
     alive = alive_bytes(lives(program), len(counts))
     assert counts.sum(axis=1).tolist() == alive
     # A move may read what it writes over; nothing else may.
-    moves = [step for step, call in enumerate(program.calls, 1) if call.node.op == "move"]
+    moves = [step for step in range(len(counts)) if (call := call_at(program, step)) is not None and call.node.op == "move"]
     assert np.delete(counts, moves, axis=0).max(initial=0) <= 1
 
 

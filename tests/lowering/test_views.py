@@ -135,8 +135,8 @@ def test_concat_of_results_is_no_code(tmp_path: Path) -> None:
     a, b, c = (made.layer(made.input, number) for number in range(3))
     program = check(made.graph(made.layer(made.concat(a, b, c, axis=1))), tmp_path)
     assert ops(program) == ["add", "add", "add", "add"]
-    # The joined tensor of 192 bytes beside its sum of as many; the input has the place of the sum.
-    assert program.plan.arena_bytes == 384
+    # The joined tensor of 192 bytes, whose place its sum takes, beside the input.
+    assert program.plan.arena_bytes == 256
     assert [program.plan.offset(v.name) - program.plan.offset(a.name) for v in (b, c)] == [64, 128]
 
 
@@ -225,7 +225,8 @@ def test_padding_fills_only_the_border(tmp_path: Path) -> None:
     padded = made.pad(made.layer(made.input), 2, 3, axis=1, fill=1.5)
     program = check(made.graph(made.layer(padded)), tmp_path)
     assert ops(program) == ["add", "broadcast_to", "broadcast_to", "add"]
-    assert program.plan.arena_bytes == 128  # 52 bytes twice, from multiples of 16
+    # The padded tensor of 52 bytes, whose place its sum takes; the input of 32 begins in its lower border, which is filled later.
+    assert program.plan.arena_bytes == 80
 
 
 def test_padding_of_an_input_or_across_rows_is_one_call(tmp_path: Path) -> None:
@@ -272,7 +273,7 @@ def test_segments_read_and_write_parts(tmp_path: Path) -> None:
     upper, lower_half = made.split(made.concat(*ends, axis=1), 20, 28, axis=1)
     last = [made.window(made.window(part, 3), 3) for part in (upper, lower_half)]
     program = check(made.graph(made.concat(*last, axis=1)), tmp_path, "ram")
-    assert len({call.segment for call in program.calls}) > 2
+    assert len({call.segment for call in program.calls}) > 1
     assert not {"concat", "split", "slice", "copy"} & set(ops(program))
     assert faults(lower(made.graph(made.concat(*last, axis=1)), HOST, "rows", objective="ram")) == []
 

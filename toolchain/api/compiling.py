@@ -41,6 +41,7 @@ from toolchain.lowering.frontier import Offer
 from toolchain.lowering.limits import Limits
 from toolchain.lowering.lower import InterfaceMode
 from toolchain.lowering.moves import UNCOMPUTED
+from toolchain.lowering.overlaps import steps_of
 from toolchain.lowering.plans import latency_ms
 from toolchain.lowering.program import Choice, KernelCall, Program
 from toolchain.lowering.timeline import lives
@@ -222,7 +223,7 @@ def _layer(choice: Choice, calls: Sequence[KernelCall], *, first: bool) -> Layer
         cycles=sum(cycles) if len(cycles) == len(calls) else None,
         runner_up=None if choice.runner_up is None else RunnerUp(*choice.runner_up),
         segment=calls[0].segment,
-        steps=len(calls),
+        steps=sum(map(steps_of, calls)),
     )
 
 

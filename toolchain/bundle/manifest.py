@@ -148,7 +148,7 @@ class Layer:
 
     cycles: at zero wait states, None where the core's are not modelled. runner_up: None where no other kernel takes the node.
     segment: number of the streamed segment that the layer runs in row by row; layers of one segment are measured together.
-    steps: kernel calls that run it, more than one where it runs row by row.
+    steps: more than one where it runs or goes through images row by row.
     """
 
     name: str

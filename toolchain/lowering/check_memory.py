@@ -76,9 +76,14 @@ class _Replay:
         """Bytes that a call writes and uses otherwise, too, but for a result over images that it goes through row by row."""
         if call.variant in (MOVE_VARIANT, STAY_VARIANT):
             return
-        inside = [(i, operand) for i, operand in enumerate(call.operands) if self._buffer(operand, i, call) is not None]
-        for (index, one), (other_index, other) in combinations(inside, 2):
-            (first, end), (other_first, other_end) = self._span(one, index, call), self._span(other, other_index, call)
+        turns = list(in_turn(call, images)) if images else []
+        spans: list[tuple[Operand, int, int]] = []
+        for index, operand in enumerate(call.operands):
+            if self._buffer(operand, index, call) is not None:
+                parts = [part for turn in turns for part, image in zip(turn, images, strict=True) if image is operand]
+                found = [self._span(part, index, call) for part in parts or [operand]]
+                spans.append((operand, min(first for first, _ in found), max(end for _, end in found)))
+        for (one, first, end), (other, other_first, other_end) in combinations(spans, 2):
             grown = (first, end) == (other_first, other_end) and call.variant == POOL_SUMS
             in_turn_ = _among(one, images) and _among(other, images) and other.is_written and not one.is_written
             over = first == other_first and other is call.operands[-1] and _among(one, may_replace(call))

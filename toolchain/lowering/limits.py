@@ -11,7 +11,7 @@ from targets.model import Target
 from toolchain.errors import TargetError, UsageError
 from toolchain.lowering.plans import Plan, Plans
 from toolchain.lowering.program import Choice, Program
-from toolchain.lowering.timeline import peak
+from toolchain.lowering.timeline import call_at, peak
 from toolchain.lowering.variants import SLACK, Objective
 
 Resource = Literal["ram", "flash", "latency"]
@@ -225,8 +225,8 @@ def _option(bound: Bound, amount: float) -> str:
 def peak_text(program: Program) -> str:
     """The layer at which most is alive, with its largest buffers, for a message."""
     found = peak(program)
-    inside = 1 <= found.step <= len(program.calls)
-    layer = first_name(program.calls[found.step - 1].node.name) if inside else "the inputs" if found.step == 0 else "the outputs"
+    call = call_at(program, found.step)
+    layer = first_name(call.node.name) if call is not None else "the inputs" if found.step == 0 else "the outputs"
     largest = " and ".join(f"{first_name(name)} of {size:,} B" for name, size in found.buffers[:2])
     return f"{layer}, with {largest}"
 

@@ -73,6 +73,11 @@ def _height(operand: Operand) -> int:
     return shape[1] if len(shape) == 4 and shape[0] == 1 else 0
 
 
+def steps_of(call: KernelCall) -> int:
+    """Steps of a call in time: one for every row where it goes through whole images row by row."""
+    return call.node.output.type.shape[1] if images_by_rows(call) else 1
+
+
 def in_turn(call: KernelCall, images: Sequence[Operand]) -> Iterator[list[Operand]]:
     """The rows of the images of such a call that it touches one after the other: those of its operands, that of its result."""
     for row in range(call.node.output.type.shape[1]):

@@ -54,7 +54,8 @@ def plan_memory(
     calls = at_places(calls, views)
     root, away = views.roots, frozenset(views.roots[name] for name in outside)
     items = buffers(graph, calls, root, away)
-    packed = pack(shapes(graph, calls, root, {}, away, fine=True), ALIGN, replaced=replaced(graph, calls, root))
+    fine = shapes(graph, calls, root, {}, away, fine=True)
+    packed = pack(fine, ALIGN, replaced=replaced(graph, calls, root))
     pieces = _pieces(graph, calls, views, frozenset(item.name for item in items))
     hollow = [replace(item, bytes=0) if item.name in pieces else item for item in items]
     parts = [part for found in pieces.values() for part, _ in found]
@@ -62,7 +63,8 @@ def plan_memory(
     placed = place((*hollow, *parts), ALIGN, ties)
     over = packed.height < placed.height
     offsets, height = (packed.offsets, packed.height) if over else (placed.offsets, placed.height)
-    placements = tuple(Placement(item.name, offsets[item.name], item.bytes, item.first, item.last) for item in items)
+    hulls = {shape.name: shape.hull for shape in fine}
+    placements = tuple(Placement(item.name, offsets[item.name], item.bytes, *hulls[item.name]) for item in items if item.bytes)
     greedy = placed.height if placed.greedy is None else placed.greedy
     bound = min(packed.lower_bound, placed.lower_bound)
     arena = max(-(-height // ALIGN), 1) * ALIGN
@@ -117,7 +119,7 @@ def plan_streamed(
     packed = pack(fine, STREAMED_ALIGN, replaced=replaced(graph, calls, root))
     offsets = packed.offsets
     kept = _without_idle_moves(calls, offsets, root)
-    items = shapes(graph, kept, root, buffer_bytes, away)
+    items = shapes(graph, kept, root, buffer_bytes, away, fine=True)
     placements = tuple(Placement(item.name, offsets[item.name], item.bytes, *item.hull) for item in items)
     buffer_of = _buffer_of(views, {item.name for item in items})
     counted = any(call.variant == WAIT_VARIANT for call in calls)

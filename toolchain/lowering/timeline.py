@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
 
 from toolchain.ir.graph import Value
 from toolchain.lowering.lifetimes import shapes
-from toolchain.lowering.program import Placement, Program
+from toolchain.lowering.overlaps import replaced, steps_of
+from toolchain.lowering.program import KernelCall, Placement, Program
 
 BufferKind = Literal["input", "output", "activation", "rows", "scratch"]
 Block = tuple[int, int, int, int]
@@ -37,19 +39,45 @@ class Peak:
 
 
 def lives(program: Program) -> tuple[Life, ...]:
-    """All buffers of the arena. Call i is step i + 1; step 0 writes the inputs, the one after the last call reads the outputs."""
+    """All buffers of the arena. Step 0 writes the inputs, the one after the last call's reads the outputs.
+
+    A call has a step, or one for each row where it goes through whole images row by row.
+    """
     placements = program.plan.placements
-    if any(call.segment is not None for call in program.calls):
-        made = shapes(program.graph, program.calls, program.root_of, {}, frozenset())
-        pieces = {shape.name: shape.pieces for shape in made}
-        blocks = {
-            name: tuple((piece.first, piece.end, *steps) for piece in found for steps in piece.steps)
-            for name, found in pieces.items()
-        }
-    else:
-        blocks = {placed.name: ((0, placed.bytes, placed.first, placed.last),) for placed in placements}
+    made = shapes(program.graph, program.calls, program.root_of, {}, frozenset(), fine=True)
+    blocks = {
+        shape.name: tuple((piece.first, piece.end, *steps) for piece in shape.pieces for steps in piece.steps) for shape in made
+    }
+    offsets = {placed.name: placed.offset for placed in placements}
+    for before, after in replaced(program.graph, program.calls, program.root_of):
+        if before in offsets and offsets[before] == offsets.get(after):
+            blocks[before] = tuple(part for block in blocks[before] for part in _until(block, blocks[after]))
     values = {value.name: value for value in program.graph.values()}
     return tuple(Life(p.name, _kind(program, values, p), p.offset, p.bytes, blocks[p.name]) for p in placements)
+
+
+def _until(block: Block, after: Sequence[Block]) -> Iterator[Block]:
+    """The block until others, which replace it in the last step that it is needed, begin: byte by byte."""
+    first, end, since, last = block
+    taken = sorted((max(a, first), min(b, end)) for a, b, begins, _ in after if begins == last and a < end and first < b)
+    at = first
+    for low, high in (*taken, (end, end)):
+        if at < low:
+            yield at, low, since, last
+        if low < high and since < last:
+            yield low, high, since, last - 1
+        at = max(at, high)
+
+
+def steps_in(program: Program) -> int:
+    """Steps of a program, with that of the inputs and that of the outputs."""
+    return sum(map(steps_of, program.calls)) + 2
+
+
+def call_at(program: Program, step: int) -> KernelCall | None:
+    """The call of a step, None for that of the inputs and that of the outputs."""
+    ends = list(accumulate(map(steps_of, program.calls)))
+    return program.calls[bisect_left(ends, step)] if 1 <= step <= ends[-1] else None
 
 
 def alive_bytes(buffers: Sequence[Life], steps: int) -> list[int]:
@@ -65,7 +93,7 @@ def alive_bytes(buffers: Sequence[Life], steps: int) -> list[int]:
 def peak(program: Program) -> Peak:
     """Where a program needs the most of its arena."""
     buffers = lives(program)
-    alive = alive_bytes(buffers, len(program.calls) + 2)
+    alive = alive_bytes(buffers, steps_in(program))
     step = alive.index(max(alive))
     here = ((life.name, sum(end - start for start, end, a, b in life.blocks if a <= step <= b)) for life in buffers)
     return Peak(step, alive[step], tuple(sorted((each for each in here if each[1]), key=lambda each: -each[1])))
