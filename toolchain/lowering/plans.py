@@ -23,9 +23,11 @@ from toolchain.lowering.streaming import Path, Streaming
 from toolchain.lowering.variants import NOTHING, SLACK, Objective, choose, every_choice
 from toolchain.lowering.views import roots, views_of
 
-EXCHANGE: Final = 3.0
-"""Percent of RAM that a percent of work has to save, for the objective `ram`."""
-WORK_BOUNDS: Final = (1.01, 1.02, 1.03, 1.05, 1.08, SLACK["ram"], 1.18, 1.25, 1.4, 1.6, 2.0, math.inf)
+ROW_WORK: Final[dict[Objective, float]] = {"speed": 1.0, "balanced": 1.02, "ram": 1.03, "size": 1.02}
+"""The most work of plans row by row, over the least, that an objective takes for less RAM."""
+WORTH: Final = 0.8
+"""The objective `ram` does more, up to its slack, where that leaves no more than so much of the arena."""
+WORK_BOUNDS: Final = (1.01, 1.02, 1.03, 1.04, 1.05, 1.08, SLACK["ram"], 1.18, 1.25, 1.4, 1.6, 2.0, math.inf)
 """The most work of row-by-row plans, times the least."""
 OBJECTIVES: Final[tuple[Objective, ...]] = ("speed", "balanced", "ram", "size")
 SHOWN_MIXES = 6
@@ -94,8 +96,11 @@ class Plans:
 
     def preferred(self, objective: Objective) -> Plan:
         """What an objective takes when there is no limit."""
-        if objective == "ram" or self.is_pushed:
-            return self.by_rows(SLACK[objective], EXCHANGE)
+        if objective == "ram":
+            little, more = self.by_rows(ROW_WORK["ram"]), self.by_rows(SLACK["ram"])
+            return more if more.figures.arena_bytes <= WORTH * little.figures.arena_bytes else little
+        if objective == "balanced" or self.is_pushed:
+            return self.by_rows(ROW_WORK[objective])
         return self.whole(objective)
 
     def every(self, flash_bytes: float = math.inf) -> tuple[Plan, ...]:
@@ -127,7 +132,7 @@ class Plans:
 
     def all_by_rows(self) -> tuple[Plan, ...]:
         """Plans row by row, from the least arena on to the least work; no bound is tried twice for the same plan."""
-        found = [self.by_rows(SLACK["ram"], EXCHANGE)]
+        found = list[Plan]()
         bounds = list(WORK_BOUNDS)
         while bounds:
             found.append(self.by_rows(bounds[-1]))
@@ -135,16 +140,16 @@ class Plans:
             bounds = [bound for bound in bounds[:-1] if bound < work]
         return tuple(found)
 
-    def by_rows(self, bound: float, exchange: float = 0.0) -> Plan:
-        """The least arena for at most `bound` times the least work; parts may run row by row. exchange: see `Streaming.best`."""
-        if (bound, exchange) not in self._made:
+    def by_rows(self, bound: float) -> Plan:
+        """The least arena for at most `bound` times the least work; parts may run row by row."""
+        if bound not in self._made:
             streaming = self._search()
-            path = streaming.best(bound * streaming.least_work(), exchange)
+            path = streaming.best(bound * streaming.least_work())
             key = tuple((edge.first, edge.end, edge.alive, edge.instructions) for edge in path.edges)
             if key not in self._made:
                 self._made[key] = self._of_path(path)
-            self._made[bound, exchange] = self._made[key]
-        return self._made[bound, exchange]
+            self._made[bound] = self._made[key]
+        return self._made[bound]
 
     def _search(self) -> Streaming:
         """The search among segments, which serves all bounds."""

@@ -75,10 +75,6 @@ class Path:
         """Predicted instructions of all edges."""
         return sum(edge.instructions for edge in self.edges)
 
-    def price(self, exchange: float) -> float:
-        """Bytes * instructions ** exchange."""
-        return self.alive * float(self.instructions) ** exchange
-
     @property
     def buffer_bytes(self) -> dict[str, int]:
         """Sizes of the buffers of tensors that are never whole."""
@@ -105,13 +101,10 @@ class Streaming:
         self.whole: dict[tuple[int, int, int], Edge] = {}
         self.edges: list[list[Edge]] = [list(self._ways(end)) for end in range(1, len(graph.nodes) + 1)]
 
-    def best(self, most_instructions: float, exchange: float = 0.0) -> Path:
-        """The program of the least bytes * instructions ** exchange among those of no more instructions.
-
-        exchange: percent of bytes that a percent of work has to save. With 0 the fewest bytes, of equal ones the least work.
-        """
+    def best(self, most_instructions: float) -> Path:
+        """The program of the fewest bytes among those of no more instructions; of those of equal bytes that of the least work."""
         while True:
-            path = self._least(most_instructions, exchange)
+            path = self._least(most_instructions)
             open_edges = [edge for edge in path.edges if not edge.packed]
             if not open_edges:
                 return Path(tuple(self._trimmed(edge, path.alive) for edge in path.edges))
@@ -124,36 +117,21 @@ class Streaming:
         """Instructions of the fastest program on whole tensors."""
         return min(edge.instructions for edge in self.edges[-1] if edge.sliced is None and edge.first == 0)
 
-    def _least(self, most_instructions: float, exchange: float) -> Path:
+    def _least(self, most_instructions: float) -> Path:
         """The best path with what is known of its edges."""
         bounds = sorted({edge.alive for edges in self.edges for edge in edges})
         found: dict[int, Path | None] = {}
 
-        def path_at(place: int) -> Path | None:
-            if place not in found:
-                found[place] = self._shortest(bounds[place])
-            return found[place]
-
-        def fits(place: int) -> bool:
-            path = path_at(place)
+        def fits(bound: int) -> bool:
+            found[bound] = self._shortest(bound)
+            path = found[bound]
             return path is not None and path.instructions <= most_instructions
 
-        low, high = bisect_left(range(len(bounds)), True, key=fits), len(bounds) - 1
-        low = min(low, high)
-        best = path_at(low)
-        if best is None:
+        place = bisect_left(bounds, True, key=fits)
+        path = found.get(bounds[place]) if place < len(bounds) else self._shortest(bounds[-1])
+        if path is None:
             raise ValueError("no way to run the graph")
-        spans = [(low, high)] if exchange else []
-        while spans:
-            low, high = spans.pop()
-            above, below = path_at(low), path_at(high)
-            if above is None or below is None:
-                continue
-            best = min(best, above, below, key=lambda path: path.price(exchange))
-            # Between the two a path needs more bytes than the lower one allows, and at least the work of the higher one.
-            if high - low > 1 and bounds[low + 1] * float(below.instructions) ** exchange < best.price(exchange):
-                spans += [((low + high) // 2, high), (low, (low + high) // 2)]
-        return best
+        return path
 
     def _shortest(self, bound: int) -> Path | None:
         """The path of the least work whose edges need no more bytes."""
