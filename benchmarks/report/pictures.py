@@ -68,7 +68,7 @@ class _Picture:
             self._peak(),
         ]
         title = f"Arena of {found.name}: {found.arena_bytes:,} bytes over {len(found.layers)} layers"
-        streamed = any(stage.last > stage.first for stage in found.stages)
+        streamed = any(stage.by_rows for stage in found.stages)
         height = ARENA_TOP + ARENA_HEIGHT + AXIS_HEIGHT + (ROWS_HEIGHT if streamed else 0)
         shape = f'class="memory" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(title)}"'
         return f"<svg {shape}>{''.join(parts)}</svg>"
@@ -100,9 +100,8 @@ class _Picture:
             return _text("axis", x + width / 2, y + 15, "in" if stage.first == 0 else "out")
         numbers = str(stage.layers[0]) if len(stage.layers) == 1 else f"{stage.layers[0]}–{stage.layers[-1]}"
         ops = ", ".join(f"{number} {self.map.layers[number - 1].op}" for number in stage.layers)
-        streamed = stage.last > stage.first
-        long, short = f"layers {numbers} row by row, {stage.last - stage.first + 1} calls", numbers
-        shown = next((text for text in ((long, short) if streamed else (short,)) if len(text) * LETTER_WIDTH < width + 4), "")
+        long, streamed = f"layers {numbers} row by row, {stage.last - stage.first + 1} calls", stage.by_rows
+        shown = next((text for text in ((long, numbers) if streamed else (numbers,)) if len(text) * LETTER_WIDTH < width + 1), "")
         label = _text("axis", x + width / 2, y + (33 if streamed else 15), shown) if shown else ""
         mark = (
             f'<rect class="streamed" x="{x + 1:.1f}" y="{y + 7}" width="{width - 2:.1f}" height="8" rx="3"/>' if streamed else ""

@@ -19,7 +19,7 @@ class Stage:
     """A layer on whole tensors, or the layers of a segment that run row by row together, in time.
 
     layers: numbers from 1, of the manifest's layers; empty for the filling of the inputs and the reading of the outputs.
-    first, last: its steps. x, width: where it is drawn, a layer having a width of 1.
+    first, last: its steps. x, width: where it is drawn, a layer having a width of 1. by_rows: in a segment.
     """
 
     layers: tuple[int, ...]
@@ -27,6 +27,7 @@ class Stage:
     last: int
     x: float
     width: float
+    by_rows: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,9 @@ def _stages(layers: Sequence[Layer]) -> tuple[Stage, ...]:
     for mark in range(marks[-1] + 1):
         own = [number for number, other in enumerate(marks, 1) if other == mark]
         before, steps = found[-1], sum(layers[number - 1].steps for number in own)
-        found.append(Stage(tuple(own), before.last + 1, before.last + steps, before.x + before.width, _width(layers, own)))
+        by_rows = layers[own[0] - 1].segment is not None
+        at = before.x + before.width
+        found.append(Stage(tuple(own), before.last + 1, before.last + steps, at, _width(layers, own), by_rows))
     end = found[-1]
     return (*found, Stage((), end.last + 1, end.last + 1, end.x + end.width, END_WIDTH))
 
