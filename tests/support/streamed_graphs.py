@@ -107,11 +107,11 @@ class _Drawn:
         return self.joined(image) if kind < 0.95 else self.enlarged(image)
 
     def joined(self, image: Value) -> Value:
-        """Branches that keep the size, and maybe the image itself, with their channels or columns side by side, in any order."""
-        depth, quant, axis = image.type.shape[3], image.type.quant, int(self.rng.integers(2, 4))
+        """Branches that keep the size, and maybe the image itself, with rows, columns or channels side by side, in any order."""
+        depth, quant, axis = image.type.shape[3], image.type.quant, int(self.rng.integers(1, 4))
         branches = [image] if self.rng.random() < 0.5 else []
         for _ in range(int(self.rng.integers(1, 3))):
-            branch = self.convolution(image, keeps_size=True, channels=depth if axis == 2 else None)
+            branch = self.convolution(image, keeps_size=True, channels=None if axis == 3 else depth)
             branches.append(self.add("requantize", (branch,), CastAttrs(DType.I8), quant))
         if self.rng.random() < 0.2:
             branches.append(branches[0])
