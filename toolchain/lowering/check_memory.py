@@ -9,7 +9,7 @@ moves there by its meaning. A call that goes through images row by row (overlaps
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from toolchain.lowering.program import MOVE_VARIANT, POOL_SUMS, STAY_VARIANT, Ke
 from toolchain.reference.evaluator import run_node
 
 NOBODY = -1
+Span = tuple[int, int]
 COUNTER_BYTES = 4
 
 
@@ -77,19 +78,20 @@ class _Replay:
         if call.variant in (MOVE_VARIANT, STAY_VARIANT):
             return
         turns = list(in_turn(call, images)) if images else []
-        spans: list[tuple[Operand, int, int]] = []
+        inside: list[tuple[Operand, list[Span]]] = []
         for index, operand in enumerate(call.operands):
             if self._buffer(operand, index, call) is not None:
                 parts = [part for turn in turns for part, image in zip(turn, images, strict=True) if image is operand]
-                found = [self._span(part, index, call) for part in parts or [operand]]
-                spans.append((operand, min(first for first, _ in found), max(end for _, end in found)))
-        for (one, first, end), (other, other_first, other_end) in combinations(spans, 2):
-            grown = (first, end) == (other_first, other_end) and call.variant == POOL_SUMS
+                inside.append((operand, [self._span(part, index, call) for part in parts or [operand]]))
+        for (one, spans), (other, other_spans) in combinations(inside, 2):
+            grown = spans == other_spans and call.variant == POOL_SUMS
             in_turn_ = _among(one, images) and _among(other, images) and other.is_written and not one.is_written
-            over = first == other_first and other is call.operands[-1] and _among(one, may_replace(call))
+            over = spans[0][0] == other_spans[0][0] and other is call.operands[-1] and _among(one, may_replace(call))
             used = one.is_written or other.is_written
-            if first < other_end and other_first < end and used and not (grown or in_turn_ or over):
-                yield f"{who} writes bytes {max(first, other_first)} to {min(end, other_end)} that it also uses otherwise"
+            met = next((both for both in product(spans, other_spans) if _meet(*both)), None)
+            if met is not None and used and not (grown or in_turn_ or over):
+                first, end = max(met[0][0], met[1][0]), min(met[0][1], met[1][1])
+                yield f"{who} writes bytes {first} to {end} that it also uses otherwise"
 
     def _buffer(self, operand: Operand, index: int, call: KernelCall | None) -> str | None:
         """The buffer in the arena that an operand lies in, None for constants and what the caller owns."""
@@ -142,6 +144,10 @@ class _Replay:
         left = None if operand.spoiled else operand.value
         owners = NOBODY if left is None else self._owned(left, operand)[: max(len(self.arena) - first, 0)]
         self.arena[first:end] = owners
+
+
+def _meet(one: Span, other: Span) -> bool:
+    return one[0] < other[1] and other[0] < one[1]
 
 
 def _among(operand: Operand, others: Iterable[Operand]) -> bool:
