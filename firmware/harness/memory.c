@@ -20,9 +20,13 @@ void *memcpy(void *restrict to, const void *restrict from, size_t bytes)
     const uint8_t *in = from;
     if (aligned(out, in)) {
         for (; bytes >= 16; bytes -= 16, in += 16, out += 16) {
-            uint32_t four[4];
-            __builtin_memcpy(four, __builtin_assume_aligned(in, 4), 16);
-            __builtin_memcpy(__builtin_assume_aligned(out, 4), four, 16);
+            const word_t *source = (const word_t *)(const void *)in;
+            word_t *target = (word_t *)(void *)out;
+            const uint32_t a = source[0], b = source[1], c = source[2], d = source[3];
+            target[0] = a;
+            target[1] = b;
+            target[2] = c;
+            target[3] = d;
         }
         for (; bytes >= 4; bytes -= 4, in += 4, out += 4) {
             *(word_t *)(void *)out = *(const word_t *)(const void *)in;

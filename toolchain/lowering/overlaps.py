@@ -13,7 +13,7 @@ from dataclasses import replace
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import TensorType
 from toolchain.lowering.program import KernelCall, Operand
-from toolchain.lowering.slices import Rows, input_height, needed, row_bytes
+from toolchain.lowering.slices import Rows, input_height, is_even, needed, row_bytes
 
 SCALAR = ("armv6m", "armv7m", "rv32im")
 BY_ROWS = frozenset(
@@ -59,7 +59,7 @@ Elementwise ones, and those that go through one plane after the other: bytes of 
 def images_by_rows(call: KernelCall) -> list[Operand]:
     """The operands that a call on whole tensors goes through row by row, its result the last one; none of other calls."""
     found = [operand for operand in call.operands if operand.value is not None]
-    if call.variant not in BY_ROWS or not found[:-1]:
+    if call.variant not in BY_ROWS or not found[:-1] or not is_even(call.node):
         return []
     heights = [_height(operand) for operand in found]
     return found if heights[-1] > 1 and set(heights[:-1]) == {input_height(call.node)} else []

@@ -101,13 +101,20 @@ def is_row_local(graph: Graph, node: Node) -> bool:
         return False
     if node.op in WINDOWED:
         known = [graph.constant(value) is not None for value in node.inputs]
-        return not known[0] and all(known[1:]) and _has_input(node)
+        return not known[0] and all(known[1:]) and is_even(node)
     if node.op in ELEMENTWISE:
         constants = (value for value in node.inputs if graph.constant(value) is not None)
         return all(_is_repeated(value, node.output) for value in (*constants, *wholes_of(graph, node)))
     if node.op == "concat":
         return node.attrs.axis > 1 and len(images) == len(node.inputs)
-    return node.op in ALONG_CHANNELS or (node.op == "resize_nearest" and _repeats_rows(node))
+    return node.op in ALONG_CHANNELS or (node.op == "resize_nearest" and is_even(node))
+
+
+def is_even(node: Node) -> bool:
+    """True when `needed` gives what every row of a node's output needs: at least one row of the image."""
+    if node.op in WINDOWED:
+        return _has_input(node)
+    return node.op != "resize_nearest" or _repeats_rows(node)
 
 
 def _is_image(value: Value) -> bool:

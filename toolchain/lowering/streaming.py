@@ -44,10 +44,11 @@ class Sliced:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """A part of a program, nodes first to end, on whole tensors by `calls` or row by row.
+    """A part of a program, nodes first to end, on whole tensors or row by row.
 
     alive: bytes that it needs with tensors that only pass by: at first the most alive at once, which is a lower bound;
-    once `packed`, what its buffers take where they are placed. Calls of sliced edges are made when they are packed.
+    once `packed`, what its buffers take where they are placed. Its calls are made when it is packed. way: which of the ways
+    to run a node on whole tensors is taken.
     """
 
     first: int
@@ -57,6 +58,7 @@ class Edge:
     calls: tuple[KernelCall, ...]
     sliced: Sliced | None = None
     packed: bool = False
+    way: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,14 @@ class Streaming:
         self.sizes = {value.name: value.type.bytes for value in graph.values()}
         self.live = [self._live(position) for position in range(len(graph.nodes) + 1)]
         self.whole: dict[tuple[int, int, int], Edge] = {}
-        self.edges: list[list[Edge]] = [list(self._ways(end)) for end in range(1, len(graph.nodes) + 1)]
+        self.starts: dict[int, int] = {}
+        for first, end in plain:
+            self.starts[end] = min(first, self.starts.get(end, first))
+        self.edges: list[list[Edge]] = [list(self._segments(end)) for end in range(1, len(graph.nodes) + 1)]
+        met = (position for edges in self.edges for edge in edges for position in (edge.first, edge.end))
+        cuts = frozenset((0, len(graph.nodes), *met))
+        for end in cuts - {0}:
+            self.edges[end - 1] += self._runs(end, cuts)
 
     def best(self, most_instructions: float) -> Path:
         """The program of the fewest bytes among those of no more instructions; of those of equal bytes that of the least work."""
@@ -161,9 +170,8 @@ class Streaming:
             at = after.first
         return Path(tuple(reversed(found)))
 
-    def _ways(self, end: int) -> Iterator[Edge]:
-        """The ways to run the nodes before a position, from any first one."""
-        yield from self._runs(end)
+    def _segments(self, end: int) -> Iterator[Edge]:
+        """The segments before a position that no other beats, from any first node."""
         unbeaten: dict[int, list[Edge]] = {}
         for sums in (False, True):
             stretch = stretch_of(self.graph, end, self.users, sums=sums)
@@ -175,28 +183,38 @@ class Streaming:
         for edges in unbeaten.values():
             yield from edges
 
-    def _runs(self, end: int) -> Iterator[Edge]:
-        """The runs of nodes on whole tensors that end at a position: by the fastest kernels, and by those of the least scratch.
+    def _runs(self, end: int, cuts: frozenset[int]) -> Iterator[Edge]:
+        """The runs of nodes on whole tensors between two of the positions where segments begin or end.
 
-        What they need is at least what the worst of their nodes needs.
+        By the fastest kernels, and by those of the least scratch. What they need is at least what the worst of their nodes needs.
         """
         for way in (0, -1):
-            at, alive, calls = end, 0, tuple[KernelCall, ...]()
+            at, alive, work, differs = end, 0, 0, way == 0
             while (found := self._last_whole(at, way)) is not None:
-                at, alive, calls = found.first, max(alive, found.alive), found.calls + calls
-                if way == 0 or any(len(self.plain[pair]) > 1 for pair in self.plain if at <= pair[0] and pair[1] <= end):
-                    yield Edge(at, end, alive, sum(call.instructions for call in calls), calls)
+                differs = differs or len(self.plain[found.first, at]) > 1
+                at, alive, work = found.first, max(alive, found.alive), work + found.instructions
+                if differs and at in cuts:
+                    yield Edge(at, end, alive, work, (), way=way)
 
     def _last_whole(self, end: int, way: int) -> Edge | None:
         """The last node before a position on whole tensors, or the longest chain of tables that ends there."""
-        first = min((first for first, plain_end in self.plain if plain_end == end), default=None)
-        if first is None:
+        if end not in self.starts:
             return None
+        first = self.starts[end]
         if (first, end, way) not in self.whole:
             calls = at_places(self.plain[first, end][way], self.views)
             alive = most_alive(*self._shapes(first, end, calls, {}))
             self.whole[first, end, way] = Edge(first, end, alive, sum(call.instructions for call in calls), calls)
         return self.whole[first, end, way]
+
+    def _run_calls(self, edge: Edge) -> tuple[KernelCall, ...]:
+        """The calls of a run of nodes on whole tensors."""
+        made: list[tuple[KernelCall, ...]] = []
+        at = edge.end
+        while at > edge.first and (found := self._last_whole(at, edge.way)) is not None:
+            made.append(found.calls)
+            at = found.first
+        return tuple(call for calls in reversed(made) for call in calls)
 
     def _sliced(self, stretch: Stretch) -> Iterator[Edge]:
         """The segments of a stretch in all steps that suit them."""
@@ -213,8 +231,9 @@ class Streaming:
         """The ways to place the buffers of a segment, each with its calls and what it then takes."""
         sliced = edge.sliced
         if sliced is None:
-            items, over = self._shapes(edge.first, edge.end, edge.calls, {})
-            return [replace(edge, alive=pack(items, ALIGN, TRIES_OF_PART, over).height, packed=True)]
+            calls = self._run_calls(edge)
+            items, over = self._shapes(edge.first, edge.end, calls, {})
+            return [replace(edge, alive=pack(items, ALIGN, TRIES_OF_PART, over).height, calls=calls, packed=True)]
         made = [self._placed(edge, sliced)]
         inside = frozenset(node.name for node in sliced.stretch.nodes[edge.first - sliced.stretch.lowest : -1])
         if len(inside) > 1:
