@@ -61,8 +61,8 @@ def measure(case: Case) -> Row:
 
 
 def of_graph(name: str, graph: Graph, target: str) -> Case:
-    """The buffers of a network as it is compiled for a target."""
-    plan = lower(canonicalize(graph), load_target(target)).plan
+    """The whole buffers of a network as it is compiled for a target at speed."""
+    plan = lower(canonicalize(graph), load_target(target), objective="speed").plan
     return Case(name, tuple(Item(p.name, p.bytes, p.first, p.last) for p in plan.placements))
 
 
