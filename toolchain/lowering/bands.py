@@ -24,6 +24,7 @@ from toolchain.lowering.slices import Window, images_of, is_row_local, row_bytes
 from toolchain.lowering.stream import Front, Segment, first_position, front_of, front_of_result
 from toolchain.lowering.views import may_share
 
+LONGEST = 48
 _NEVER = 1 << 40
 _IDLE = -(1 << 40)
 
@@ -54,7 +55,8 @@ class Stretch:
 def stretch_of(graph: Graph, end: int, users: Mapping[str, Sequence[Node]], *, sums: bool = False) -> Stretch | None:
     """The segments whose last node is the one before `end`; None when there are none.
 
-    They begin no higher than a node that is not row-local, is read elsewhere, or whose readers have come unevenly far.
+    They begin no higher than a node that is not row-local, is read elsewhere, or whose readers have come unevenly far, and have
+    at most so many nodes that a deep network takes time in proportion to its depth.
     """
     last = graph.nodes[end - 1]
     if sums:
@@ -65,7 +67,7 @@ def stretch_of(graph: Graph, end: int, users: Mapping[str, Sequence[Node]], *, s
         return None
     nodes, fronts = [last], {last.name: front_of_result(last)}
     results, wholes = {value.name for value in graph.outputs}, {value.name for value in wholes_of(graph, last)}
-    for node in reversed(graph.nodes[: end - 1]):
+    for node in reversed(graph.nodes[max(end - LONGEST, 0) : end - 1]):
         readers = [last if reader.name == last.name else reader for reader in users.get(node.name, [])]
         outside = not readers or any(reader.name not in fronts for reader in readers)
         if outside or node.name in results or node.name in wholes or not _streams(graph, node):

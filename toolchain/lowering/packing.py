@@ -14,7 +14,8 @@ from itertools import pairwise
 
 from toolchain.lowering.lifetimes import Interval, Pairs, Shape, most_alive
 
-TRIES = 1500
+TRIES, PAIRS_TRIED = 1500, 8_000_000
+"""The most orders that are tried, and the most pairs of buffers that are held against each other in doing so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def _pack(items: Sequence[Shape], align: int, tries: int, replaced: Pairs) -> Pa
     tried = [(*_first_fit(items, clashes, order, align), order) for order in starts]
     best_offsets, best, order = min(tried, key=lambda found: found[1])
     source = random.Random(len(items))
-    for _ in range(tries):
+    for _ in range(min(tries, PAIRS_TRIED // max(len(items), 1) ** 2)):
         if best <= bound or len(items) < 2:
             break
         changed = _changed(order, best_offsets, items, best, source)
