@@ -24,7 +24,7 @@ def compile_c(
     target: str | Target,
     folder: Path,
     name: str = "net",
-    objective: Objective = "balanced",
+    objective: Objective = "speed",
     io: InterfaceMode = "arena",
 ) -> tuple[Compiled, CProgram]:
     """The graph's C program for a target, written under `folder`."""

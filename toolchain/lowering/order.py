@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from toolchain.ir.graph import Graph
 
 ALIGN = 16
-WORK, MOST_SETS, LEAST_SETS = 30_000, 200, 8
-"""Sets that are kept of each size are those of the lowest peak: so many that all sizes together come to about WORK."""
+WORK, MOST_SETS, LEAST_SETS = 120_000, 200, 4
+"""Sets that are kept of each size are those of the lowest peak: so many that about WORK sets are made of all sizes together."""
 
 
 def ordered(graph: Graph, root: Mapping[str, str] | None = None) -> Graph:
@@ -126,7 +126,7 @@ def _best(memory: _Memory, own: int) -> list[int] | None:
     """The order of the lowest peak below `own`, None where none was found. Of equal ones that nearest to the given order."""
     first = tuple(index for index, before in enumerate(memory.before) if not before)
     ways = {0: _Way(memory.start, memory.start, first)}
-    most = min(MOST_SETS, max(LEAST_SETS, WORK // len(memory.before)))
+    each = WORK // len(memory.before)
     for _ in memory.before:
         longer: dict[int, _Way] = {}
         for done, way in ways.items():
@@ -138,6 +138,8 @@ def _best(memory: _Memory, own: int) -> list[int] | None:
                     ready = sorted({*way.ready, *opened} - {node})
                     longer[now] = _Way(peak, alive, tuple(ready), node, way)
         ways = longer
+        widest = max((len(way.ready) for way in longer.values()), default=0)
+        most = min(MOST_SETS, max(LEAST_SETS, each // max(widest, 1)))
         if len(longer) > most:
             ways = dict(sorted(longer.items(), key=lambda entry: (entry[1].peak, entry[1].alive))[:most])
     return next((way.order() for way in ways.values()), None)
