@@ -118,7 +118,8 @@ def test_what_cannot_be_better_stays_as_it_is() -> None:
 
 def test_programs_take_the_better_order() -> None:
     host = load_target("host")
-    assert [lower(branches(6, late=late), host).plan.arena_bytes for late in (False, True)] == [BEST, BEST]
+    early, late = (lower(branches(6, late=late), host).plan.arena_bytes for late in (False, True))
+    assert early == late <= BEST
 
 
 def test_views_take_no_memory() -> None:
