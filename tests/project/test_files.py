@@ -40,7 +40,8 @@ def test_functions_are_short() -> None:
 
 
 def test_no_unfinished_marks_and_no_foreign_paths() -> None:
-    marks = "TODO|FIXME|raise NotImplemented|/work/|/root/"
+    halves = (("TO", "DO"), ("FIX", "ME"), ("raise NotImpl", "emented"), ("/wo", "rk/"), ("/ro", "ot/"))
+    marks = "|".join(left + right for left, right in halves)
     tracked = ["git", "grep", "-nIE", marks, "--", ".", ":!LICENSE"]
     assert subprocess.run(tracked, cwd=ROOT, capture_output=True, text=True, check=False).stdout == ""
 
