@@ -11,12 +11,13 @@ import pytest
 
 from targets.load import load_target
 from tests.support.kernel_cases import OUTLINED, SANITIZERS
-from tests.support.streamed_graphs import random_graph, random_program, run_on_host
+from tests.support.streamed_graphs import Drawn, random_graph, random_program, run_on_host
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array
 from toolchain.lowering.bands import stretch_of
 from toolchain.lowering.check_memory import faults
 from toolchain.lowering.lower import lower
+from toolchain.lowering.overlaps import steps_of
 from toolchain.lowering.program import Program
 from toolchain.lowering.slices import needed
 from toolchain.lowering.stream import schedule
@@ -84,6 +85,19 @@ def test_the_checker_catches_buffers_that_lie_on_one_another() -> None:
         placements = tuple(replace(placed, offset=0) for placed in program.plan.placements)
         caught += bool(faults(replace(program, plan=replace(program.plan, placements=placements))))
     assert caught == 20
+
+
+def test_tall_images_go_over_operands_several_rows_at_a_time(tmp_path: Path) -> None:
+    drawn = Drawn(np.random.default_rng(3), (601, 2, 2))
+    image = drawn.input
+    for _ in range(3):
+        image = drawn.convolution(image, keeps_size=True, channels=2)
+    graph = Graph("tall", (drawn.input,), (image,), tuple(drawn.nodes), drawn.constants)
+    program = lower(graph, HOST, objective="speed")
+    assert {steps_of(call) for call in program.calls} == {201}
+    assert program.plan.arena_bytes < 2 * image.type.bytes
+    assert faults(program) == []
+    check(graph, program, tmp_path)
 
 
 @pytest.mark.parametrize("step", [Fraction(1, 2), Fraction(1), Fraction(2), Fraction(5)])

@@ -29,15 +29,16 @@ from toolchain.lowering.views import roots
 ACTIVATIONS = tuple(Activation)
 
 
-class _Drawn:
+class Drawn:
     """A graph while it is drawn: images that may still be read, nodes and weights."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
+    def __init__(self, rng: np.random.Generator, size: tuple[int, int, int] | None = None) -> None:
+        """size: height, width and channels of the input, by chance where None."""
         self.rng = rng
         self.nodes: list[Node] = []
         self.constants: dict[str, Array] = {}
-        height, width, channels = (int(rng.integers(low, high)) for low, high in ((5, 24), (1, 12), (1, 9)))
-        self.input = Value("x", TensorType((1, height, width, channels), DType.I8, self.quant()))
+        found = size or tuple(int(rng.integers(low, high)) for low, high in ((5, 24), (1, 12), (1, 9)))
+        self.input = Value("x", TensorType((1, *found), DType.I8, self.quant()))
 
     def quant(self) -> Quant:
         """Scales near one another, so that little saturates."""
@@ -145,7 +146,7 @@ class _Drawn:
 def random_graph(seed: int) -> Graph:
     """A graph of layers on images, with branches, strides, odd sizes and paddings; some end in the mean of the image."""
     rng = np.random.default_rng(seed)
-    drawn = _Drawn(rng)
+    drawn = Drawn(rng)
     image = drawn.input
     for _ in range(int(rng.integers(2, 7))):
         image = drawn.layer(image)

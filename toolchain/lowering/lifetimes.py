@@ -13,7 +13,7 @@ from itertools import accumulate, product
 
 from toolchain.ir.graph import Graph
 from toolchain.lowering.moves import MOVE
-from toolchain.lowering.overlaps import images_by_rows, in_turn
+from toolchain.lowering.overlaps import images_by_rows, in_turn, steps_of
 from toolchain.lowering.program import KernelCall, Operand
 
 Interval = tuple[int, int]
@@ -78,7 +78,7 @@ def shapes(
     """The shapes of all buffers but those of the roots in `outside`. Call i is step i + 1; inputs are written at step 0.
 
     buffer_bytes: sizes of the buffers of values that are not whole in memory. fine: calls that go through whole images row by
-    row have a step for each row.
+    row have the steps of `steps_of`.
     """
     touches: dict[str, list[Touch]] = {}
     for name, touch in _touches(graph, calls, root, fine=fine):
@@ -97,7 +97,7 @@ def _touches(graph: Graph, calls: Sequence[KernelCall], root: Mapping[str, str],
         images = images_by_rows(call) if fine else []
         if images:
             yield from _rows_touched(call, images, root, step)
-            step += call.node.output.type.shape[1] - 1
+            step += steps_of(call) - 1
             continue
         places = [buffer_of(call, index, root) for index in range(len(call.operands))]
         # A move to another buffer may overlap the old one, which is therefore over one step earlier.
@@ -112,7 +112,7 @@ def _touches(graph: Graph, calls: Sequence[KernelCall], root: Mapping[str, str],
 
 def _rows_touched(call: KernelCall, images: Sequence[Operand], root: Mapping[str, str], step: int) -> Iterator[tuple[str, Touch]]:
     """What a call touches that goes through images row by row, from a step on; its scratch is needed all the time."""
-    last = step + call.node.output.type.shape[1] - 1
+    last = step + steps_of(call) - 1
     for index, operand in enumerate(call.operands):
         if operand.scratch_bytes:
             yield scratch_name(call, index), _span(operand, step, writes=True)

@@ -73,15 +73,25 @@ def _height(operand: Operand) -> int:
     return shape[1] if len(shape) == 4 and shape[0] == 1 else 0
 
 
+MOST_TURNS = 256
+"""Rows of higher images are taken several at a time, so that tall images cost no more to plan."""
+
+
 def steps_of(call: KernelCall) -> int:
-    """Steps of a call in time: one for every row where it goes through whole images row by row."""
-    return call.node.output.type.shape[1] if images_by_rows(call) else 1
+    """Steps of a call in time: one for every row, or few of them, where it goes through whole images row by row."""
+    return len(_turns(call)) if images_by_rows(call) else 1
+
+
+def _turns(call: KernelCall) -> list[Rows]:
+    """The rows of the result that are made one after the other."""
+    height = call.node.output.type.shape[1]
+    each = -(-height // MOST_TURNS)
+    return [Rows(first, min(first + each, height)) for first in range(0, height, each)]
 
 
 def in_turn(call: KernelCall, images: Sequence[Operand]) -> Iterator[list[Operand]]:
-    """The rows of the images of such a call that it touches one after the other: those of its operands, that of its result."""
-    for row in range(call.node.output.type.shape[1]):
-        made = Rows(row, row + 1)
+    """The rows of the images of such a call that it touches one after the other: those of its operands, those of its result."""
+    for made in _turns(call):
         read = needed(call.node, made)
         yield [*(_part(operand, read) for operand in images[:-1]), _part(images[-1], made)]
 

@@ -15,13 +15,13 @@ from toolchain.lowering.moves import FEED, MOVE, feed_calls, feed_instructions, 
 from toolchain.lowering.pool_sums import SUMS, pool_calls
 from toolchain.lowering.pool_sums import instructions as sums_instructions
 from toolchain.lowering.program import Choice, KernelCall, Operand
-from toolchain.lowering.slices import Rows, cut, input_height, needed, row_bytes, window_of
+from toolchain.lowering.slices import HIGHEST, Rows, cut, input_height, needed, row_bytes, window_of
 from toolchain.lowering.stream import Arranged, Placed
 from toolchain.lowering.variants import SLACK, candidates
 
 Slice = tuple[int, int, int]
 """Rows of the output, rows of the input, rows of padding above: equal for slices of a node that are the same layer."""
-_BITS = 20
+_BITS = HIGHEST.bit_length() - 1
 
 
 @dataclass(frozen=True, slots=True)

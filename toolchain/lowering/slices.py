@@ -17,6 +17,8 @@ from toolchain.ir.quantization import nearest_indices
 
 WINDOWED = frozenset({"conv_2d", "depthwise_conv_2d", "average_pool_2d", "max_pool_2d"})
 ELEMENTWISE = frozenset(op.name for ops in (unary, arithmetic, compare, convert) for op in ops.OPS)
+HIGHEST = 1 << 20
+"""Higher images run as a whole."""
 ALONG_CHANNELS = frozenset({"softmax", "log_softmax"})
 """Ops that read and write whole pixels."""
 
@@ -119,7 +121,8 @@ def is_even(node: Node) -> bool:
 
 def _is_image(value: Value) -> bool:
     quant, shape = value.type.quant, value.type.shape
-    return len(shape) == 4 and shape[0] == 1 and value.type.elements > 0 and (quant is None or quant.axis is None)
+    whole = len(shape) == 4 and shape[0] == 1 and value.type.elements > 0
+    return whole and shape[1] < HIGHEST and (quant is None or quant.axis is None)
 
 
 def _is_repeated(value: Value, output: Value) -> bool:
