@@ -40,7 +40,7 @@ def check(graph: Graph, program: Program, folder: Path, flags: tuple[str, ...] =
         np.testing.assert_array_equal(found, run(graph, [sample])[0])
 
 
-@pytest.mark.parametrize("seed", range(16))
+@pytest.mark.parametrize("seed", [*range(16), 1119])
 def test_random_segments_compute_the_bytes_of_the_evaluator(seed: int, tmp_path: Path) -> None:
     graph = random_graph(seed)
     check(graph, random_program(graph, HOST, seed, by_rows=seed % 2 == 1), tmp_path)

@@ -16,7 +16,7 @@ import numpy as np
 from toolchain.ir.graph import Value
 from toolchain.ir.types import Array
 from toolchain.lowering.overlaps import images_by_rows, in_turn, may_replace
-from toolchain.lowering.program import MOVE_VARIANT, POOL_SUMS, STAY_VARIANT, KernelCall, Operand, Program
+from toolchain.lowering.program import MOVE_VARIANT, POOL_SUMS, STAY_VARIANT, WAIT_VARIANT, KernelCall, Operand, Program
 from toolchain.reference.evaluator import run_node
 
 NOBODY = -1
@@ -59,6 +59,8 @@ class _Replay:
         return max((placed.offset + placed.bytes for placed in self.program.plan.placements), default=0)
 
     def _call(self, who: str, call: KernelCall) -> Iterator[str]:
+        if call.variant == WAIT_VARIANT and any(operand.offset for operand in call.operands):
+            yield f"{who} waits for a row elsewhere than where the caller writes it"
         images = images_by_rows(call)
         whole = [(index, operand) for index, operand in enumerate(call.operands) if not _among(operand, images)]
         yield from self._shared(who, call, images)

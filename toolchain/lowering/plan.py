@@ -73,12 +73,14 @@ def plan_memory(
 
 
 def at_places(calls: Sequence[KernelCall], views: Views) -> tuple[KernelCall, ...]:
-    """The calls with operands at their places in the buffers of larger values."""
+    """The calls with operands at their places in the buffers of larger values; those with a buffer of their own stay in it."""
     return tuple(replace(call, operands=tuple(_at_place(o, views.places) for o in call.operands)) for call in calls)
 
 
 def _at_place(operand: Operand, places: Mapping[str, tuple[str, int]]) -> Operand:
-    _, within = ("", 0) if operand.value is None else places.get(operand.value.name, ("", 0))
+    if operand.value is None or operand.place is not None:
+        return operand
+    _, within = places.get(operand.value.name, ("", 0))
     return replace(operand, offset=operand.offset + within) if within else operand
 
 
