@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +69,7 @@ def build_firmware(program: CProgram, target: Target, compiler: Compiler, *, pro
     layout = plan_ram(program, target)
     flashes = [memory for memory in target.memories if memory.role == "flash"]
     scripts = [linker_script(target, flash, layout) for flash in flashes]
-    glue, extra = glue_source(program), PROFILE_FLAGS if profile else ()
+    glue, extra = glue_source(program) + _linked_arenas(program), PROFILE_FLAGS if profile else ()
     key = content_key(
         program, (*extra, *scripts, glue, repr(compiler), target.core.architecture, *(own_text(name) for name in HARNESS_OWN))
     )
@@ -109,7 +109,11 @@ def glue_source(program: CProgram) -> str:
     """C that lists the program's entry points and buffer sizes in `struct strop_program`."""
     name, inputs, outputs = program.name, program.input_bytes, program.output_bytes
     lines = ['#include "harness.h"', f'#include "{Path(program.header).name}"']
-    prefix = name
+    prefix, init = name, f"{name}_init"
+    if program.further:
+        init = f"{SHIM_PREFIX}_init"
+        arenas = "".join(f", strop_further[{number}].start" for number in range(len(program.further)))
+        lines += _entry(f"int {init}(void *arena)", f"return {name}_init(arena{arenas});")
     if program.io != "arena":
         prefix = SHIM_PREFIX
         lines += _caller_entries(program) if program.io == "caller" else _row_entries(program)
@@ -122,9 +126,24 @@ def glue_source(program: CProgram) -> str:
         lines.append(f"static {qualifier}void *(*const {way}s[])({qualifier}void *) = {{{entries}}};")
         lines.append(f"static const uint32_t {way}_bytes[] = {{{', '.join(map(str, sizes))}}};")
     lines.append("const struct strop_program strop_program = {")
-    lines.append(f"    {name}_init, {prefix}_run, {len(inputs)}, {len(outputs)},")
+    lines.append(f"    {init}, {prefix}_run, {len(inputs)}, {len(outputs)},")
     lines.append(f"    inputs, outputs, input_bytes, output_bytes, {int(program.io != 'arena')}}};")
     return "\n".join(lines) + "\n"
+
+
+def _linked_arenas(program: CProgram) -> str:
+    """C that lists the further arenas, which the linker script places."""
+    numbers = range(1, len(program.further) + 1)
+    parts = ("strop_guard_low", "strop_arena", "strop_guard_high", "strop_guard_end")
+    names = [", ".join(f"{part}_{number}" for part in parts) for number in numbers]
+    declared = "".join(f"extern uint8_t {each.replace(', ', '[], ')}[];\n" for each in names)
+    return declared + further_arenas([f"{{{each}}}" for each in names])
+
+
+def further_arenas(rows: Sequence[str]) -> str:
+    """C that lists the arenas behind the first one. rows: initialisers of `struct strop_arena`."""
+    listed = f"const struct strop_arena strop_further[] = {{{', '.join(rows) or '{0, 0, 0, 0}'}}};\n"
+    return f"{listed}const uint32_t strop_further_count = {len(rows)};\n"
 
 
 def _caller_entries(program: CProgram) -> list[str]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from firmware.build import COMMON_FLAGS, compile_program, content_key, glue_source, include_flags, own_text
+from firmware.build import COMMON_FLAGS, compile_program, content_key, further_arenas, glue_source, include_flags, own_text
 from firmware.cache import cached_folder
 from firmware.compilers import Compiler, run_compiler
 from firmware.program import CProgram
 from firmware.size import FlashSize, objects_size
 
 EXECUTABLE = "host_program.exe"
+GUARD_BYTES = 4096
 HARNESS_OWN = ("harness/harness.h", "harness/host.c")
 HARNESS_FLAGS = ("-std=c11", "-O1", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Werror")
 
@@ -32,6 +33,7 @@ def build_host(program: CProgram, compiler: Compiler) -> HostProgram:
     """
     glue = glue_source(program)
     glue += f"const uint32_t strop_arena_bytes = {program.arena_bytes}, strop_arena_align = {max(1, program.arena_align)};\n"
+    glue += _own_arenas(program)
     key = content_key(program, ("host", glue, repr(compiler), *(own_text(name) for name in HARNESS_OWN)))
 
     def make(folder: Path) -> None:
@@ -44,3 +46,16 @@ def build_host(program: CProgram, compiler: Compiler) -> HostProgram:
 
     folder = cached_folder(key, make)
     return HostProgram(folder / EXECUTABLE, compiler, objects_size(sorted(folder.glob("program_*.o"))))
+
+
+def _own_arenas(program: CProgram) -> str:
+    """C that defines the further arenas with their guards."""
+    align = max(1, program.arena_align)
+    guard = -(-GUARD_BYTES // align) * align
+    lines: list[str] = []
+    rows: list[str] = []
+    for number, (_, size) in enumerate(program.further, 1):
+        name = f"arena_{number}"
+        lines.append(f"static _Alignas({align}) uint8_t {name}[{size + 2 * guard}];\n")
+        rows.append(f"{{{name}, {name} + {guard}, {name} + {guard + size}, {name} + {size + 2 * guard}}}")
+    return "".join(lines) + further_arenas(rows)

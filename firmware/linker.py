@@ -19,10 +19,19 @@ VECTOR_BYTES = 256
 
 
 @dataclass(frozen=True, slots=True)
+class FurtherArena:
+    """One more arena: the memory that holds it, bytes of it and of each of the two guards around it."""
+
+    memory: Memory
+    bytes: int
+    guard_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class RamLayout:
     """How the default RAM is shared, in bytes: the program's stack, one guard (there are two), the arena, and the harness.
 
-    harness_bytes: with the inputs and outputs that the harness owns.
+    harness_bytes: with the inputs and outputs that the harness owns. further: arenas in other memories.
     """
 
     stack_bytes: int
@@ -30,6 +39,7 @@ class RamLayout:
     arena_bytes: int
     arena_align: int
     harness_bytes: int = HARNESS_RAM_BYTES
+    further: tuple[FurtherArena, ...] = ()
 
 
 def plan_ram(program: CProgram, target: Target) -> RamLayout:
@@ -42,7 +52,9 @@ def plan_ram(program: CProgram, target: Target) -> RamLayout:
         else GUARD_BYTES_TIGHT
     )
     guard = -(-guard // align) * align
+    further = _further(program, target, guard)
     arena = -(-program.arena_bytes // 16) * 16
+    arena += sum(each.bytes + 2 * each.guard_bytes + align for each in further if each.memory is target.ram)
     free = target.ram.bytes - arena - 2 * guard - align - harness
     stack = min(STACK_BYTES_MOST, free) & ~15
     if stack < STACK_BYTES_LEAST:
@@ -54,7 +66,24 @@ def plan_ram(program: CProgram, target: Target) -> RamLayout:
             f"{target.ram.name} has {target.ram.bytes:,} B",
             "Compile with --optimize ram, or choose a larger target",
         )
-    return RamLayout(stack, guard, program.arena_bytes, align, harness)
+    return RamLayout(stack, guard, program.arena_bytes, align, harness, further)
+
+
+def _further(program: CProgram, target: Target, guard: int) -> tuple[FurtherArena, ...]:
+    """Arenas behind the first one, each with what room there is for guards; where a machine lacks a memory, in the default RAM.
+
+    Raises TargetError E301 when a memory is too small.
+    """
+    memories = {memory.name: memory for memory in target.memories if memory.role == "ram"}
+    found: list[FurtherArena] = []
+    for name, size in program.further:
+        memory = memories.get(name, target.ram)
+        free = memory.bytes - size
+        if free < 0:
+            what = f"an arena needs {size:,} B of {name}, {memory.name} has {memory.bytes:,} B"
+            raise TargetError(301, target.name, what, "Compile with --optimize ram, or choose a larger target")
+        found.append(FurtherArena(memory, size, guard if memory is target.ram else min(guard, free // 2 // 16 * 16)))
+    return tuple(found)
 
 
 def linker_script(target: Target, flash: Memory, layout: RamLayout) -> str:
@@ -64,12 +93,19 @@ def linker_script(target: Target, flash: Memory, layout: RamLayout) -> str:
     """
     ram = target.ram
     vectors = QEMU_VECTORS.get(target.qemu.machine, flash.base) if target.qemu else flash.base
+    others = {each.memory.name: each.memory for each in layout.further if each.memory is not ram}
+    region = {name: f"RAM_{number}" for number, name in enumerate(others, 1)}
     inside = vectors == flash.base
     regions = [f"FLASH (rx) : ORIGIN = {flash.base:#x}, LENGTH = {flash.bytes:#x}"]
     regions.append(f"RAM (rw) : ORIGIN = {ram.base:#x}, LENGTH = {ram.bytes:#x}")
+    regions += [f"{region[name]} (rw) : ORIGIN = {m.base:#x}, LENGTH = {m.bytes:#x}" for name, m in others.items()]
     if not inside:
         regions.append(f"VECTORS (rx) : ORIGIN = {vectors:#x}, LENGTH = {VECTOR_BYTES:#x}")
     indent = "\n  "
+    arenas = [_arena("", layout.arena_bytes, layout.guard_bytes, layout.arena_align, "RAM")]
+    for number, each in enumerate(layout.further, 1):
+        where = region.get(each.memory.name, "RAM")
+        arenas.append(_arena(f"_{number}", each.bytes, each.guard_bytes, layout.arena_align, where))
     return f"""ENTRY(strop_reset)
 MEMORY
 {{
@@ -86,11 +122,16 @@ SECTIONS
     strop_bss_low = .; *(.data .data.* .sdata .sdata.* .bss .bss.* .sbss .sbss.* COMMON) . = ALIGN(4); strop_bss_high = .;
     . = strop_bss_low + {layout.harness_bytes}; strop_harness_stack = .;
   }} > RAM
-  .arena (NOLOAD) : ALIGN({layout.arena_align}) {{
-    strop_guard_low = .; . += {layout.guard_bytes};
-    strop_arena = .; . += {layout.arena_bytes};
-    strop_guard_high = .; . += {layout.guard_bytes}; strop_guard_end = .;
-  }} > RAM
+  {indent.join(arenas)}
   /DISCARD/ : {{ *(.ARM.exidx* .ARM.extab* .eh_frame* .comment .note*) }}
 }}
 """
+
+
+def _arena(suffix: str, size: int, guard: int, align: int, region: str) -> str:
+    """The section of an arena with a guard before and behind it."""
+    return f""".arena{suffix} (NOLOAD) : ALIGN({align}) {{
+    strop_guard_low{suffix} = .; . += {guard};
+    strop_arena{suffix} = .; . += {size};
+    strop_guard_high{suffix} = .; . += {guard}; strop_guard_end{suffix} = .;
+  }} > {region}"""

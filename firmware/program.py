@@ -16,6 +16,7 @@ class CProgram:
     root: the bundle's folder; header, sources and include_dirs are relative to it. cflags: optimisation flags only.
     arena_bytes, arena_align: the RAM the caller gives. input_bytes, output_bytes: size of every input and output buffer.
     io: `caller` programs have no `_input_<i>` and `_output_<i>`; `_run` takes pointers to all of them behind the arena.
+    further: memory and bytes of each arena that `_init` takes behind the first one.
     `rows` programs have `_push_row` instead of `_run`, and `_input_0` is the place of the next of input_rows rows.
     """
 
@@ -31,6 +32,12 @@ class CProgram:
     output_bytes: tuple[int, ...]
     io: Interface = "arena"
     input_rows: int = 0
+    further: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def ram_bytes(self) -> int:
+        """Bytes of all arenas."""
+        return self.arena_bytes + sum(size for _, size in self.further)
 
     @property
     def outside_bytes(self) -> int:

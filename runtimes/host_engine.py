@@ -81,7 +81,7 @@ def _measurement(
         instructions=None,
         cycles=None,
         latency_us=latency_us,
-        arena_bytes=program.arena_bytes,
+        arena_bytes=program.ram_bytes,
         stack_bytes=None,
         code_bytes=host.size.code_bytes if host.size else None,
         rodata_bytes=host.size.rodata_bytes if host.size else None,

@@ -116,7 +116,7 @@ def run_qemu(
             instructions=instructions if count else None,
             cycles=None,
             latency_us=None,
-            arena_bytes=program.arena_bytes,
+            arena_bytes=program.ram_bytes,
             stack_bytes=stack,
             code_bytes=firmware.size.code_bytes,
             rodata_bytes=firmware.size.rodata_bytes,

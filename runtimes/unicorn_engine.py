@@ -7,7 +7,7 @@ import importlib
 import itertools
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,7 +93,7 @@ def run_unicorn(
             instructions=counted.instructions if count else None,
             cycles=counted.cycles,
             latency_us=None,
-            arena_bytes=program.arena_bytes,
+            arena_bytes=program.ram_bytes,
             stack_bytes=stack,
             code_bytes=firmware.size.code_bytes,
             rodata_bytes=firmware.size.rodata_bytes,
@@ -133,16 +133,24 @@ class _Machine:
         symbols = self._image.symbols
         self._arena = symbols["strop_arena"]
         self._stack = (symbols["strop_stack_low"], symbols["strop_stack_high"])
-        self._guards = ((symbols["strop_guard_low"], self._arena), (symbols["strop_guard_high"], symbols["strop_guard_end"]))
+        suffixes = ("", *(f"_{number}" for number in range(1, len(program.further) + 1)))
+        ends = ("strop_guard_low", "strop_arena", "strop_guard_high", "strop_guard_end")
+        self._arenas = [tuple(symbols[end + suffix] for end in ends) for suffix in suffixes]
         self._uc.mem_write(self._stack[0], bytes([PAINT]) * (self._stack[1] - self._stack[0]))
-        for low, high in self._guards:
+        for low, high, _ in self._guards():
             self._uc.mem_write(low, _guard_pattern(high - low))
+
+    def _guards(self) -> Iterator[tuple[int, int, int]]:
+        """First address and end of every guard, and the start of its arena."""
+        for low, start, high, end in self._arenas:
+            yield low, start, start
+            yield high, end, start
 
     def call(self, function: str) -> int:
         """Call `<name>_<function>(arena)` on the program's stack and return its 32-bit result."""
         thumb = 1 if self._core.architecture == "arm" else 0
         stop = self._image.symbols["strop_stop"]
-        shim = self._program.io != "arena" and function != "init"
+        shim = bool(self._program.further) if function == "init" else self._program.io != "arena"
         start = self._image.symbols[f"{SHIM_PREFIX if shim else self._program.name}_{function}"]
         uc, registers = self._uc, self._registers
         uc.reg_write(registers.argument, self._arena)
@@ -224,7 +232,7 @@ class _Machine:
 
     def _buffer(self, accessor: str, size: int) -> int:
         address = self.call(accessor)
-        inside = self._arena <= address <= self._arena + self._program.arena_bytes - size
+        inside = any(start <= address <= high - size for _, start, high, _ in self._arenas)
         if self._program.io == "arena" and not inside:
             raise buffer_fault(self._program)
         return address
@@ -237,11 +245,11 @@ class _Machine:
 
     def check_guards(self) -> None:
         """Raise RunError E503 when a byte beside the arena has changed."""
-        for low, high in self._guards:
+        for low, high, start in self._guards():
             found = np.frombuffer(bytes(self._uc.mem_read(low, high - low)), np.uint8)
             changed = np.flatnonzero(found != np.frombuffer(_guard_pattern(high - low), np.uint8))
             if changed.size:
-                raise guard_fault(self._program, low + int(changed[-1 if low < self._arena else 0]) - self._arena)
+                raise guard_fault(self._program, low + int(changed[-1 if low < start else 0]) - start)
 
     def stack_used(self) -> int:
         """Bytes from the lowest changed byte of the painted stack to its top, over all calls so far."""

@@ -5,25 +5,32 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from targets.model import Target
 from toolchain.errors import TargetError, UsageError
 from toolchain.ir.graph import Graph
 from toolchain.ir.optable import macs
 from toolchain.ir.verifier import verify
+from toolchain.lowering.banks import rooms_of
 from toolchain.lowering.frontier import Offer, offers
 from toolchain.lowering.limits import Limits, choose_plan
 from toolchain.lowering.lower import InterfaceMode, plans_of
 from toolchain.lowering.program import Program
 from toolchain.lowering.variants import Objective
 
+NO_MEMORIES: Mapping[str, int | None] = MappingProxyType({})
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,40}")
 
 
 @dataclass(frozen=True, slots=True)
 class CompileOptions:
     """What a user may ask of a compilation. name: prefix of C symbols and files. formats: empty takes the target's
-    but for those in ON_REQUEST. explain: also find the plans that there were to choose from."""
+    but for those in ON_REQUEST. explain: also find the plans that there were to choose from.
+
+    memories: RAM to use by name, with the most bytes of it or None for all; the default RAM always is.
+    copy_weights: constants are copied to RAM where that spares wait states.
+    """
 
     name: str
     formats: tuple[str, ...] = ()
@@ -31,6 +38,8 @@ class CompileOptions:
     limits: Limits = field(default_factory=Limits)
     objective: Objective = "balanced"
     explain: bool = False
+    memories: Mapping[str, int | None] = field(default_factory=dict)
+    copy_weights: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +145,7 @@ def compile_model(graph: Graph, target: Target, options: CompileOptions) -> Comp
 
 def _lowered(graph: Graph, target: Target, options: CompileOptions) -> tuple[Program, tuple[Offer, ...]]:
     """The program, and where `explain` asks for it what else there was to choose from."""
-    plans = plans_of(graph, target, options.io, options.objective)
+    rooms = rooms_of(target, options.memories, copies=options.copy_weights)
+    plans = plans_of(graph, target, options.io, options.objective, rooms=rooms)
     plan = choose_plan(plans, options.limits, options.objective)
     return plan.program, offers(plans, plan) if options.explain else ()

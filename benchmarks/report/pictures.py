@@ -25,6 +25,7 @@ WORDS = {
     "rows": "rows of tensors never whole",
     "scratch": "scratch",
     "output": "outputs",
+    "constant": "copied weights",
 }
 
 
@@ -171,17 +172,23 @@ class _Picture:
                 found.arena_bytes,
                 "arena, the least possible" if found.lower_bound_bytes == found.arena_bytes else "arena",
             ),
-            ("limit", found.memory_bytes, found.memory or "memory"),
+            ("limit", None if found.banks else found.memory_bytes, found.memory or "memory"),
             ("limit", found.limit_bytes, "--max-ram"),
         ]
         shown = [(kind, size, name) for kind, size, name in rows if size is not None and size <= self.top_bytes]
-        parts: list[str] = []
+        parts = [self._bank(*bank) for bank in found.banks]
         for kind, size, name in shown:
             y = self._y(size)
             parts.append(f'<line class="{kind}" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
             below = kind == "bound"
             parts.append(_text("note", WIDTH - RIGHT - 4, y + (12 if below else -4), f"{name} {size:,} B", "end"))
         return parts
+
+    def _bank(self, name: str, first: int, end: int) -> str:
+        """Where a memory begins, with its name."""
+        y = self._y(first)
+        line = f'<line class="bank" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>' if first else ""
+        return line + _text("note", LEFT + 4, y - 4, f"{name} {end - first:,} B", "start")
 
     def _peak(self) -> str:
         """A line through both parts at the step where most is alive."""

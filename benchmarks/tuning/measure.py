@@ -151,7 +151,7 @@ def write_program(program: Program, graph: Graph, folder: Path) -> CProgram:
         sources=printed.sources,
         include_dirs=printed.include_dirs,
         cflags=printed.cflags,
-        arena_bytes=program.plan.arena_bytes,
+        arena_bytes=program.plan.first_bytes,
         arena_align=program.plan.align,
         input_bytes=tuple(value.type.bytes for value in graph.inputs),
         output_bytes=tuple(value.type.bytes for value in graph.outputs),

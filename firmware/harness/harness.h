@@ -14,9 +14,20 @@ struct strop_program {
     const void *(*const *output)(const void *arena);
     const uint32_t *input_bytes;
     const uint32_t *output_bytes;
-    uint32_t caller_owns; /* inputs, or inputs and outputs, lie outside the arena */
+    uint32_t caller_owns; /* inputs, or inputs and outputs, lie outside the arenas */
 };
 extern const struct strop_program strop_program;
+
+/* Memory of the program with a guard before and behind it. */
+struct strop_arena {
+    uint8_t *low;
+    uint8_t *start;
+    uint8_t *high;
+    uint8_t *end;
+};
+/* Arenas besides the first one, which the program's init takes, too. */
+extern const struct strop_arena strop_further[];
+extern const uint32_t strop_further_count;
 
 /* From the linker script. */
 extern uint32_t strop_stack_low[], strop_stack_high[], strop_bss_low[], strop_bss_high[];

@@ -35,37 +35,52 @@ static uint8_t guard_byte(uint32_t index)
     return (uint8_t)(index * 37u + 0x5bu);
 }
 
+/* Arena number 0 is the first one, at `arena`. */
+static struct strop_arena arena_at(uint8_t *arena, uint32_t number)
+{
+    const struct strop_arena first = {arena - GUARD_BYTES, arena, arena + strop_arena_bytes, arena + strop_arena_bytes + GUARD_BYTES};
+    return number == 0 ? first : strop_further[number - 1];
+}
+
 static void paint_guards(uint8_t *arena)
 {
-    for (uint32_t i = 0; i < GUARD_BYTES; ++i) {
-        arena[(int64_t)i - GUARD_BYTES] = guard_byte(i);
-        arena[strop_arena_bytes + i] = guard_byte(i);
+    for (uint32_t number = 0; number <= strop_further_count; ++number) {
+        const struct strop_arena at = arena_at(arena, number);
+        for (uint32_t i = 0; i < GUARD_BYTES; ++i) {
+            at.start[(int64_t)i - GUARD_BYTES] = guard_byte(i);
+            at.high[i] = guard_byte(i);
+        }
     }
 }
 
-static int32_t guard_broken(const uint8_t *arena)
+static int32_t guard_broken(uint8_t *arena)
 {
     int32_t offset = 0;
-    for (uint32_t i = 0; i < GUARD_BYTES; ++i) {
-        if (arena[(int64_t)i - GUARD_BYTES] != guard_byte(i)) {
-            offset = (int32_t)i - GUARD_BYTES;
+    for (uint32_t number = 0; number <= strop_further_count && offset == 0; ++number) {
+        const struct strop_arena at = arena_at(arena, number);
+        for (uint32_t i = 0; i < GUARD_BYTES; ++i) {
+            if (at.start[(int64_t)i - GUARD_BYTES] != guard_byte(i)) {
+                offset = (int32_t)i - GUARD_BYTES;
+            }
         }
-    }
-    for (uint32_t i = 0; i < GUARD_BYTES && offset == 0; ++i) {
-        if (arena[strop_arena_bytes + i] != guard_byte(i)) {
-            offset = (int32_t)(strop_arena_bytes + i);
+        for (uint32_t i = 0; i < GUARD_BYTES && offset == 0; ++i) {
+            if (at.high[i] != guard_byte(i)) {
+                offset = (int32_t)(at.high + i - at.start);
+            }
         }
     }
     return offset;
 }
 
-static int inside_arena(const uint8_t *arena, const void *buffer, uint32_t bytes)
+static int inside_arena(uint8_t *arena, const void *buffer, uint32_t bytes)
 {
-    if (strop_program.caller_owns) {
-        return 1;
-    }
     const uint8_t *start = buffer;
-    return start >= arena && start + bytes <= arena + strop_arena_bytes;
+    int inside = strop_program.caller_owns != 0;
+    for (uint32_t number = 0; number <= strop_further_count && !inside; ++number) {
+        const struct strop_arena at = arena_at(arena, number);
+        inside = start >= at.start && start + bytes <= at.high;
+    }
+    return inside;
 }
 
 /* 0 when an input lies outside the arena. */

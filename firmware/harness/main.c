@@ -59,31 +59,44 @@ static uint8_t guard_byte(uint32_t index)
     return (uint8_t)(index * 37u + 0x5bu);
 }
 
+/* Arena number 0 is the first one. */
+static struct strop_arena arena_at(uint32_t number)
+{
+    const struct strop_arena first = {strop_guard_low, strop_arena, strop_guard_high, strop_guard_end};
+    return number == 0 ? first : strop_further[number - 1];
+}
+
 static void paint(void)
 {
     for (uint32_t *word = strop_stack_low; word != strop_stack_high; ++word) {
         *word = PAINT;
     }
-    for (uint32_t i = 0; strop_guard_low + i != strop_arena; ++i) {
-        strop_guard_low[i] = guard_byte(i);
-    }
-    for (uint32_t i = 0; strop_guard_high + i != strop_guard_end; ++i) {
-        strop_guard_high[i] = guard_byte(i);
+    for (uint32_t number = 0; number <= strop_further_count; ++number) {
+        const struct strop_arena arena = arena_at(number);
+        for (uint32_t i = 0; arena.low + i != arena.start; ++i) {
+            arena.low[i] = guard_byte(i);
+        }
+        for (uint32_t i = 0; arena.high + i != arena.end; ++i) {
+            arena.high[i] = guard_byte(i);
+        }
     }
 }
 
-/* 0, or the offset from the arena's start of the changed guard byte nearest to the arena. */
+/* 0, or the offset from its arena's start of the changed guard byte nearest to an arena. */
 static int32_t guard_broken(void)
 {
     int32_t offset = 0;
-    for (uint32_t i = 0; strop_guard_low + i != strop_arena; ++i) {
-        if (strop_guard_low[i] != guard_byte(i)) {
-            offset = (int32_t)(strop_guard_low + i - strop_arena);
+    for (uint32_t number = 0; number <= strop_further_count && offset == 0; ++number) {
+        const struct strop_arena arena = arena_at(number);
+        for (uint32_t i = 0; arena.low + i != arena.start; ++i) {
+            if (arena.low[i] != guard_byte(i)) {
+                offset = (int32_t)(arena.low + i - arena.start);
+            }
         }
-    }
-    for (uint32_t i = 0; strop_guard_high + i != strop_guard_end && offset == 0; ++i) {
-        if (strop_guard_high[i] != guard_byte(i)) {
-            offset = (int32_t)(strop_guard_high + i - strop_arena);
+        for (uint32_t i = 0; arena.high + i != arena.end && offset == 0; ++i) {
+            if (arena.high[i] != guard_byte(i)) {
+                offset = (int32_t)(arena.high + i - arena.start);
+            }
         }
     }
     return offset;
@@ -126,11 +139,13 @@ __attribute__((noinline)) void strop_mark(void)
 
 static int inside_arena(const void *buffer, uint32_t bytes)
 {
-    if (strop_program.caller_owns) {
-        return 1;
-    }
     const uint8_t *start = buffer;
-    return start >= strop_arena && start <= strop_guard_high && bytes <= (uint32_t)(strop_guard_high - start);
+    int inside = strop_program.caller_owns != 0;
+    for (uint32_t number = 0; number <= strop_further_count && !inside; ++number) {
+        const struct strop_arena arena = arena_at(number);
+        inside = start >= arena.start && start <= arena.high && bytes <= (uint32_t)(arena.high - start);
+    }
+    return inside;
 }
 
 static void run_sample(uint32_t in, uint32_t out)

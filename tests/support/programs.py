@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from toolchain.ir.types import Array
 from toolchain.lowering.lower import InterfaceMode
 from toolchain.lowering.program import Program
 from toolchain.lowering.variants import Objective
-from toolchain.pipeline import Compiled, CompileOptions, compile_model
+from toolchain.pipeline import NO_MEMORIES, Compiled, CompileOptions, compile_model
 
 
 def compile_c(
@@ -26,10 +26,15 @@ def compile_c(
     name: str = "net",
     objective: Objective = "speed",
     io: InterfaceMode = "arena",
+    memories: Mapping[str, int | None] = NO_MEMORIES,
+    *,
+    copy_weights: bool = False,
 ) -> tuple[Compiled, CProgram]:
     """The graph's C program for a target, written under `folder`."""
     device = load_target(target) if isinstance(target, str) else target
-    compiled = compile_model(graph, device, CompileOptions(name, ("c",), io, objective=objective))
+    compiled = compile_model(
+        graph, device, CompileOptions(name, ("c",), io, objective=objective, memories=memories, copy_weights=copy_weights)
+    )
     for path, content in compiled.files.items():
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -49,12 +54,13 @@ def as_c_program(program: Program, printed: CFiles, name: str, folder: Path, io:
         printed.sources,
         printed.include_dirs,
         printed.cflags,
-        program.plan.arena_bytes,
+        program.plan.first_bytes,
         program.plan.align,
         tuple(value.type.bytes for value in program.inputs),
         tuple(value.type.bytes for value in program.graph.outputs),
         io,
         program.inputs[0].type.shape[1] if io == "rows" else 0,
+        tuple((bank.memory, bank.bytes) for bank in program.plan.further),
     )
 
 

@@ -21,6 +21,7 @@ from toolchain.bundle.manifest import (
     CFiles,
     Flash,
     FormatFile,
+    FurtherArena,
     GraphFiles,
     Layer,
     Manifest,
@@ -47,7 +48,7 @@ from toolchain.lowering.program import Choice, KernelCall, Program
 from toolchain.lowering.timeline import lives
 from toolchain.lowering.variants import Objective
 from toolchain.passes.canonical import canonicalize
-from toolchain.pipeline import Compiled, CompileOptions, compile_model
+from toolchain.pipeline import NO_MEMORIES, Compiled, CompileOptions, compile_model
 
 DIGEST_CHUNK_BYTES = 1 << 20
 
@@ -67,6 +68,8 @@ def compile(
     max_ram_bytes: int | None = None,
     max_flash_bytes: int | None = None,
     max_latency_ms: float | None = None,
+    memories: Mapping[str, int | None] = NO_MEMORIES,
+    copy_weights: bool = False,
     input_shapes: Mapping[str, tuple[int, ...]] = NO_SHAPES,
     progress: Progress = silent,
     after: AfterPass | None = None,
@@ -79,10 +82,11 @@ def compile(
     formats: empty takes the target's own. precision, calibrate (DATA), calibration_method: see `to_precision`.
     optimize: `speed`, `ram`, `size` or `balanced`, what the program is chosen for among those within the limits: bytes of
     the arena, bytes of weights and code, predicted milliseconds of one inference. io: `arena` keeps inputs and outputs in the
-    arena, `caller` takes pointers. after: called with the name and result of every pass. skip: names of passes in
-    toolchain/passes/canonical.py to leave out. explain: list in the manifest what there was to choose from, which takes
-    longer. Nothing is written when it raises:
-    ModelError (E1xx), DataError (E2xx), TargetError (E3xx), RunError(505), UsageError(901).
+    arena, `caller` takes pointers. memories: RAM of the target to use, by name, with the most bytes of it or None for all; the
+    default RAM always is. copy_weights: constants are copied from flash to RAM where that spares wait states.
+    after: called with the name and result of every pass. skip: names of passes in toolchain/passes/canonical.py to leave out.
+    explain: list in the manifest what there was to choose from, which takes longer. Nothing is written when it raises:
+    ModelError (E1xx), DataError (E2xx), TargetError (E3xx), EnvironmentFault(404), RunError(505), UsageError(901).
     """
     limits = Limits(max_ram_bytes, max_flash_bytes, max_latency_ms)
     path = Path(model)
@@ -91,7 +95,8 @@ def compile(
     canonical = canonicalize(load_model(path, input_shapes), after=after, skip=skip)
     graph = to_precision(canonical, precision, calibrate, calibration_method, progress, after)
     progress("compiling")
-    options = CompileOptions(default_name(path) if name is None else name, tuple(formats), io, limits, optimize, explain)
+    prefix = default_name(path) if name is None else name
+    options = CompileOptions(prefix, tuple(formats), io, limits, optimize, explain, memories, copy_weights)
     compiled = compile_model(graph, device, options)
     source = SourceModel(path.name, model_format(path), source_digest(path))
     files = {**graph_files(compiled.graph), **compiled.files}
@@ -169,7 +174,9 @@ def _tensor(value: Value) -> TensorInfo:
 def _ram(program: Program) -> Ram:
     plan, memory = program.plan, program.target.ram
     bound, memory_bytes = plan.lower_bound_bytes, memory.bytes
-    return Ram(plan.arena_bytes, plan.align, lower_bound_bytes=bound, memory=memory.name, memory_bytes=memory_bytes)
+    further = tuple(FurtherArena(bank.memory, bank.bytes) for bank in plan.further)
+    waits = (round(plan.waits), round(plan.least_waits)) if plan.waits else (None, None)
+    return Ram(plan.arena_bytes, plan.align, None, bound, memory.name, memory_bytes, further, *waits)
 
 
 def _predicted(program: Program) -> Predicted:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from toolchain.bundle.manifest import Buffer, Layer, Manifest, marks_of
+from toolchain.bundle.manifest import Buffer, Layer, Manifest, Ram, marks_of
 from toolchain.lowering.moves import MOVE
 
 END_WIDTH = MOVE_WIDTH = 0.5
 """Widths of the columns that fill the inputs and read the outputs, and of moves between segments; a layer has 1."""
-KINDS = ("input", "activation", "rows", "scratch", "output")
+KINDS = ("input", "activation", "rows", "scratch", "output", "constant")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,10 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class MemoryMap:
-    """Who lives where. alive: bytes alive at each step. peak_step: the first one at which most are."""
+    """Who lives where. alive: bytes alive at each step. peak_step: the first one at which most are.
+
+    banks: where several memories hold the arena, the name of each and its first byte and end.
+    """
 
     name: str
     arena_bytes: int
@@ -54,6 +57,7 @@ class MemoryMap:
     memory: str | None
     memory_bytes: int | None
     limit_bytes: int | None
+    banks: tuple[tuple[str, int, int], ...] = ()
 
     @property
     def width(self) -> float:
@@ -141,7 +145,17 @@ def memory_map(manifest: Manifest) -> MemoryMap | None:
         memory=ram.memory,
         memory_bytes=ram.memory_bytes,
         limit_bytes=asked.max_ram_bytes if asked else None,
+        banks=_banks(ram),
     )
+
+
+def _banks(ram: Ram) -> tuple[tuple[str, int, int], ...]:
+    if not ram.further:
+        return ()
+    sizes = [ram.first_bytes, *(arena.bytes for arena in ram.further)]
+    names = [ram.memory or "first", *(arena.memory for arena in ram.further)]
+    ends = list(accumulate(sizes))
+    return tuple(zip(names, [0, *ends[:-1]], ends, strict=True))
 
 
 def _stages(layers: Sequence[Layer]) -> tuple[Stage, ...]:

@@ -99,12 +99,13 @@ def c_program(bundle: Bundle) -> CProgram:
         sources=manifest.c.sources,
         include_dirs=manifest.c.include_dirs,
         cflags=manifest.c.cflags,
-        arena_bytes=manifest.ram.arena_bytes,
+        arena_bytes=manifest.ram.first_bytes,
         arena_align=manifest.ram.arena_align,
         input_bytes=tuple(tensor.bytes for tensor in manifest.inputs),
         output_bytes=tuple(tensor.bytes for tensor in manifest.outputs),
         io=cast("Interface", manifest.c.io),
         input_rows=_input_rows(bundle) if manifest.c.io == "rows" else 0,
+        further=tuple((arena.memory, arena.bytes) for arena in manifest.ram.further),
     )
 
 

@@ -54,10 +54,20 @@ class GraphFiles:
 
 
 @dataclass(frozen=True, slots=True)
+class FurtherArena:
+    """An arena behind the first one: the memory of the target that it lies in, and its bytes."""
+
+    memory: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ram:
     """Predicted RAM in bytes: what the caller gives as arena, and the stack (None: not predicted).
 
     lower_bound_bytes: no placement of the arena needs less. memory, memory_bytes: name and size of the target's default RAM.
+    further: arenas in other memories; arena_bytes counts all of them, and offsets of buffers go through them in a row.
+    waits, least_waits: estimated wait states of one inference in these memories, and the least by any choice of memories.
     """
 
     arena_bytes: int
@@ -66,6 +76,14 @@ class Ram:
     lower_bound_bytes: int | None = None
     memory: str | None = None
     memory_bytes: int | None = None
+    further: tuple[FurtherArena, ...] = ()
+    waits: int | None = None
+    least_waits: int | None = None
+
+    @property
+    def first_bytes(self) -> int:
+        """Bytes of the first arena."""
+        return self.arena_bytes - sum(arena.bytes for arena in self.further)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +139,9 @@ class Buffer:
     """One buffer of the arena: byte offset, size, and the first and last step that needs it.
 
     Step 0 fills the inputs, step i runs the i-th kernel call counted from 1, the step after the last one reads the outputs.
-    kind: `input`, `output`, `activation`, `rows` (of a tensor that is never whole) or `scratch`. blocks: which of its bytes are
-    needed when, each a first byte, an end, a first and a last step; empty where all are from first to last.
+    kind: `input`, `output`, `activation`, `rows` (of a tensor that is never whole), `scratch` or `constant` (copied to RAM).
+    blocks: which of its bytes are needed when, each a first byte, an end, a first and a last step; empty where all are from first
+    to last.
     """
 
     name: str
@@ -291,6 +310,9 @@ def _checked(manifest: Manifest) -> Manifest:
     if manifest.ram is not None:
         _check_number("ram.arena_bytes", manifest.ram.arena_bytes, 1, _MAX_ARENA_BYTES)
         _check_number("ram.arena_align", manifest.ram.arena_align, 1, _MAX_ALIGN)
+        for arena in manifest.ram.further:
+            _check_number("ram.further.bytes", arena.bytes, 1, _MAX_ARENA_BYTES)
+        _check_number("ram.further", manifest.ram.first_bytes, 1, _MAX_ARENA_BYTES)
         _check_memory(manifest, manifest.ram.arena_bytes)
     for tensor in (*manifest.inputs, *manifest.outputs):
         _check_tensor(tensor)

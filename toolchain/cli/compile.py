@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from toolchain.cli.answer import Answer, pairs
 from toolchain.cli.explained import arena, explained, offered
-from toolchain.cli.options import add_input_shape, byte_count, input_shapes, milliseconds
+from toolchain.cli.options import add_input_shape, byte_count, input_shapes, memories, milliseconds
 from toolchain.cli.progress import shown_progress
 from toolchain.errors import UsageError
 
@@ -50,6 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-flash", type=byte_count, metavar="N", help="most bytes of weights and code, for example 1MiB")
     note = "most predicted time of one inference, for example 20, 20ms or 500us: cycles (instructions where they are not known)"
     parser.add_argument("--max-latency", type=milliseconds, metavar="MS", help=f"{note} at the target's clock")
+    note = "RAM of the target to use besides its default one, and the most bytes of it; the default one may be named to limit it"
+    parser.add_argument("--memory", action="append", metavar="NAME[=N]", help=f"{note}; may be repeated")
+    note = "copy weights from flash to RAM at the start, where there is room and flash has wait states"
+    parser.add_argument("--copy-weights", action="store_true", help=note)
     add_input_shape(parser)
     note = (
         "show the plans that there were to choose from, the memory over time, and for every layer its kernel, its predicted cost"
@@ -82,6 +86,8 @@ def run(arguments: argparse.Namespace) -> Answer:
             max_ram_bytes=arguments.max_ram,
             max_flash_bytes=arguments.max_flash,
             max_latency_ms=arguments.max_latency,
+            memories=memories(arguments.memory),
+            copy_weights=arguments.copy_weights,
             input_shapes=input_shapes(arguments.input_shape),
             progress=progress,
             after=None if arguments.print_after is None else _printer(arguments.print_after),

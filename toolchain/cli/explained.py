@@ -60,9 +60,15 @@ def offered(plans: Sequence[PlanFigures]) -> str:
 def arena(plan: MemoryPlan) -> str:
     """One line: what the arena takes, what no placement can go below, and what first-fit by size would take."""
     over = plan.arena_bytes - plan.lower_bound_bytes
-    verdict = "the least possible" if plan.proven else f"{over:,} B above the lower bound"
+    verdict = "the least possible" if plan.proven or not over else f"{over:,} B above the lower bound"
     bound, greedy = f"lower bound {plan.lower_bound_bytes:,} B", f"first-fit by size {plan.greedy_bytes:,} B"
-    return f"arena {plan.arena_bytes:,} B, {verdict}; {bound}; {greedy}"
+    line = f"arena {plan.arena_bytes:,} B, {verdict}; {bound}; {greedy}"
+    if not plan.further and not plan.copied:
+        return line
+    banks = [f"{plan.first_bytes:,} B in the default RAM", *(f"{bank.bytes:,} B in {bank.memory}" for bank in plan.further)]
+    copied = sum(constant.bytes for constant in plan.copied.values())
+    waits = f"{round(plan.waits):,} wait states estimated, the least possible {round(plan.least_waits):,}"
+    return f"{line}\n{', '.join(banks)}; {copied:,} B of weights copied to RAM; {waits}"
 
 
 def _row(

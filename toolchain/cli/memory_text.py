@@ -10,7 +10,7 @@ ROWS, MARGIN, COLUMNS, LAYER_COLUMNS = 16, 10, 98, 8
 LABEL_EVERY = 4
 LARGEST, NAME_WIDTH = 6, 44
 EMPTY = "·"
-GLYPHS = {"input": "▒▒", "activation": "█▓", "rows": "▞▚", "scratch": "░░", "output": "▣▣"}
+GLYPHS = {"input": "▒▒", "activation": "█▓", "rows": "▞▚", "scratch": "░░", "output": "▣▣", "constant": "▤▥"}
 """Two of each kind, so that neighbours differ."""
 
 
@@ -21,7 +21,9 @@ def memory_text(found: MemoryMap) -> str:
     lines = [_line(found, row, cells) for row, cells in enumerate(grid)]
     own = {buffer.kind for buffer in found.buffers}
     key = "  ".join(f"{GLYPHS[kind]} {kind}" for kind in KINDS if kind in own)
-    return "\n".join([f"Memory over time: {key}", _peak_line(found, scale), *lines, _axis(found, scale), "", _largest(found)])
+    banks = [f"From the bottom: {', '.join(f'{name} {first:,} to {end:,}' for name, first, end in found.banks)}"]
+    foot = [*(banks if found.banks else ()), "", _largest(found)]
+    return "\n".join([f"Memory over time: {key}", _peak_line(found, scale), *lines, _axis(found, scale), *foot])
 
 
 def _grid(found: MemoryMap, scale: float) -> list[list[str]]:

@@ -46,6 +46,18 @@ def input_shapes(texts: list[str] | None) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def memories(texts: list[str] | None) -> dict[str, int | None]:
+    """`["dtcm=64k", "sram"]` as `{"dtcm": 65536, "sram": None}`. Raises UsageError(901)."""
+    found: dict[str, int | None] = {}
+    for text in texts or ():
+        name, given, amount = text.partition("=")
+        try:
+            found[name] = byte_count(amount) if given else None
+        except argparse.ArgumentTypeError as fault:
+            raise UsageError(901, "--memory", str(fault), "Write NAME or NAME=64KiB") from fault
+    return found
+
+
 def add_input_shape(parser: argparse.ArgumentParser) -> None:
     """`--input-shape`, any number of times."""
     note = "shape of an input whose dimensions the model leaves open; may be repeated"

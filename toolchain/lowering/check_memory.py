@@ -1,9 +1,10 @@
 """Replays who owns every byte of the arena, call by call, from the calls and offsets of a program alone.
 
-Every byte has an owner: a byte of a tensor, scratch, or nobody. A call must find the bytes of the tensors that it reads where it
-reads them, touch nothing outside its buffers, and write nowhere that it also reads. A byte destroyed too early, or spoiled by the
-call that read it before, is found missing when it is read. The bytes of a tensor that no call writes are those that its node
-moves there by its meaning. A call that goes through images row by row (overlaps.py) reads and writes them in that order.
+Every byte has an owner: a byte of a tensor, of a copied constant, scratch, or nobody. A call must find the bytes of the tensors
+that it reads where it reads them, touch nothing outside its buffers, and write nowhere that it also reads. A byte destroyed too
+early, or spoiled by the call that read it before, is found missing when it is read. The bytes of a tensor that no call writes are
+those that its node moves there by its meaning. Copies of constants must outlast the run. A call that goes through images row by
+row (overlaps.py) reads and writes them in that order.
 """
 
 from __future__ import annotations
@@ -16,7 +17,17 @@ import numpy as np
 from toolchain.ir.graph import Value
 from toolchain.ir.types import Array
 from toolchain.lowering.overlaps import images_by_rows, in_turn, may_replace
-from toolchain.lowering.program import MOVE_VARIANT, POOL_SUMS, STAY_VARIANT, WAIT_VARIANT, KernelCall, Operand, Program
+from toolchain.lowering.program import (
+    LINK_BYTES,
+    MOVE_VARIANT,
+    POOL_SUMS,
+    STAY_VARIANT,
+    WAIT_VARIANT,
+    Constant,
+    KernelCall,
+    Operand,
+    Program,
+)
 from toolchain.reference.evaluator import run_node
 
 NOBODY = -1
@@ -37,6 +48,7 @@ class _Replay:
         makers = (call.node for call in program.calls if call.variant not in (MOVE_VARIANT, STAY_VARIANT))
         self.written = {name for node in makers for name in _names(node.outputs)}
         self.owners: dict[str, Array] = {}
+        self.copies: dict[object, int] = {}
         self.sizes = {placed.name: placed.bytes for placed in program.plan.placements}
         self.starts = {placed.name: placed.offset for placed in program.plan.placements}
 
@@ -45,18 +57,30 @@ class _Replay:
         for placed in self.program.plan.placements:
             if placed.offset + placed.bytes > self.program.plan.arena_bytes:
                 yield f"{placed.name} ends at {placed.offset + placed.bytes}, above the arena"
-        counter = self.program.plan.row_counter
-        if counter is not None and not self._high() <= counter <= self.program.plan.arena_bytes - COUNTER_BYTES:
-            yield f"the rows are counted at {counter}, inside a buffer or above the arena"
+        yield from self._reserved()
+        for name, constant in self.program.plan.copied.items():
+            yield from self._write("the start", Operand("void", constant=constant, place=name), 0)
         for value in self.program.graph.inputs:
             yield from self._write("the input", Operand("void", value, writable=True), 0)
         for number, call in enumerate(self.program.calls, 1):
             yield from self._call(f"call {number}, {call.node.op} {call.node.name},", call)
         for value in self.program.graph.outputs:
             yield from self._read("the output", Operand("void", value), 0, None)
+        for name, constant in self.program.plan.copied.items():
+            yield from self._read("the next run", Operand("void", constant=constant, place=name), 0, None)
 
-    def _high(self) -> int:
-        return max((placed.offset + placed.bytes for placed in self.program.plan.placements), default=0)
+    def _reserved(self) -> Iterator[str]:
+        """Buffers that cross from one bank into the next, and what the first bank holds besides where buffers lie."""
+        plan = self.program.plan
+        for placed in plan.placements:
+            if plan.bank(placed.offset) != plan.bank(max(placed.offset + placed.bytes - 1, placed.offset)):
+                yield f"{placed.name} lies in two banks"
+        kept = [] if plan.row_counter is None else [("the rows are counted", plan.row_counter, COUNTER_BYTES)]
+        kept += [("the addresses of banks are kept", plan.links, LINK_BYTES * len(plan.further))] if plan.further else []
+        for what, start, size in kept:
+            inside = 0 <= start <= plan.first_bytes - size
+            if not inside or any(_meet((p.offset, p.offset + p.bytes), (start, start + size)) for p in plan.placements):
+                yield f"{what} at {start}, inside a buffer or above the first bank"
 
     def _call(self, who: str, call: KernelCall) -> Iterator[str]:
         if call.variant == WAIT_VARIANT and any(operand.offset for operand in call.operands):
@@ -96,9 +120,9 @@ class _Replay:
                 yield f"{who} writes bytes {first} to {end} that it also uses otherwise"
 
     def _buffer(self, operand: Operand, index: int, call: KernelCall | None) -> str | None:
-        """The buffer in the arena that an operand lies in, None for constants and what the caller owns."""
+        """The buffer in the arena that an operand lies in, None for constants in flash and what the caller owns."""
         if operand.constant is not None:
-            return None
+            return operand.place
         if operand.value is None:
             return f"{call.node.name}#scratch{index}" if call is not None else None
         name = operand.place or self.program.root_of[operand.value.name]
@@ -108,8 +132,11 @@ class _Replay:
         start = self.starts[self._buffer(operand, index, call) or ""] + operand.offset
         return start, start + operand.touched_bytes
 
-    def _owned(self, value: Value, operand: Operand) -> Array:
+    def _owned(self, value: Value | Constant, operand: Operand) -> Array:
         """The owners of the bytes that an operand means."""
+        if isinstance(value, Constant):
+            start = self.copies.setdefault(value.key, -2 - (len(self.copies) << 32))
+            return start - np.arange(value.bytes)
         first = 0 if operand.rows is None else operand.rows[0] * (value.type.bytes // value.type.shape[1])
         size = value.type.dtype.bits // 8
         owners = self._elements(value).reshape(-1, 1) + np.arange(size)
@@ -130,11 +157,13 @@ class _Replay:
         return self.owners[value.name]
 
     def _read(self, who: str, operand: Operand, index: int, call: KernelCall | None) -> Iterator[str]:
-        if operand.value is None or self._buffer(operand, index, call) is None:
+        held = operand.constant or operand.value
+        if held is None or self._buffer(operand, index, call) is None:
             return
         first, end = self._span(operand, index, call)
-        if (self.arena[first:end] != self._owned(operand.value, operand)[: max(len(self.arena) - first, 0)]).any():
-            yield f"{who} reads {operand.value.name} rows {operand.rows} at {first}, where something else lies"
+        if (self.arena[first:end] != self._owned(held, operand)[: max(len(self.arena) - first, 0)]).any():
+            name = operand.place if isinstance(held, Constant) else held.name
+            yield f"{who} reads {name} rows {operand.rows} at {first}, where something else lies"
 
     def _write(self, who: str, operand: Operand, index: int, call: KernelCall | None = None) -> Iterator[str]:
         name = self._buffer(operand, index, call)
@@ -143,7 +172,7 @@ class _Replay:
         first, end = self._span(operand, index, call)
         if operand.offset < 0 or operand.offset + operand.touched_bytes > self.sizes[name]:
             yield f"{who} writes bytes {operand.offset} to {operand.offset + end - first} of {name}, which has {self.sizes[name]}"
-        left = None if operand.spoiled else operand.value
+        left = None if operand.spoiled else operand.constant or operand.value
         owners = NOBODY if left is None else self._owned(left, operand)[: max(len(self.arena) - first, 0)]
         self.arena[first:end] = owners
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from toolchain.errors import TargetError
-from toolchain.lowering.limits import Limits, choose_plan
+from toolchain.lowering.limits import Limits, bounds_of, choose_plan
 from toolchain.lowering.plans import OBJECTIVES, Plan, Plans, unbeaten
 from toolchain.lowering.variants import Objective
 
@@ -30,7 +30,9 @@ def offers(plans: Plans, chosen: Plan) -> tuple[Offer, ...]:
 
 
 def _options(plans: Plans, wanted: Plan) -> str | None:
-    """The fewest options that choose a plan."""
+    """The fewest options that choose a plan, None where it does not fit the target."""
+    if not all(bound.kept(wanted) for bound in bounds_of(plans.target, Limits(), plans.rooms)):
+        return None
     for objective, limits in _ways(wanted):
         try:
             found = choose_plan(plans, limits, objective)

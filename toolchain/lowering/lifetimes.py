@@ -11,7 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, product
 
+import numpy as np
+
 from toolchain.ir.graph import Graph
+from toolchain.ir.types import Array
 from toolchain.lowering.moves import MOVE
 from toolchain.lowering.overlaps import images_by_rows, in_turn, steps_of
 from toolchain.lowering.program import KernelCall, Operand
@@ -59,10 +62,10 @@ def scratch_name(call: KernelCall, operand: int) -> str:
 
 
 def buffer_of(call: KernelCall, operand: int, root: Mapping[str, str]) -> str | None:
-    """The buffer that an operand of a call lies in, None for constants."""
+    """The buffer that an operand of a call lies in, None for constants in flash."""
     found = call.operands[operand]
     if found.constant is not None:
-        return None
+        return found.place
     return scratch_name(call, operand % len(call.operands)) if found.value is None else found.place or root[found.value.name]
 
 
@@ -91,6 +94,10 @@ def shapes(
 def _touches(graph: Graph, calls: Sequence[KernelCall], root: Mapping[str, str], *, fine: bool) -> Iterator[tuple[str, Touch]]:
     for value in graph.inputs:
         yield root[value.name], Touch(0, 0, value.type.bytes, writes=True)
+    constants = ((o.place, o.constant) for call in calls for o in call.operands)
+    copies = {place: constant.bytes for place, constant in constants if constant is not None and place is not None}
+    for name, size in copies.items():
+        yield name, Touch(0, 0, size, writes=True)
     step = 0
     for call in calls:
         step += 1
@@ -104,10 +111,12 @@ def _touches(graph: Graph, calls: Sequence[KernelCall], root: Mapping[str, str],
         early = int(call.node.op == MOVE and places[0] != places[1])
         for writes in (False, True):
             for operand, place in zip(call.operands, places, strict=True):
-                if place is not None and writes == (operand.writable or operand.scratch_bytes > 0):
+                if place is not None and operand.constant is None and writes == (operand.writable or operand.scratch_bytes > 0):
                     yield place, _span(operand, step if writes else step - early, writes=writes)
     for value in graph.outputs:
         yield root[value.name], Touch(step + 1, 0, value.type.bytes, writes=False)
+    for name, size in copies.items():
+        yield name, Touch(step + 1, 0, size, writes=False)
 
 
 def _rows_touched(call: KernelCall, images: Sequence[Operand], root: Mapping[str, str], step: int) -> Iterator[tuple[str, Touch]]:
@@ -167,6 +176,20 @@ def most_alive(items: Sequence[Shape], replaced: Pairs = frozenset()) -> int:
 
     replaced: pairs of buffers that may lie in exactly the same place although both are needed in some step.
     """
+    change = _changes(items, replaced)
+    return max(accumulate(change[step] for step in sorted(change)), default=0)
+
+
+def alive_steps(items: Sequence[Shape], replaced: Pairs, steps: int) -> Array:
+    """The bytes that are needed in each of so many steps. replaced: see `most_alive`."""
+    change = np.zeros(steps + 1, np.int64)
+    for step, size in _changes(items, replaced).items():
+        change[step] += size
+    return np.cumsum(change)[:-1]
+
+
+def _changes(items: Sequence[Shape], replaced: Pairs) -> dict[int, int]:
+    """By how many bytes what is needed grows at which step."""
     change: dict[int, int] = {}
     for item in items:
         for piece in item.pieces:
@@ -178,7 +201,7 @@ def most_alive(items: Sequence[Shape], replaced: Pairs = frozenset()) -> int:
         for size, first, last in _in_common(named[before], named[after]) if before in named and after in named else ():
             change[first] = change.get(first, 0) - size
             change[last + 1] = change.get(last + 1, 0) + size
-    return max(accumulate(change[step] for step in sorted(change)), default=0)
+    return change
 
 
 def _in_common(one: Shape, other: Shape) -> Iterator[tuple[int, int, int]]:

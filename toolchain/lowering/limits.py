@@ -9,6 +9,7 @@ from typing import Literal
 
 from targets.model import Target
 from toolchain.errors import TargetError, UsageError
+from toolchain.lowering.banks import Rooms, rooms_of
 from toolchain.lowering.plans import Plan, Plans
 from toolchain.lowering.program import Choice, Program
 from toolchain.lowering.timeline import call_at, peak
@@ -70,7 +71,9 @@ class Bound:
         """What a plan takes of it: bytes, or milliseconds."""
         if self.resource == "latency":
             return math.inf if plan.latency_ms is None else plan.latency_ms
-        return plan.figures.arena_bytes if self.resource == "ram" else plan.figures.flash_bytes
+        if self.resource == "flash":
+            return plan.figures.flash_bytes
+        return plan.program.plan.first_bytes if self.asked is None else plan.figures.arena_bytes
 
     def kept(self, plan: Plan) -> bool:
         """True when a plan takes no more."""
@@ -88,7 +91,7 @@ def choose_plan(plans: Plans, limits: Limits, objective: Objective) -> Plan:
     Raises TargetError 301 (RAM), 302 (flash) or 307 (latency) when no plan keeps that limit, 307 when none keeps all at once,
     308 for a latency on a target without a clock.
     """
-    bounds = bounds_of(plans.target, limits)
+    bounds = bounds_of(plans.target, limits, plans.rooms)
     # With a bound on time of its own, the objective `ram` need not hold back on work.
     if not (objective == "ram" and limits.latency_ms is not None):
         first = plans.preferred(objective)
@@ -104,7 +107,7 @@ def choose_plan(plans: Plans, limits: Limits, objective: Objective) -> Plan:
         if keeping:
             break
     if not keeping:
-        raise _misfit(every, bounds)
+        raise _misfit(every, bounds, plans.rooms)
     return _cheapest(keeping, objective)
 
 
@@ -112,20 +115,27 @@ def _keeping(plans: Iterable[Plan], bounds: Iterable[Bound]) -> list[Plan]:
     return [plan for plan in plans if all(bound.kept(plan) for bound in bounds)]
 
 
-def bounds_of(target: Target, limits: Limits) -> tuple[Bound, ...]:
-    """The limits in force: what was asked for, or a memory of the target where that is smaller."""
+def bounds_of(target: Target, limits: Limits, rooms: Rooms | None = None) -> tuple[Bound, ...]:
+    """The limits in force: what was asked for, or a memory of the target where that is smaller.
+
+    rooms: memories that programs use, the default RAM where None. With several, the first bank must fit the first one.
+    """
+    first, *others = (rooms or rooms_of(target)).rooms
+    beside = f" beside {' and '.join(room.memory for room in others)}" if others else ""
     largest = max((memory for memory in target.memories if memory.role == "flash"), key=lambda memory: memory.bytes)
     found: list[Bound] = []
     sizes: tuple[tuple[Resource, int | None, str, int], ...] = (
-        ("ram", limits.ram_bytes, target.ram.name, target.ram.bytes),
+        ("ram", limits.ram_bytes, f"{first.memory}{beside}", first.bytes),
         ("flash", limits.flash_bytes, largest.name, largest.bytes),
     )
     for resource, asked, memory, size in sizes:
         option = f"--max-{resource}"
-        if asked is None or size < asked:
-            found.append(Bound(resource, size, f"{memory} has", None))
+        own = Bound(resource, size, f"{memory} has", None)
+        given = None if asked is None else Bound(resource, asked, f"{option} allows", option)
+        if resource == "ram" and others:
+            found += [own] if given is None else [own, given]
         else:
-            found.append(Bound(resource, asked, f"{option} allows", option))
+            found.append(own if given is None or size < given.most else given)
     if limits.latency_ms is not None:
         if target.clock_hz is None:
             what = "it has no clock of its own, so a latency cannot be predicted"
@@ -151,14 +161,14 @@ def _cheapest(plans: Sequence[Plan], objective: Objective) -> Plan:
     return min(plans, key=lambda plan: (work(plan), plan.figures.arena_bytes, plan.figures.flash_bytes))
 
 
-def _misfit(plans: Sequence[Plan], bounds: Sequence[Bound]) -> TargetError:
+def _misfit(plans: Sequence[Plan], bounds: Sequence[Bound], rooms: Rooms) -> TargetError:
     """Why no plan keeps all limits, and what would."""
     name = plans[0].program.target.name
     beyond = [(bound, _best(plans, bound)) for bound in bounds if not bound.kept(_best(plans, bound))]
     if not beyond:
         return TargetError(NEVER_TOGETHER, name, _together(plans, bounds), _what_would_fit(plans, bounds))
     what = "; also, ".join(_fault(bound, plan) for bound, plan in beyond)
-    return TargetError(CODES[beyond[0][0].resource], name, what, _remedy([bound for bound, _ in beyond], plans))
+    return TargetError(CODES[beyond[0][0].resource], name, what, _remedy([bound for bound, _ in beyond], plans, rooms))
 
 
 def _best(plans: Sequence[Plan], bound: Bound) -> Plan:
@@ -201,9 +211,11 @@ def _what_would_fit(plans: Sequence[Plan], bounds: Sequence[Bound]) -> str:
     return f"{one}The nearest plan takes {takes}"
 
 
-def _remedy(beyond: Sequence[Bound], plans: Sequence[Plan]) -> str:
+def _remedy(beyond: Sequence[Bound], plans: Sequence[Plan], rooms: Rooms) -> str:
     options = [_option(bound, bound.value(_best(plans, bound))) for bound in beyond if bound.asked]
     least = f"The least found is {' and '.join(options)}. " if options else ""
+    if any(bound.resource == "ram" and bound.asked is None for bound in beyond):
+        least += _more_memory(plans[0].program.target, rooms)
     parts = {
         "ram": ("a smaller input or model", "a target with more RAM"),
         "flash": ("a smaller model or fewer bits", "a target with more flash"),
@@ -212,6 +224,14 @@ def _remedy(beyond: Sequence[Bound], plans: Sequence[Plan]) -> str:
     ways = dict.fromkeys(part for index in (0, 1) for bound in beyond for part in [parts[bound.resource][index]])
     listed = list(ways)
     return f"{least}Use {', '.join(listed[:-1])}, or {listed[-1]}"
+
+
+def _more_memory(target: Target, rooms: Rooms) -> str:
+    """The RAM that the target has besides, as options."""
+    used = {room.memory for room in rooms.rooms}
+    others = [memory for memory in target.memories if memory.role == "ram" and memory.name not in used]
+    said = " and ".join(f"--memory {memory.name} ({memory.bytes:,} B)" for memory in others)
+    return f"The target has more RAM: add {said}. " if others else ""
 
 
 def _option(bound: Bound, amount: float) -> str:

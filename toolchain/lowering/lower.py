@@ -11,6 +11,7 @@ from targets.model import Target
 from toolchain.errors import UsageError
 from toolchain.ir.graph import Graph, Node, Value, names_of
 from toolchain.ir.optable import make_node
+from toolchain.lowering.banks import Rooms, rooms_of
 from toolchain.lowering.limits import Limits, choose_plan
 from toolchain.lowering.moves import fed
 from toolchain.lowering.order import ordered
@@ -32,14 +33,16 @@ def lower(
     limits: Limits = NO_LIMITS,
     objective: Objective = "balanced",
     fixed: Mapping[str, str] = NO_KERNELS,
+    rooms: Rooms | None = None,
 ) -> Program:
     """The program of a graph on a target: the cheapest by the objective that keeps the limits and fits the target.
 
     io: `arena` keeps inputs and outputs in the arena, `caller` takes pointers to them, `rows` takes the only input, an image, row
-    by row, whatever the objective. fixed: names of variants by the name of the node that must use them.
+    by row, whatever the objective. fixed: names of variants by the name of the node that must use them. rooms: memories to use,
+    the default RAM where None.
     Raises TargetError 305 (no kernel), UsageError 901 (rows of what is no image), and what `choose_plan` raises.
     """
-    return choose_plan(plans_of(graph, target, io, objective, fixed), limits, objective).program
+    return choose_plan(plans_of(graph, target, io, objective, fixed, rooms), limits, objective).program
 
 
 def plans_of(
@@ -48,6 +51,7 @@ def plans_of(
     io: InterfaceMode = "arena",
     objective: Objective = "balanced",
     fixed: Mapping[str, str] = NO_KERNELS,
+    rooms: Rooms | None = None,
 ) -> Plans:
     """All ways to run a graph on a target, in its own order or one of less memory, whichever takes less by the objective.
 
@@ -58,7 +62,7 @@ def plans_of(
     outside = frozenset(root[value.name] for value in (*own.inputs, *own.outputs)) if io == "caller" else frozenset[str]()
     better = ordered(own, root)
     orders = (own,) if better is own else (own, better)
-    found = [Plans(_fed(each) if io == "rows" else each, target, outside, fixed) for each in orders]
+    found = [Plans(_fed(each) if io == "rows" else each, target, outside, fixed, rooms or rooms_of(target)) for each in orders]
     return min(found, key=lambda plans: plans.preferred(objective).figures.arena_bytes) if len(found) > 1 else found[0]
 
 

@@ -6,15 +6,27 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from toolchain.ir.graph import Graph
+from toolchain.lowering.banks import Rooms, accesses, copies_of, only_copied, spread
 from toolchain.lowering.lifetimes import buffer_of, scratch_name, shapes
 from toolchain.lowering.overlaps import replaced
 from toolchain.lowering.packing import pack
 from toolchain.lowering.placement import Item, Tie, place
-from toolchain.lowering.program import MOVE_VARIANT, STAY_VARIANT, WAIT_VARIANT, KernelCall, MemoryPlan, Operand, Placement
+from toolchain.lowering.program import (
+    LINK_BYTES,
+    MOVE_VARIANT,
+    STAY_VARIANT,
+    WAIT_VARIANT,
+    KernelCall,
+    MemoryPlan,
+    Operand,
+    Placement,
+)
 from toolchain.lowering.views import Views, views_of
 
 ALIGN, STREAMED_ALIGN = 16, 8
 COUNTER_BYTES = 4
+Planned = tuple[tuple[KernelCall, ...], MemoryPlan]
+"""Calls with their operands at their places, and the plan of the memory."""
 
 
 def buffers(
@@ -44,11 +56,12 @@ def buffers(
 
 
 def plan_memory(
-    graph: Graph, calls: Sequence[KernelCall], outside: frozenset[str] = frozenset()
-) -> tuple[tuple[KernelCall, ...], MemoryPlan]:
+    graph: Graph, calls: Sequence[KernelCall], outside: frozenset[str] = frozenset(), rooms: Rooms | None = None
+) -> Planned:
     """The calls of a program with the offsets of parts in their buffers, and its arena. outside: values that the caller owns.
 
-    Buffers are placed as wholes, and so that results follow behind what is read of their operands; the lower arena is taken.
+    rooms: memories to share out, None for one. Buffers are placed as wholes, and so that results follow behind what is read of
+    their operands; the lower arena is taken.
     """
     views = views_of(graph)
     calls = at_places(calls, views)
@@ -69,7 +82,8 @@ def plan_memory(
     bound = min(packed.lower_bound, placed.lower_bound)
     arena = max(-(-height // ALIGN), 1) * ALIGN
     buffer_of = _buffer_of(views, {item.name for item in items})
-    return calls, MemoryPlan(placements, buffer_of, arena, ALIGN, bound, greedy, arena <= max(bound, ALIGN))
+    found = calls, MemoryPlan(placements, buffer_of, arena, ALIGN, bound, greedy, arena <= max(bound, ALIGN))
+    return _in_banks(graph, found, {}, away, rooms, ALIGN)
 
 
 def at_places(calls: Sequence[KernelCall], views: Views) -> tuple[KernelCall, ...]:
@@ -107,12 +121,16 @@ def _buffer_of(views: Views, names: Collection[str]) -> Mapping[str, tuple[str, 
 
 
 def plan_streamed(
-    graph: Graph, calls: Sequence[KernelCall], buffer_bytes: Mapping[str, int], outside: frozenset[str] = frozenset()
-) -> tuple[tuple[KernelCall, ...], MemoryPlan]:
+    graph: Graph,
+    calls: Sequence[KernelCall],
+    buffer_bytes: Mapping[str, int],
+    outside: frozenset[str] = frozenset(),
+    rooms: Rooms | None = None,
+) -> Planned:
     """The arena of a program with streamed segments, and its calls without moves that come to nothing.
 
     calls: parts at their offsets. buffer_bytes: sizes of the buffers of tensors that are never whole. Where rows of the input are
-    waited for, they are counted behind all buffers.
+    waited for, they are counted behind all buffers. rooms: memories to share out, None for one.
     """
     views = views_of(graph)
     root = views.roots
@@ -128,7 +146,46 @@ def plan_streamed(
     counter = -(-packed.height // COUNTER_BYTES) * COUNTER_BYTES if counted else None
     more = COUNTER_BYTES * counted
     arena, bound = (-(-max(size + more, 1) // ALIGN) * ALIGN for size in (packed.height, packed.lower_bound))
-    return kept, MemoryPlan(placements, buffer_of, arena, ALIGN, bound, packed.greedy, arena == bound, counter)
+    found = tuple(calls), MemoryPlan(placements, buffer_of, arena, ALIGN, bound, packed.greedy, arena == bound, counter)
+    in_banks = _in_banks(graph, found, buffer_bytes, away, rooms, STREAMED_ALIGN)
+    return in_banks if in_banks is not found else (kept, found[1])
+
+
+def _in_banks(
+    graph: Graph, plain: Planned, buffer_bytes: Mapping[str, int], away: frozenset[str], rooms: Rooms | None, align: int
+) -> Planned:
+    """Buffers, and constants that are worth it, in several memories; as they are where one is as good, or none hold them."""
+    calls, plan = plain
+    if rooms is None or rooms.is_plain or rooms.leaves(plan.arena_bytes):
+        return plain
+    views = views_of(graph)
+    root = views.roots
+    calls, constants = copies_of(calls) if rooms.copies else (calls, {})
+    items = shapes(graph, calls, root, buffer_bytes, away, fine=True)
+    pairs = replaced(graph, calls, root)
+    counted = plan.row_counter is not None
+    found = spread(items, pairs, accesses(calls, root), rooms, constants, align, COUNTER_BYTES * counted)
+    if found is None:
+        return plain
+    kept = _without_idle_moves(only_copied(calls, found.offsets), found.offsets, root)
+    items = shapes(graph, kept, root, buffer_bytes, away, fine=True)
+    placements = tuple(Placement(item.name, found.offsets[item.name], item.bytes, *item.hull) for item in items)
+    links = found.first_end + LINK_BYTES * len(found.further)
+    return kept, replace(
+        plan,
+        placements=placements,
+        buffer_of=_buffer_of(views, {item.name for item in items}),
+        arena_bytes=found.arena_bytes,
+        lower_bound_bytes=found.lower_bound,
+        greedy_bytes=found.greedy,
+        proven=False,
+        row_counter=links if counted else None,
+        further=found.further,
+        links=found.first_end,
+        copied={name: constant for name, constant in constants.items() if name in found.offsets},
+        waits=found.waits,
+        least_waits=found.least_waits,
+    )
 
 
 def _without_idle_moves(

@@ -12,6 +12,7 @@ from typing import Final
 
 from targets.model import Target
 from toolchain.ir.graph import Graph
+from toolchain.lowering.banks import Rooms
 from toolchain.lowering.chains import choose_chain, table_chains
 from toolchain.lowering.mixes import Mix, mixes
 from toolchain.lowering.moves import FEED, feed_calls
@@ -79,15 +80,20 @@ def unbeaten(plans: Iterable[Plan]) -> tuple[Plan, ...]:
 
 @dataclass(slots=True)
 class Plans:
-    """The plans of a graph for a target. outside: roots of values that the caller owns. fixed: variants by name of node."""
+    """The plans of a graph for a target. outside: roots of values that the caller owns. fixed: variants by name of node.
+
+    rooms: memories that programs may use.
+    """
 
     graph: Graph
     target: Target
     outside: frozenset[str]
     fixed: Mapping[str, str]
+    rooms: Rooms
     _made: dict[object, Plan] = field(default_factory=dict)
     _streaming: Streaming | None = None
     _mixes: list[Mix] | None = None
+    _small: dict[int, tuple[Plan, ...]] = field(default_factory=dict)
 
     @property
     def is_pushed(self) -> bool:
@@ -120,8 +126,10 @@ class Plans:
         fitting = [mix for mix in found if mix.bytes + self._calls_bytes() + more <= flash_bytes]
         chained = table_chains(self.graph)
         for mix in {id(mix): mix for mix in (*fitting[:1], *found[-1:])}.values():
-            kernels = {choice.node.name: choice.variant for choice in mix.choices if choice.node.name not in chained}
-            yield Plans(self.graph, self.target, self.outside, kernels).all_by_rows()
+            if id(mix) not in self._small:
+                kernels = {choice.node.name: choice.variant for choice in mix.choices if choice.node.name not in chained}
+                self._small[id(mix)] = Plans(self.graph, self.target, self.outside, kernels, self.rooms).all_by_rows()
+            yield self._small[id(mix)]
 
     def whole(self, objective: Objective) -> Plan:
         """Every layer on whole tensors, by the kernels of an objective."""
@@ -159,14 +167,14 @@ class Plans:
         return self._streaming
 
     def _of_path(self, path: Path) -> Plan:
-        calls, plan = plan_streamed(self.graph, self._search().calls(path), path.buffer_bytes, self.outside)
+        calls, plan = plan_streamed(self.graph, self._search().calls(path), path.buffer_bytes, self.outside, self.rooms)
         pushed = self.graph.nodes[0].output if self.is_pushed else None
         program = Program(self.graph, self.target, calls, plan, roots(self.graph), tuple(choices_of(calls)), pushed)
         return Plan(program, _figures(program), any(edge.sliced is not None for edge in path.edges))
 
     def _of_choices(self, choices: Sequence[Choice]) -> Plan:
         calls = tuple(call for choice in choices for call in choice.calls)
-        calls, plan = plan_memory(self.graph, calls, self.outside)
+        calls, plan = plan_memory(self.graph, calls, self.outside, self.rooms)
         program = Program(self.graph, self.target, calls, plan, roots(self.graph), tuple(choices))
         return Plan(program, _figures(program))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from targets.costs import CostTable
 from targets.model import Target
@@ -18,6 +18,7 @@ MOVE_VARIANT = "portable.move"
 WAIT_VARIANT, STAY_VARIANT = "wait", "stay"
 """Where a program waits for the next row of its input, and moves to where the rows already are."""
 NO_CODE = frozenset({WAIT_VARIANT, STAY_VARIANT})
+LINK_BYTES = 8
 POOL_SUMS, POOL_MEAN = "portable.pool_sums", "portable.pool_mean"
 SMALL = frozenset({MOVE_VARIANT, *NO_CODE, POOL_SUMS, POOL_MEAN})
 """Kernels of little code, which no cost table has."""
@@ -58,6 +59,7 @@ class Operand:
     rows: first and end of the rows of an image that the call touches, None for all of a tensor. offset: bytes from the start
     of the tensor's buffer to them. place: the buffer that holds the tensor after it has moved, None for its own.
     spoiled: the call reads the tensor and leaves something else in its place, so that nobody may read it again.
+    A constant with a place is read from its copy in RAM.
     """
 
     ctype: str
@@ -77,7 +79,9 @@ class Operand:
 
     @property
     def touched_bytes(self) -> int:
-        """Bytes of the tensor, or of its rows, that the call touches."""
+        """Bytes of the constant or tensor, or of its rows, that the call touches."""
+        if self.constant is not None:
+            return self.constant.bytes
         if self.value is None:
             return self.scratch_bytes
         size = self.value.type.bytes
@@ -168,8 +172,21 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True)
+class Bank:
+    """A part of a program's RAM in a memory of the target: bytes of it, from a first offset of the plan on."""
+
+    memory: str
+    first: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """Offsets of all buffers in one arena. buffer_of: which placement a value lives in, and at which byte within it.
+    """Offsets of all buffers in the arena. buffer_of: which placement a value lives in, and at which byte within it.
+
+    further: banks behind the first one, which begins at offset 0 in the default RAM; offsets count through all of them.
+    links: where the first bank holds the addresses of the others, LINK_BYTES each. copied: buffers of constants in RAM, by name.
+    waits, least_waits: estimated wait states of one inference in these memories, and the least by any choice of memories.
 
     lower_bound_bytes: no placement needs less. greedy_bytes: what first-fit by size needs. proven: none needs less than this one.
     row_counter: where a program that takes its input row by row counts the rows (int32), behind all buffers.
@@ -183,6 +200,20 @@ class MemoryPlan:
     greedy_bytes: int
     proven: bool
     row_counter: int | None = None
+    further: tuple[Bank, ...] = ()
+    links: int = 0
+    copied: Mapping[str, Constant] = field(default_factory=dict)
+    waits: float = 0.0
+    least_waits: float = 0.0
+
+    @property
+    def first_bytes(self) -> int:
+        """Bytes of the first bank."""
+        return self.further[0].first if self.further else self.arena_bytes
+
+    def bank(self, offset: int) -> int:
+        """The number of the bank that an offset lies in, from 0."""
+        return sum(offset >= bank.first for bank in self.further)
 
     def offset(self, name: str) -> int:
         """Byte offset of a value in the arena."""

@@ -13,7 +13,7 @@ from toolchain.lowering.lifetimes import shapes
 from toolchain.lowering.overlaps import replaced, steps_of
 from toolchain.lowering.program import KernelCall, Placement, Program
 
-BufferKind = Literal["input", "output", "activation", "rows", "scratch"]
+BufferKind = Literal["input", "output", "activation", "rows", "scratch", "constant"]
 Block = tuple[int, int, int, int]
 """First byte and end within the buffer, first and last step."""
 
@@ -101,6 +101,8 @@ def peak(program: Program) -> Peak:
 
 def _kind(program: Program, values: dict[str, Value], placed: Placement) -> BufferKind:
     graph, root = program.graph, program.root_of
+    if placed.name in program.plan.copied:
+        return "constant"
     if placed.name in {root[value.name] for value in program.inputs}:
         return "input"
     if placed.name in {root[value.name] for value in graph.outputs}:

@@ -14,7 +14,7 @@ from toolchain.ir.graph import Value
 from toolchain.lowering.kernels.common import c_type
 from toolchain.lowering.lifetimes import scratch_name
 from toolchain.lowering.moves import slot_of
-from toolchain.lowering.program import NO_CODE, WAIT_VARIANT, KernelCall, Operand, Program
+from toolchain.lowering.program import LINK_BYTES, NO_CODE, WAIT_VARIANT, KernelCall, Operand, Program
 from toolchain.lowering.slices import row_bytes
 
 CFLAGS = ("-O2", "-fomit-frame-pointer", "-fno-strict-aliasing", "-ffp-contract=off")
@@ -78,9 +78,11 @@ class _Source:
             'extern "C" {',
             "#endif",
             "",
-            f"#define {upper}_ARENA_BYTES {self.plan.arena_bytes} /* all RAM but the stack */",
+            f"#define {upper}_ARENA_BYTES {self.plan.first_bytes} /* all RAM but the stack{self._besides()} */",
             f"#define {upper}_ARENA_ALIGN {self.plan.align}",
         ]
+        for number, bank in enumerate(self.plan.further, 1):
+            lines.append(f"#define {upper}_ARENA_{number}_BYTES {bank.bytes} /* in {bank.memory}, aligned as the first */")
         for kind, values in (("INPUT", self.program_.inputs), ("OUTPUT", self.graph.outputs)):
             for index, value in enumerate(values):
                 lines += ["", *_tensor_macros(f"{upper}_{kind}_{index}", value)]
@@ -94,7 +96,8 @@ class _Source:
     def _prototypes(self) -> list[str]:
         name = self.name
         begins = " Begins with the first row." if self.io == "rows" else ""
-        found = [f"/* Returns 0, or an error code above.{begins} */\nint {name}_init(void *arena)"]
+        keeps = " From here on the arenas are the program's: it keeps things there between runs." if self._keeps else ""
+        found = [f"/* Returns 0, or an error code above.{begins}{keeps} */\n{self._init_head()}"]
         if self.io == "caller":
             return [*found, self._run_head()]
         for index, value in enumerate(self.program_.inputs):
@@ -112,6 +115,20 @@ class _Source:
             note = f"/* Valid until the next input write or {'push' if self.io == 'rows' else 'run'}. */\n" if index == 0 else ""
             found.append(f"{note}const {c_type(value.type, value.name)} *{name}_output_{index}(const void *arena)")
         return found
+
+    @property
+    def _keeps(self) -> bool:
+        """True when the arena holds something from one run to the next."""
+        return bool(self.plan.further or self.plan.copied)
+
+    def _besides(self) -> str:
+        return f" and {len(self.plan.further)} more arena{'s'[: len(self.plan.further) - 1]}" if self.plan.further else ""
+
+    def _arenas(self) -> list[str]:
+        return ["arena", *(f"arena_{number}" for number in range(1, len(self.plan.further) + 1))]
+
+    def _init_head(self) -> str:
+        return f"int {self.name}_init({', '.join(f'void *{arena}' for arena in self._arenas())})"
 
     def _run_head(self) -> str:
         parameters = ["void *arena"]
@@ -148,21 +165,16 @@ class _Source:
         name, upper = self.name, self.name.upper()
         check = f"(uintptr_t)arena % {upper}_ARENA_ALIGN != 0"
         counter = self.plan.row_counter
-        lines = [f"int {name}_init(void *arena) {{"]
-        if counter is None:
-            lines += [f"    return arena == NULL || {check} ? {upper}_ERROR_ARENA : 0;", "}", ""]
-        else:
-            lines += [f"    if (arena == NULL || {check}) {{", f"        return {upper}_ERROR_ARENA;", "    }"]
-            lines += [f"    *(int32_t *)((uint8_t *)arena + {counter}) = 0;", "    return 0;", "}", ""]
+        lines = [*self._init(), ""]
         if self.io != "caller":
             for index, value in enumerate(self.program_.inputs):
                 ctype = c_type(value.type, value.name)
                 at = self.plan.offset(value.name if self.program_.pushed is None else slot_of(value))
-                place = f"({ctype} *)((uint8_t *)arena + {at})"
+                place = f"({ctype} *)({self._at(at)})"
                 lines += [f"{ctype} *{name}_input_{index}(void *arena) {{ return {place}; }}", ""]
             for index, value in enumerate(self.graph.outputs):
                 ctype = c_type(value.type, value.name)
-                place = f"(const {ctype} *)((const uint8_t *)arena + {self.plan.offset(value.name)})"
+                place = f"(const {ctype} *)({self._at(self.plan.offset(value.name), 'const ')})"
                 lines += [f"const {ctype} *{name}_output_{index}(const void *arena) {{ return {place}; }}", ""]
         sign = "" if counter is None else "-"
         lines += [
@@ -173,6 +185,8 @@ class _Source:
             "    uint8_t *const a = arena;",
             "    (void)a;",
         ]
+        for number in sorted({self.plan.bank(placed.offset) for placed in self.plan.placements} - {0}):
+            lines += [f"    uint8_t *const {_bank(number)} = {self._link(number)};", f"    (void){_bank(number)};"]
         if self.io == "caller":
             lines += [f"    (void)input_{index};" for index in range(len(self.graph.inputs))]
         if counter is None:
@@ -185,6 +199,44 @@ class _Source:
                 groups[-1].append((call.segment, self._call(call)))
         rows = self.program_.inputs[0].type.shape[1]
         return [*lines, *push_body(groups, rows, counter), "}"]
+
+    def _init(self) -> list[str]:
+        """The function that checks the arenas, and writes what they keep from one run to the next."""
+        upper, plan = self.name.upper(), self.plan
+        bad = [f"{arena} == NULL || (uintptr_t){arena} % {upper}_ARENA_ALIGN != 0" for arena in self._arenas()]
+        if plan.row_counter is None and not self._keeps:
+            return [f"{self._init_head()} {{", f"    return {bad[0]} ? {upper}_ERROR_ARENA : 0;", "}"]
+        lines = [f"{self._init_head()} {{"]
+        for each in bad:
+            lines += [f"    if ({each}) {{", f"        return {upper}_ERROR_ARENA;", "    }"]
+        if plan.row_counter is not None:
+            lines.append(f"    *(int32_t *)((uint8_t *)arena + {plan.row_counter}) = 0;")
+        lines += [f"    {self._link(number)} = {arena};" for number, arena in enumerate(self._arenas()) if number]
+        for name, constant in plan.copied.items():
+            number, at = plan.bank(plan.offset(name)), self._inside(plan.offset(name))
+            source = self.constant_names[constant.key]
+            lines.append(f"    __builtin_memcpy((uint8_t *){self._arenas()[number]} + {at}, {source}, sizeof {source});")
+        return [*lines, "    return 0;", "}"]
+
+    def _link(self, number: int) -> str:
+        """Where the first bank holds the address of another one."""
+        return f"*(uint8_t **)((uint8_t *)(uintptr_t)arena + {self.plan.links + LINK_BYTES * (number - 1)})"
+
+    def _inside(self, offset: int) -> int:
+        """An offset of the plan as one within its bank."""
+        number = self.plan.bank(offset)
+        return offset - self.plan.further[number - 1].first if number else offset
+
+    def _at(self, offset: int, qualifier: str = "") -> str:
+        """The address of an offset of the plan, from the pointer to the first bank."""
+        number = self.plan.bank(offset)
+        base = self._link(number) if number else f"({qualifier}uint8_t *)arena"
+        return f"{base} + {self._inside(offset)}"
+
+    def _memory(self, pointer: str, offset: int, within: int = 0) -> Argument:
+        """The argument that points to an offset of the plan, and so many bytes from there."""
+        number = self.plan.bank(offset)
+        return Argument(pointer, _bank(number), self._inside(offset) + within)
 
     def _wrapper(self, call: KernelCall, wrapper: str) -> list[str]:
         """What specialises a kernel for one shape; of a shared kernel the shape, behind the first one also its only copy."""
@@ -205,17 +257,17 @@ class _Source:
         return CallText(wrapper, arguments)
 
     def _argument(self, call: KernelCall, index: int, operand: Operand) -> str | Argument:
-        if operand.constant is not None:
-            return self.constant_names[operand.constant.key]
         pointer = f"{operand.ctype} *" if operand.is_written else f"const {operand.ctype} *"
-        if operand.value is None:
-            return Argument(pointer, MEMORY, self.plan.offset(scratch_name(call, index)))
+        if operand.constant is not None and operand.place is None:
+            return self.constant_names[operand.constant.key]
         if operand.place is not None:
-            return Argument(pointer, MEMORY, self.plan.offset(operand.place) + operand.offset)
+            return self._memory(pointer, self.plan.offset(operand.place), operand.offset)
+        if operand.value is None:
+            return self._memory(pointer, self.plan.offset(scratch_name(call, index)))
         root = self.program_.root_of[operand.value.name]
         if root not in self.plan.buffer_of:
             return Argument(pointer, self._outside(root, operand), operand.offset)
-        return Argument(pointer, MEMORY, self.plan.offset(root) + operand.offset)
+        return self._memory(pointer, self.plan.offset(root), operand.offset)
 
     def _outside(self, root: str, operand: Operand) -> str:
         """The pointer to a buffer that the caller owns; as bytes where the operand is not all of it."""
@@ -227,6 +279,11 @@ class _Source:
                     whole = operand.rows is None and not operand.offset
                     return f"{kind}_{index}" if whole else f"({bytes_}){kind}_{index}"
         raise KeyError(f"{root} has no place in the arena and is no input or output")
+
+
+def _bank(number: int) -> str:
+    """The C name of a bank in a program's run function."""
+    return f"{MEMORY}{number}" if number else MEMORY
 
 
 def _printed(calls: Sequence[KernelCall]) -> tuple[KernelCall, ...]:
