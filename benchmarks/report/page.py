@@ -133,9 +133,10 @@ def _memory_facts(plan: Manifest) -> str:
     ram = plan.ram
     if ram is None:
         return ""
-    share = f"The arena takes {ram.arena_bytes:,} B"
+    share = f"The arena takes {ram.first_bytes:,} B"
     if ram.memory and ram.memory_bytes:
-        share += f" of {ram.memory_bytes:,} B in {escape(ram.memory)} ({ram.arena_bytes / ram.memory_bytes:.1%})"
+        share += f" of {ram.memory_bytes:,} B in {escape(ram.memory)} ({ram.first_bytes / ram.memory_bytes:.1%})"
+    share += "".join(f", and {arena.bytes:,} B in {escape(arena.memory)}" for arena in ram.further)
     bound = "" if ram.lower_bound_bytes is None else f"; no placement of its buffers takes less than {ram.lower_bound_bytes:,} B"
     limit = f"; --max-ram was {plan.asked.max_ram_bytes:,} B" if plan.asked and plan.asked.max_ram_bytes else ""
     return f"{share}{bound}{limit}. Boxes are buffers at their addresses while they are needed; above them, the bytes alive."

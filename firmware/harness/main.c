@@ -60,10 +60,10 @@ static uint8_t guard_byte(uint32_t index)
 }
 
 /* Arena number 0 is the first one. */
-static struct strop_arena arena_at(uint32_t number)
+static const struct strop_arena *arena_at(uint32_t number)
 {
-    const struct strop_arena first = {strop_guard_low, strop_arena, strop_guard_high, strop_guard_end};
-    return number == 0 ? first : strop_further[number - 1];
+    static const struct strop_arena first = {strop_guard_low, strop_arena, strop_guard_high, strop_guard_end};
+    return number == 0 ? &first : &strop_further[number - 1];
 }
 
 static void paint(void)
@@ -72,12 +72,12 @@ static void paint(void)
         *word = PAINT;
     }
     for (uint32_t number = 0; number <= strop_further_count; ++number) {
-        const struct strop_arena arena = arena_at(number);
-        for (uint32_t i = 0; arena.low + i != arena.start; ++i) {
-            arena.low[i] = guard_byte(i);
+        const struct strop_arena *const arena = arena_at(number);
+        for (uint32_t i = 0; arena->low + i != arena->start; ++i) {
+            arena->low[i] = guard_byte(i);
         }
-        for (uint32_t i = 0; arena.high + i != arena.end; ++i) {
-            arena.high[i] = guard_byte(i);
+        for (uint32_t i = 0; arena->high + i != arena->end; ++i) {
+            arena->high[i] = guard_byte(i);
         }
     }
 }
@@ -87,15 +87,15 @@ static int32_t guard_broken(void)
 {
     int32_t offset = 0;
     for (uint32_t number = 0; number <= strop_further_count && offset == 0; ++number) {
-        const struct strop_arena arena = arena_at(number);
-        for (uint32_t i = 0; arena.low + i != arena.start; ++i) {
-            if (arena.low[i] != guard_byte(i)) {
-                offset = (int32_t)(arena.low + i - arena.start);
+        const struct strop_arena *const arena = arena_at(number);
+        for (uint32_t i = 0; arena->low + i != arena->start; ++i) {
+            if (arena->low[i] != guard_byte(i)) {
+                offset = (int32_t)(arena->low + i - arena->start);
             }
         }
-        for (uint32_t i = 0; arena.high + i != arena.end && offset == 0; ++i) {
-            if (arena.high[i] != guard_byte(i)) {
-                offset = (int32_t)(arena.high + i - arena.start);
+        for (uint32_t i = 0; arena->high + i != arena->end && offset == 0; ++i) {
+            if (arena->high[i] != guard_byte(i)) {
+                offset = (int32_t)(arena->high + i - arena->start);
             }
         }
     }
@@ -142,8 +142,8 @@ static int inside_arena(const void *buffer, uint32_t bytes)
     const uint8_t *start = buffer;
     int inside = strop_program.caller_owns != 0;
     for (uint32_t number = 0; number <= strop_further_count && !inside; ++number) {
-        const struct strop_arena arena = arena_at(number);
-        inside = start >= arena.start && start <= arena.high && bytes <= (uint32_t)(arena.high - start);
+        const struct strop_arena *const arena = arena_at(number);
+        inside = start >= arena->start && start <= arena->high && bytes <= (uint32_t)(arena->high - start);
     }
     return inside;
 }

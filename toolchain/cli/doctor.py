@@ -39,6 +39,7 @@ PACKAGES = (
     ("onnxruntime", "float execution for calibration"),
     ("ai-edge-litert", "reads and runs .tflite"),
     ("unicorn", "emulator by pip: 'strop[mcu]'"),
+    ("highspy", "several memories: 'strop[mcu]'"),
     ("ziglang", "C compiler by pip: 'strop[mcu]'"),
     ("tflite-micro", "TFLM on the host: 'strop[tflm]'"),
     ("tensorflow-cpu", "Keras and SavedModel: 'strop[keras]'"),
