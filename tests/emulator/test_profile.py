@@ -42,7 +42,8 @@ def test_calls_are_told_apart(target: str, tmp_path: Path) -> None:
         engine: [call.instructions for call in profile_emulated(program, load_target(target), raw, engine=engine)]
         for engine in engines
     }
-    assert found["qemu"] == pytest.approx(found["unicorn"], abs=4)
+    # Ticks are seen up to a poll of four instructions late, at both ends of a call.
+    assert found["qemu"] == pytest.approx(found["unicorn"], abs=8)
     small, middle, large = found["unicorn"]
     assert large - middle == pytest.approx(10 * (middle - small), rel=0.01)
     counted = run_emulated(program, load_target(target), [array.reshape(1, -1) for array in sample], engine="unicorn", count=True)
