@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -99,13 +99,19 @@ def choose_plan(plans: Plans, limits: Limits, objective: Objective) -> Plan:
     keeping = _keeping(every, bounds)
     # Rows only take flash and time: small kernels are worth a search where RAM is what is missing.
     worth = all(bound.kept(_best(every, bound)) for bound in bounds if bound.resource != "ram")
-    for small in plans.small_by_rows(flash) if worth and not keeping else ():
-        every, keeping = (*every, *small), _keeping(small, bounds)
+    for more in _of_less_ram(plans, flash) if worth and not keeping else ():
+        every, keeping = (*every, *more), _keeping(more, bounds)
         if keeping:
             break
     if not keeping:
         raise _misfit(every, bounds)
     return _cheapest(keeping, objective)
+
+
+def _of_less_ram(plans: Plans, flash_bytes: float) -> Iterator[tuple[Plan, ...]]:
+    """More plans, which take long to find: row by row with small kernels, and in strips."""
+    yield from plans.small_by_rows(flash_bytes)
+    yield plans.tiled()
 
 
 def _keeping(plans: Iterable[Plan], bounds: Iterable[Bound]) -> list[Plan]:

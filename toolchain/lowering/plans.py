@@ -15,11 +15,14 @@ from toolchain.ir.graph import Graph
 from toolchain.lowering.chains import choose_chain, table_chains
 from toolchain.lowering.mixes import Mix, mixes
 from toolchain.lowering.moves import FEED, feed_calls
+from toolchain.lowering.parts import with_parts
 from toolchain.lowering.plan import plan_memory, plan_streamed
 from toolchain.lowering.program import CALL_CODE_BYTES, ENTRY_CODE_BYTES, Choice, KernelCall, Program
 from toolchain.lowering.segments import Slicer, choices_of
 from toolchain.lowering.shrink import shrink
 from toolchain.lowering.streaming import Path, Streaming
+from toolchain.lowering.tiles import Strips, tiled
+from toolchain.lowering.tilings import Tiling, spread, tilings
 from toolchain.lowering.variants import NOTHING, SLACK, Objective, choose, every_choice
 from toolchain.lowering.views import roots, views_of
 
@@ -31,6 +34,8 @@ WORK_BOUNDS: Final = (1.01, 1.02, 1.03, 1.04, 1.05, 1.08, SLACK["ram"], 1.18, 1.
 """The most work of row-by-row plans, times the least."""
 OBJECTIVES: Final[tuple[Objective, ...]] = ("speed", "balanced", "ram", "size")
 SHOWN_MIXES = 6
+TILED_NODES = 300
+"""Searches for plans in strips end when their graphs had so many nodes together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +58,12 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A program with its figures. by_rows: parts of it run row by row."""
+    """A program with its figures. by_rows: parts of it run row by row. strips: parts that run in strips of columns."""
 
     program: Program
     figures: Figures
     by_rows: bool = False
+    strips: tuple[Strips, ...] = ()
 
     @property
     def latency_ms(self) -> float | None:
@@ -79,15 +85,20 @@ def unbeaten(plans: Iterable[Plan]) -> tuple[Plan, ...]:
 
 @dataclass(slots=True)
 class Plans:
-    """The plans of a graph for a target. outside: roots of values that the caller owns. fixed: variants by name of node."""
+    """The plans of a graph for a target. outside: roots of values that the caller owns. fixed: variants by name of node.
+
+    strips: what of the graph runs in strips of columns.
+    """
 
     graph: Graph
     target: Target
     outside: frozenset[str]
     fixed: Mapping[str, str]
+    strips: tuple[Strips, ...] = ()
     _made: dict[object, Plan] = field(default_factory=dict)
     _streaming: Streaming | None = None
     _mixes: list[Mix] | None = None
+    _tiled: tuple[Plan, ...] | None = None
 
     @property
     def is_pushed(self) -> bool:
@@ -122,6 +133,41 @@ class Plans:
         for mix in {id(mix): mix for mix in (*fitting[:1], *found[-1:])}.values():
             kernels = {choice.node.name: choice.variant for choice in mix.choices if choice.node.name not in chained}
             yield Plans(self.graph, self.target, self.outside, kernels).all_by_rows()
+
+    def tiled(self) -> tuple[Plan, ...]:
+        """Plans with stretches in strips of columns, row by row: few searches, first where most is needed.
+
+        Then those of the least arena in which another stretch runs in strips, too.
+        """
+        if self._tiled is None:
+            found, base, left = list[Plan](), self, TILED_NODES
+            while left > 0:
+                made = list[Plans]()
+                for tiling in spread(base._tilings()):
+                    if left > 0:
+                        made.append(base._in_strips(tiling))
+                        left -= len(made[-1].graph.nodes)
+                        found += made[-1].all_by_rows()
+                least = min((base, *made), key=lambda plans: plans.by_rows(math.inf).figures.arena_bytes)
+                if least is base:
+                    break
+                base = least
+            self._tiled = tuple(found)
+        return self._tiled
+
+    def _tilings(self) -> list[Tiling]:
+        work = dict.fromkeys((node.name for node in self.graph.nodes), 0)
+        for choice in self.by_rows(1.0).program.choices:
+            work[choice.node.name] = work.get(choice.node.name, 0) + choice.instructions
+        return tilings(self._search(), self._search().best(math.inf), work)
+
+    def _in_strips(self, tiling: Tiling) -> Plans:
+        made = tiled(self.graph, tiling.first, tiling.end, tiling.strips)
+        fixed = {**self.fixed, **{copy: self.fixed[name] for copy, name in made.sources.items() if name in self.fixed}}
+        graph, ends = with_parts(made.graph, fixed), (*self.graph.inputs, *self.graph.outputs)
+        root = roots(graph)
+        outside = frozenset(root[value.name] for value in ends) if self.outside else self.outside
+        return Plans(graph, self.target, outside, fixed, (*self.strips, made.strips))
 
     def whole(self, objective: Objective) -> Plan:
         """Every layer on whole tensors, by the kernels of an objective."""
@@ -162,7 +208,7 @@ class Plans:
         calls, plan = plan_streamed(self.graph, self._search().calls(path), path.buffer_bytes, self.outside)
         pushed = self.graph.nodes[0].output if self.is_pushed else None
         program = Program(self.graph, self.target, calls, plan, roots(self.graph), tuple(choices_of(calls)), pushed)
-        return Plan(program, _figures(program), any(edge.sliced is not None for edge in path.edges))
+        return Plan(program, _figures(program), any(edge.sliced is not None for edge in path.edges), self.strips)
 
     def _of_choices(self, choices: Sequence[Choice]) -> Plan:
         calls = tuple(call for choice in choices for call in choice.calls)

@@ -29,6 +29,7 @@ from toolchain.lowering.views import views_of
 
 ALIGN = 8
 TRIES_OF_PART = 400
+_NEVER = 1 << 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,18 @@ class Streaming:
     def least_work(self) -> int:
         """Instructions of the fastest program on whole tensors."""
         return min(edge.instructions for edge in self.edges[-1] if edge.sliced is None and edge.first == 0)
+
+    def least_beside(self) -> tuple[list[int], list[int]]:
+        """The least bytes for the nodes before each position, and for those from it on, as far as is known of the edges."""
+        edges = [(edge.first, edge.end, edge.alive) for ending in self.edges for edge in ending]
+        alone = (self._last_whole(end, -1) for end in range(1, len(self.edges) + 1))
+        edges += [(edge.first, edge.end, edge.alive) for edge in alone if edge is not None]
+        before, after = ([0 if at == start else _NEVER for at in range(len(self.edges) + 1)] for start in (0, len(self.edges)))
+        for first, end, alive in sorted(edges, key=lambda edge: edge[1]):
+            before[end] = min(before[end], max(before[first], alive))
+        for first, end, alive in sorted(edges, key=lambda edge: -edge[0]):
+            after[first] = min(after[first], max(after[end], alive))
+        return before, after
 
     def _least(self, most_instructions: float) -> Path:
         """The best path with what is known of its edges."""
