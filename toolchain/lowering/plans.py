@@ -34,8 +34,10 @@ WORK_BOUNDS: Final = (1.01, 1.02, 1.03, 1.04, 1.05, 1.08, SLACK["ram"], 1.18, 1.
 """The most work of row-by-row plans, times the least."""
 OBJECTIVES: Final[tuple[Objective, ...]] = ("speed", "balanced", "ram", "size")
 SHOWN_MIXES = 6
-TILED_NODES = 300
-"""Searches for plans in strips end when their graphs had so many nodes together."""
+TILED_NODES, TILINGS = 160, 4
+"""Searches for plans in strips end when their graphs had so many nodes together; so many for one stretch."""
+TILED_WORK: Final = (1.02, 1.05, 1.18)
+"""The most work of plans in strips, times the least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,18 +142,20 @@ class Plans:
         Then those of the least arena in which another stretch runs in strips, too.
         """
         if self._tiled is None:
-            found, base, left = list[Plan](), self, TILED_NODES
-            while left > 0:
-                made = list[Plans]()
-                for tiling in spread(base._tilings()):
-                    if left > 0:
-                        made.append(base._in_strips(tiling))
-                        left -= len(made[-1].graph.nodes)
-                        found += made[-1].all_by_rows()
-                least = min((base, *made), key=lambda plans: plans.by_rows(math.inf).figures.arena_bytes)
-                if least is base:
+            found, base, least, left = list[Plan](), self, self.by_rows(math.inf).figures.arena_bytes, TILED_NODES
+            while left > 0 and (picked := spread(base._tilings())[:TILINGS]):
+                made = list[tuple[int, Plans]]()
+                for tiling in picked:
+                    plans = base._in_strips(tiling)
+                    found += (more := plans.all_by_rows(TILED_WORK))
+                    made.append((min(plan.figures.arena_bytes for plan in more), plans))
+                    left -= len(plans.graph.nodes)
+                    if left <= 0:
+                        break
+                arena, base = min(made, key=lambda each: each[0])
+                if arena >= least:
                     break
-                base = least
+                least = arena
             self._tiled = tuple(found)
         return self._tiled
 
@@ -159,7 +163,7 @@ class Plans:
         work = dict.fromkeys((node.name for node in self.graph.nodes), 0)
         for choice in self.by_rows(1.0).program.choices:
             work[choice.node.name] = work.get(choice.node.name, 0) + choice.instructions
-        return tilings(self._search(), self._search().best(math.inf), work)
+        return tilings(self._search(), self._search().best(TILED_WORK[-1] * self._search().least_work()), work)
 
     def _in_strips(self, tiling: Tiling) -> Plans:
         made = tiled(self.graph, tiling.first, tiling.end, tiling.strips)
@@ -176,10 +180,10 @@ class Plans:
             self._made[objective] = self._of_choices(choices)
         return self._made[objective]
 
-    def all_by_rows(self) -> tuple[Plan, ...]:
+    def all_by_rows(self, work_bounds: Sequence[float] = WORK_BOUNDS) -> tuple[Plan, ...]:
         """Plans row by row, from the least arena on to the least work; no bound is tried twice for the same plan."""
         found = list[Plan]()
-        bounds = list(WORK_BOUNDS)
+        bounds = list(work_bounds)
         while bounds:
             found.append(self.by_rows(bounds[-1]))
             work = found[-1].figures.instructions / self._search().least_work()
@@ -201,7 +205,8 @@ class Plans:
         """The search among segments, which serves all bounds."""
         if self._streaming is None:
             whole = whole_calls(self.graph, self.target, self.fixed, self.outside)
-            self._streaming = Streaming(self.graph, Slicer(self.graph, self.target, self.fixed), whole, self.outside)
+            slicer = Slicer(self.graph, self.target, self.fixed)
+            self._streaming = Streaming(self.graph, slicer, whole, self.outside, has_strips=bool(self.strips))
         return self._streaming
 
     def _of_path(self, path: Path) -> Plan:

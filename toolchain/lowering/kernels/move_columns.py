@@ -34,7 +34,7 @@ class _Run:
 def moves_columns(node: Node) -> bool:
     """True for neighbouring columns of one image, and for images side by side, of elements of whole bytes."""
     shapes = [value.type.shape for value in (*node.inputs, *node.outputs)]
-    if node.output.type.dtype.bits % 8 or any(len(shape) != WIDTH + 2 or shape[1] <= 1 for shape in shapes):
+    if node.output.type.dtype.bits % 8 or any(len(shape) != WIDTH + 2 for shape in shapes):
         return False
     others = {(*shape[:WIDTH], *shape[WIDTH + 1 :]) for shape in shapes}
     cut = all(step == 1 for step in node.attrs.step) if node.op == "slice" else node.attrs.axis == WIDTH
