@@ -34,9 +34,9 @@ WORK_BOUNDS: Final = (1.01, 1.02, 1.03, 1.04, 1.05, 1.08, SLACK["ram"], 1.18, 1.
 """The most work of row-by-row plans, times the least."""
 OBJECTIVES: Final[tuple[Objective, ...]] = ("speed", "balanced", "ram", "size")
 SHOWN_MIXES = 6
-TILED_NODES, TILINGS = 160, 4
-"""Searches for plans in strips end when their graphs had so many nodes together; so many for one stretch."""
-TILED_WORK: Final = (1.02, 1.05, 1.18)
+TILINGS, TILED_EFFORT = 3, 750_000
+"""The most searches for plans in strips, and the effort after which no other one is begun."""
+TILED_WORK: Final = (1.02, 1.18)
 """The most work of plans in strips, times the least."""
 
 
@@ -89,7 +89,7 @@ def unbeaten(plans: Iterable[Plan]) -> tuple[Plan, ...]:
 class Plans:
     """The plans of a graph for a target. outside: roots of values that the caller owns. fixed: variants by name of node.
 
-    strips: what of the graph runs in strips of columns.
+    strips: what of the graph runs in strips of columns. known: kernels for nodes of this graph that are known from another one.
     """
 
     graph: Graph
@@ -97,6 +97,7 @@ class Plans:
     outside: frozenset[str]
     fixed: Mapping[str, str]
     strips: tuple[Strips, ...] = ()
+    known: Slicer | None = None
     _made: dict[object, Plan] = field(default_factory=dict)
     _streaming: Streaming | None = None
     _mixes: list[Mix] | None = None
@@ -137,25 +138,14 @@ class Plans:
             yield Plans(self.graph, self.target, self.outside, kernels).all_by_rows()
 
     def tiled(self) -> tuple[Plan, ...]:
-        """Plans with stretches in strips of columns, row by row: few searches, first where most is needed.
-
-        Then those of the least arena in which another stretch runs in strips, too.
-        """
+        """Plans with one stretch in strips of columns, where most is needed: few searches, and fewer where they take long."""
         if self._tiled is None:
-            found, base, least, left = list[Plan](), self, self.by_rows(math.inf).figures.arena_bytes, TILED_NODES
-            while left > 0 and (picked := spread(base._tilings())[:TILINGS]):
-                made = list[tuple[int, Plans]]()
-                for tiling in picked:
-                    plans = base._in_strips(tiling)
-                    found += (more := plans.all_by_rows(TILED_WORK))
-                    made.append((min(plan.figures.arena_bytes for plan in more), plans))
-                    left -= len(plans.graph.nodes)
-                    if left <= 0:
-                        break
-                arena, base = min(made, key=lambda each: each[0])
-                if arena >= least:
-                    break
-                least = arena
+            found, effort = list[Plan](), 0
+            for tiling in spread(self._tilings())[:TILINGS]:
+                if effort < TILED_EFFORT:
+                    plans = self._in_strips(tiling)
+                    found += plans.all_by_rows(TILED_WORK)
+                    effort += plans._search().effort
             self._tiled = tuple(found)
         return self._tiled
 
@@ -171,7 +161,7 @@ class Plans:
         graph, ends = with_parts(made.graph, fixed), (*self.graph.inputs, *self.graph.outputs)
         root = roots(graph)
         outside = frozenset(root[value.name] for value in ends) if self.outside else self.outside
-        return Plans(graph, self.target, outside, fixed, (*self.strips, made.strips))
+        return Plans(graph, self.target, outside, fixed, (*self.strips, made.strips), self._search().slicer)
 
     def whole(self, objective: Objective) -> Plan:
         """Every layer on whole tensors, by the kernels of an objective."""
@@ -205,7 +195,7 @@ class Plans:
         """The search among segments, which serves all bounds."""
         if self._streaming is None:
             whole = whole_calls(self.graph, self.target, self.fixed, self.outside)
-            slicer = Slicer(self.graph, self.target, self.fixed)
+            slicer = Slicer(self.graph, self.target, self.fixed) if self.known is None else self.known.of(self.graph, self.fixed)
             self._streaming = Streaming(self.graph, slicer, whole, self.outside, has_strips=bool(self.strips))
         return self._streaming
 

@@ -99,9 +99,10 @@ class Streaming:
     ) -> None:
         """plain: the ways to run nodes on whole tensors, by their first and end; one of no calls for what costs nothing.
 
-        has_strips: many parts of the graph look alike, and what they need is found once.
+        has_strips: many parts of the graph look alike, and what they need is found once. effort: how much was looked at, so
+        that it can be bounded alike on all machines.
         """
-        self.has_strips = has_strips
+        self.has_strips, self.effort = has_strips, 0
         self.heights: dict[object, int] = {}
         self.graph, self.slicer, self.plain, self.outside = graph, slicer, plain, outside
         self.users, self.views = graph.users(), views_of(graph)
@@ -241,7 +242,9 @@ class Streaming:
         live = self.live[stretch.end]
         after = frozenset(value.name for value in self.graph.values() if self.root[value.name] in live)
         for step, least in steps_of(stretch).items():
-            for found in Band(self.graph, self.slicer, stretch, step).found(after):
+            band = Band(self.graph, self.slicer, stretch, step)
+            self.effort += band.scratch.size
+            for found in band.found(after):
                 if stretch.end - found.first > stretch.sums and stretch.finest(found.first) >= least:
                     alive = found.alive + self._kept(stretch, found.first)
                     sliced = Sliced(stretch, step, found.variants)

@@ -21,6 +21,8 @@ from toolchain.lowering.tiles import borders, columns_of
 STRIPS: Final = (2, 3, 4, 6, 8, 12, 16, 24, 32)
 WORTH: Final = 0.95
 """A tiling is tried where it is estimated to leave no more than so much of the arena."""
+MOST_COPIES: Final = 48
+"""The most nodes of all strips together, since every one takes time to plan, and code."""
 PER_MOVED, PER_ROW = 5, 60
 """Instructions for each byte that is cut or joined, and for each row that a layer computes in one strip more."""
 
@@ -103,7 +105,7 @@ class _Stretch:
     def tilings(self, elsewhere: int) -> Iterator[Tiling]:
         """The estimates for all numbers of strips. elsewhere: bytes that other parts of the program need."""
         for strips in STRIPS:
-            if strips > self.exit.type.shape[WIDTH]:
+            if strips > self.exit.type.shape[WIDTH] or strips * len(self.nodes) > MOST_COPIES:
                 return
             cuts = borders(self.nodes[-1], strips)
             found = [columns_of(self.graph, self.nodes, cuts[at]) for at in sorted({0, len(cuts) // 2, len(cuts) - 1})]
