@@ -13,7 +13,8 @@ from targets.model import Target
 from toolchain.backends.c.backend import CFiles
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array
-from toolchain.lowering.lower import InterfaceMode
+from toolchain.lowering.limits import Limits
+from toolchain.lowering.lower import NO_LIMITS, InterfaceMode
 from toolchain.lowering.program import Program
 from toolchain.lowering.variants import Objective
 from toolchain.pipeline import Compiled, CompileOptions, compile_model
@@ -26,10 +27,11 @@ def compile_c(
     name: str = "net",
     objective: Objective = "speed",
     io: InterfaceMode = "arena",
+    limits: Limits = NO_LIMITS,
 ) -> tuple[Compiled, CProgram]:
     """The graph's C program for a target, written under `folder`."""
     device = load_target(target) if isinstance(target, str) else target
-    compiled = compile_model(graph, device, CompileOptions(name, ("c",), io, objective=objective))
+    compiled = compile_model(graph, device, CompileOptions(name, ("c",), io, limits, objective))
     for path, content in compiled.files.items():
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)

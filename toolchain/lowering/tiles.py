@@ -58,7 +58,7 @@ def tiled(graph: Graph, first: int, end: int, strips: int) -> Tiled:
         parts.append(strip.here[nodes[-1].name][0])
     once, done = (sum(map(macs, each)) for each in (nodes, made))
     made.append(Node("concat", tuple(parts), nodes[-1].outputs, AxisAttrs(WIDTH)))
-    found = Strips(nodes[0].name, nodes[-1].name, len(parts), once, done - once)
+    found = Strips(nodes[0].name, nodes[-1].name, len(parts), once, max(done - once, 0))
     return Tiled(replace(graph, nodes=(*graph.nodes[:first], *made, *graph.nodes[end:])), found, sources)
 
 

@@ -108,6 +108,8 @@ class _Stretch:
             if strips > self.exit.type.shape[WIDTH] or strips * len(self.nodes) > MOST_COPIES:
                 return
             cuts = borders(self.nodes[-1], strips)
+            if len(cuts) < strips:
+                continue
             found = [columns_of(self.graph, self.nodes, cuts[at]) for at in sorted({0, len(cuts) // 2, len(cuts) - 1})]
             columns = {name: max(each[name].count for each in found) for name in found[0]}
             inner = len(cuts) - len(found)
