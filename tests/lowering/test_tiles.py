@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -57,10 +58,10 @@ def image_for(graph: Graph, seed: int) -> Array:
 
 
 @pytest.mark.parametrize("draw", [random_graph, wide_graph])
-def test_strips_give_every_byte_of_the_graph(draw: object) -> None:
+def test_strips_give_every_byte_of_the_graph(draw: Callable[[int], Graph]) -> None:
     made = resized = joined = halos = 0
     for seed in range(300):
-        graph = draw(seed)  # type: ignore[operator]
+        graph = draw(seed)
         found = tiled_by_chance(graph, seed)
         if found is None:
             continue
@@ -107,7 +108,11 @@ def test_a_limit_that_only_strips_keep_is_kept(plans: Plans, monkeypatch: pytest
     assert program.plan.arena_bytes <= arena // 2
     assert program.instructions < 1.1 * plans.preferred("speed").figures.instructions
     assert faults(program) == []
-    monkeypatch.setattr(Plans, "tiled", lambda self: ())
+
+    def none(_: Plans) -> tuple[Plan, ...]:
+        return ()
+
+    monkeypatch.setattr(Plans, "tiled", none)
     with pytest.raises(TargetError, match="E301"):
         lower(electrodes(), M4, limits=limits)
 

@@ -97,7 +97,7 @@ def choose_plan(plans: Plans, limits: Limits, objective: Objective) -> Plan:
     flash = next(bound.most for bound in bounds if bound.resource == "flash")
     every = plans.every(flash)
     keeping = _keeping(every, bounds)
-    beyond = {bound.resource for bound in bounds if not bound.kept(_best(every, bound))}
+    beyond: set[Resource] = {bound.resource for bound in bounds if not bound.kept(_best(every, bound))}
     for more in _of_less_ram(plans, flash, beyond) if not keeping else ():
         every, keeping = (*every, *more), _keeping(more, bounds)
         if keeping:

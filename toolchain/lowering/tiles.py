@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from toolchain.ir.attrs import AxisAttrs, SliceAttrs
 from toolchain.ir.graph import Graph, NameSource, Node, Value, names_of
@@ -23,7 +24,7 @@ Columns = Rows
 
 @dataclass(frozen=True, slots=True)
 class Strips:
-    """A stretch in strips. first, last: names of its nodes at the ends. macs: of the stretch as a whole; again: what strips add."""
+    """A stretch in strips. first, last: names of its nodes at the ends. macs: of the whole stretch; again: what strips add."""
 
     first: str
     last: str
@@ -68,7 +69,7 @@ def borders(last: Node, strips: int) -> list[Columns]:
     pixel = channels * last.output.type.dtype.bits // 8
     unit = math.lcm(WORD_BYTES // math.gcd(pixel, WORD_BYTES), window_of(last, WIDTH).scale)
     cuts = sorted({min(round(strip * width / strips / unit) * unit, width) for strip in range(strips)} | {width})
-    return [Columns(first, end) for first, end in zip(cuts, cuts[1:], strict=False)]
+    return [Columns(first, end) for first, end in pairwise(cuts)]
 
 
 def columns_of(graph: Graph, nodes: Sequence[Node], columns: Columns) -> dict[str, Columns]:

@@ -14,7 +14,7 @@ from typing import Final
 from toolchain.ir.graph import Graph, Node, Value
 from toolchain.lowering.bands import LONGEST
 from toolchain.lowering.moves import FEED
-from toolchain.lowering.slices import HEIGHT, WIDTH, images_of, is_row_local, window_of, wholes_of
+from toolchain.lowering.slices import HEIGHT, WIDTH, images_of, is_row_local, wholes_of, window_of
 from toolchain.lowering.streaming import Path, Streaming
 from toolchain.lowering.tiles import borders, columns_of
 
