@@ -189,6 +189,28 @@ def _single(op: str, attrs: at.Attrs | None = None, out: Quant | None = None) ->
     return make
 
 
+def _columns(rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """Height, width, channels and the column at which an image is cut; half of the time at words."""
+    unit = 4 if rng.random() < 0.5 else 1
+    height, channels = int(rng.integers(2, 12)), unit * int(rng.integers(1, 17))
+    width = int(rng.integers(2, 30))
+    return height, width, channels, int(rng.integers(1, width))
+
+
+def _cut(rng: np.random.Generator) -> TuningCase:
+    height, width, channels, column = _columns(rng)
+    x = _int8("x", (1, height, width, channels), 0.05, 0)
+    attrs = at.SliceAttrs((0, 0, column, 0), (1, height, width, channels), (1, 1, 1, 1))
+    return TuningCase(make_node("slice", (x,), ("y",), attrs))
+
+
+def _joined(rng: np.random.Generator) -> TuningCase:
+    height, width, channels, column = _columns(rng)
+    sizes = (("a", column), ("b", width - column))
+    parts = tuple(_int8(name, (1, height, size, channels), 0.05, 0) for name, size in sizes)
+    return TuningCase(make_node("concat", parts, ("y",), at.AxisAttrs(2), parts[0].type.quant))
+
+
 MAKERS: dict[str, Maker] = {
     "conv_2d": conv_2d,
     "depthwise_conv_2d": depthwise_conv_2d,
@@ -202,6 +224,8 @@ MAKERS: dict[str, Maker] = {
     "softmax": _single("softmax", at.SoftmaxAttrs(), per_tensor(1 / 256, -128)),
     "sigmoid": _single("sigmoid", None, per_tensor(1 / 256, -128)),
     "hard_swish": _single("hard_swish", None, per_tensor(0.04, 3)),
+    "slice": _cut,
+    "concat": _joined,
     "requantize": _single("requantize", at.CastAttrs(DType.I8), per_tensor(0.04, 3)),
 }
 COUNTS = {"conv_2d": 260, "depthwise_conv_2d": 160, "fully_connected": 80}

@@ -88,6 +88,8 @@ def test_deep_and_flat_shapes(tmp_path: Path) -> None:
         made("split", (2, 7, 3), SplitAttrs(1, (1, 4, 2)), 3),
         made("split", (2, 7, 3), SplitAttrs(1, (7,))),
         made("concat", (2, 7, 3), AxisAttrs(1)),
+        *(made("slice", (2, 3, 7, depth), SliceAttrs((0, 0, 2, 0), (2, 3, 6, depth), (1, 1, 1, 1))) for depth in (3, 4)),
+        *(made("concat", (2, 3, 5, depth), AxisAttrs(2)) for depth in (3, 4)),
         made("pad", (3,), PadAttrs((2,), (1,))),
         made("pad", (3, 2), PadAttrs((0, 0), (0, 0))),
         made("reverse", (1, 4), AxesAttrs((0,))),

@@ -13,7 +13,8 @@ from targets.model import Target
 from toolchain.backends.c.backend import CFiles
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array
-from toolchain.lowering.lower import InterfaceMode
+from toolchain.lowering.limits import Limits
+from toolchain.lowering.lower import NO_LIMITS, InterfaceMode
 from toolchain.lowering.program import Program
 from toolchain.lowering.variants import Objective
 from toolchain.pipeline import NO_MEMORIES, Compiled, CompileOptions, compile_model
@@ -27,14 +28,14 @@ def compile_c(
     objective: Objective = "speed",
     io: InterfaceMode = "arena",
     memories: Mapping[str, int | None] = NO_MEMORIES,
+    limits: Limits = NO_LIMITS,
     *,
     copy_weights: bool = False,
 ) -> tuple[Compiled, CProgram]:
     """The graph's C program for a target, written under `folder`."""
     device = load_target(target) if isinstance(target, str) else target
-    compiled = compile_model(
-        graph, device, CompileOptions(name, ("c",), io, objective=objective, memories=memories, copy_weights=copy_weights)
-    )
+    options = CompileOptions(name, ("c",), io, limits, objective, memories=memories, copy_weights=copy_weights)
+    compiled = compile_model(graph, device, options)
     for path, content in compiled.files.items():
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -30,6 +30,7 @@ from toolchain.bundle.manifest import (
     Ram,
     RunnerUp,
     SourceModel,
+    StripFigures,
     TensorInfo,
 )
 from toolchain.bundle.write import write_bundle
@@ -192,7 +193,8 @@ def _asked(options: CompileOptions) -> Asked:
 def _plan(offer: Offer) -> PlanFigures:
     plan, found = offer.plan, offer.plan.figures
     figures = (found.arena_bytes, found.flash_bytes, found.instructions)
-    return PlanFigures(*figures, plan.by_rows, offer.chosen, found.cycles, plan.latency_ms, offer.options)
+    strips = tuple(StripFigures(each.first, each.last, each.count, each.macs, each.again) for each in plan.strips)
+    return PlanFigures(*figures, plan.by_rows, offer.chosen, found.cycles, plan.latency_ms, offer.options, strips)
 
 
 def _buffers(program: Program) -> tuple[Buffer, ...]:

@@ -117,11 +117,22 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class StripFigures:
+    """Layers, from the first to the last by name, that run in so many strips of columns. macs: of them; again: done twice."""
+
+    first: str
+    last: str
+    count: int
+    macs: int
+    again: int
+
+
+@dataclass(frozen=True, slots=True)
 class PlanFigures:
     """A plan that no other beats in arena, flash, instructions and cycles.
 
     by_rows: parts of it run row by row. chosen: it is this bundle's. options: what makes `strop compile` choose it, None where
-    it does not fit the target.
+    it does not fit the target. strips: what runs in strips of columns.
     """
 
     arena_bytes: int
@@ -132,6 +143,7 @@ class PlanFigures:
     cycles: int | None = None
     latency_ms: float | None = None
     options: str | None = None
+    strips: tuple[StripFigures, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from toolchain.cli.answer import table
 
 if TYPE_CHECKING:
     from runtimes.base import CallCost
-    from toolchain.bundle.manifest import Layer, PlanFigures
+    from toolchain.bundle.manifest import Layer, PlanFigures, StripFigures
     from toolchain.lowering.program import MemoryPlan
 
 NAME_WIDTH = 48
@@ -49,12 +49,21 @@ def offered(plans: Sequence[PlanFigures]) -> str:
         (
             "*" if plan.chosen else "",
             *(plan.arena_bytes, plan.flash_bytes, plan.instructions, plan.cycles, plan.latency_ms),
-            "rows" if plan.by_rows else "layers",
+            ", ".join(("rows" if plan.by_rows else "layers", *(f"{each.count} strips" for each in plan.strips))),
             plan.options,
         )
         for plan in plans
     ]
-    return f"Plans that no other beats (* this one; flash is weights and predicted code)\n{table(heads, rows)}"
+    strips = dict.fromkeys(each for plan in plans for each in plan.strips)
+    text = "\n".join((table(heads, rows), *map(_in_strips, strips)))
+    return f"Plans that no other beats (* this one; flash is weights and predicted code)\n{text}"
+
+
+def _in_strips(found: StripFigures) -> str:
+    """One line: which layers run in how many strips, and what of them is done twice."""
+    layers = f"{_short(found.first)} to {_short(found.last)}"
+    share = 100 * found.again / max(found.macs, 1)
+    return f"{found.count} strips of columns: {layers}; {found.again:,} of {found.macs:,} MACs ({share:.3g} %) are done twice"
 
 
 def arena(plan: MemoryPlan) -> str:

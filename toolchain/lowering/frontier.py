@@ -22,7 +22,7 @@ class Offer:
 
 def offers(plans: Plans, chosen: Plan) -> tuple[Offer, ...]:
     """All plans that no other beats, and the chosen one, the least work first."""
-    found = unbeaten(plans.every())
+    found = unbeaten((*plans.every(), *plans.tiled()))
     if chosen.figures not in {plan.figures for plan in found}:
         found = (*found, chosen)
     ordered = sorted(found, key=lambda plan: (plan.figures.cycles or 0, plan.figures.instructions))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -100,15 +100,25 @@ def choose_plan(plans: Plans, limits: Limits, objective: Objective) -> Plan:
     flash = next(bound.most for bound in bounds if bound.resource == "flash")
     every = plans.every(flash)
     keeping = _keeping(every, bounds)
-    # Rows only take flash and time: small kernels are worth a search where RAM is what is missing.
-    worth = all(bound.kept(_best(every, bound)) for bound in bounds if bound.resource != "ram")
-    for small in plans.small_by_rows(flash) if worth and not keeping else ():
-        every, keeping = (*every, *small), _keeping(small, bounds)
+    beyond: set[Resource] = {bound.resource for bound in bounds if not bound.kept(_best(every, bound))}
+    for more in _of_less_ram(plans, flash, beyond) if not keeping else ():
+        every, keeping = (*every, *more), _keeping(more, bounds)
         if keeping:
             break
     if not keeping:
         raise _misfit(every, bounds, plans.rooms)
     return _cheapest(keeping, objective)
+
+
+def _of_less_ram(plans: Plans, flash_bytes: float, beyond: Collection[Resource]) -> Iterator[tuple[Plan, ...]]:
+    """More plans, which take long to find. beyond: of what even the plan that takes least takes too much.
+
+    Rows and strips only take flash and time, so they are worth a search where RAM is what is missing.
+    """
+    if not set(beyond) - {"ram"}:
+        yield from plans.small_by_rows(flash_bytes)
+    if not beyond or "ram" in beyond:
+        yield plans.tiled()
 
 
 def _keeping(plans: Iterable[Plan], bounds: Iterable[Bound]) -> list[Plan]:

@@ -16,11 +16,14 @@ from toolchain.lowering.banks import Rooms
 from toolchain.lowering.chains import choose_chain, table_chains
 from toolchain.lowering.mixes import Mix, mixes
 from toolchain.lowering.moves import FEED, feed_calls
+from toolchain.lowering.parts import with_parts
 from toolchain.lowering.plan import plan_memory, plan_streamed
 from toolchain.lowering.program import CALL_CODE_BYTES, ENTRY_CODE_BYTES, Choice, KernelCall, Program
 from toolchain.lowering.segments import Slicer, choices_of
 from toolchain.lowering.shrink import shrink
 from toolchain.lowering.streaming import Path, Streaming
+from toolchain.lowering.tiles import Strips, tiled
+from toolchain.lowering.tilings import Tiling, spread, tilings
 from toolchain.lowering.variants import NOTHING, SLACK, Objective, choose, every_choice
 from toolchain.lowering.views import roots, views_of
 
@@ -32,6 +35,10 @@ WORK_BOUNDS: Final = (1.01, 1.02, 1.03, 1.04, 1.05, 1.08, SLACK["ram"], 1.18, 1.
 """The most work of row-by-row plans, times the least."""
 OBJECTIVES: Final[tuple[Objective, ...]] = ("speed", "balanced", "ram", "size")
 SHOWN_MIXES = 6
+TILINGS, TILED_EFFORT = 3, 750_000
+"""The most searches for plans in strips, and the effort after which no other one is begun."""
+TILED_WORK: Final = (1.02, 1.18)
+"""The most work of plans in strips, times the least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +61,12 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A program with its figures. by_rows: parts of it run row by row."""
+    """A program with its figures. by_rows: parts of it run row by row. strips: parts that run in strips of columns."""
 
     program: Program
     figures: Figures
     by_rows: bool = False
+    strips: tuple[Strips, ...] = ()
 
     @property
     def latency_ms(self) -> float | None:
@@ -82,7 +90,8 @@ def unbeaten(plans: Iterable[Plan]) -> tuple[Plan, ...]:
 class Plans:
     """The plans of a graph for a target. outside: roots of values that the caller owns. fixed: variants by name of node.
 
-    rooms: memories that programs may use.
+    rooms: memories that programs may use. strips: what of the graph runs in strips of columns.
+    known: kernels for nodes of this graph that are known from another one.
     """
 
     graph: Graph
@@ -90,10 +99,13 @@ class Plans:
     outside: frozenset[str]
     fixed: Mapping[str, str]
     rooms: Rooms
+    strips: tuple[Strips, ...] = ()
+    known: Slicer | None = None
     _made: dict[object, Plan] = field(default_factory=dict)
     _streaming: Streaming | None = None
     _mixes: list[Mix] | None = None
     _small: dict[int, tuple[Plan, ...]] = field(default_factory=dict)
+    _tiled: tuple[Plan, ...] | None = None
 
     @property
     def is_pushed(self) -> bool:
@@ -131,6 +143,32 @@ class Plans:
                 self._small[id(mix)] = Plans(self.graph, self.target, self.outside, kernels, self.rooms).all_by_rows()
             yield self._small[id(mix)]
 
+    def tiled(self) -> tuple[Plan, ...]:
+        """Plans with one stretch in strips of columns, where most is needed: few searches, and fewer where they take long."""
+        if self._tiled is None:
+            found, effort = list[Plan](), 0
+            for tiling in spread(self._tilings())[:TILINGS]:
+                if effort < TILED_EFFORT:
+                    plans = self._in_strips(tiling)
+                    found += plans.all_by_rows(TILED_WORK)
+                    effort += plans._search().effort
+            self._tiled = tuple(found)
+        return self._tiled
+
+    def _tilings(self) -> list[Tiling]:
+        work = dict.fromkeys((node.name for node in self.graph.nodes), 0)
+        for choice in self.by_rows(1.0).program.choices:
+            work[choice.node.name] = work.get(choice.node.name, 0) + choice.instructions
+        return tilings(self._search(), self._search().best(TILED_WORK[-1] * self._search().least_work()), work)
+
+    def _in_strips(self, tiling: Tiling) -> Plans:
+        made = tiled(self.graph, tiling.first, tiling.end, tiling.strips)
+        fixed = {**self.fixed, **{copy: self.fixed[name] for copy, name in made.sources.items() if name in self.fixed}}
+        graph, ends = with_parts(made.graph, fixed), (*self.graph.inputs, *self.graph.outputs)
+        root = roots(graph)
+        outside = frozenset(root[value.name] for value in ends) if self.outside else self.outside
+        return Plans(graph, self.target, outside, fixed, self.rooms, (*self.strips, made.strips), self._search().slicer)
+
     def whole(self, objective: Objective) -> Plan:
         """Every layer on whole tensors, by the kernels of an objective."""
         if objective not in self._made:
@@ -138,10 +176,10 @@ class Plans:
             self._made[objective] = self._of_choices(choices)
         return self._made[objective]
 
-    def all_by_rows(self) -> tuple[Plan, ...]:
+    def all_by_rows(self, work_bounds: Sequence[float] = WORK_BOUNDS) -> tuple[Plan, ...]:
         """Plans row by row, from the least arena on to the least work; no bound is tried twice for the same plan."""
         found = list[Plan]()
-        bounds = list(WORK_BOUNDS)
+        bounds = list(work_bounds)
         while bounds:
             found.append(self.by_rows(bounds[-1]))
             work = found[-1].figures.instructions / self._search().least_work()
@@ -163,14 +201,15 @@ class Plans:
         """The search among segments, which serves all bounds."""
         if self._streaming is None:
             whole = whole_calls(self.graph, self.target, self.fixed, self.outside)
-            self._streaming = Streaming(self.graph, Slicer(self.graph, self.target, self.fixed), whole, self.outside)
+            slicer = Slicer(self.graph, self.target, self.fixed) if self.known is None else self.known.of(self.graph, self.fixed)
+            self._streaming = Streaming(self.graph, slicer, whole, self.outside, has_strips=bool(self.strips))
         return self._streaming
 
     def _of_path(self, path: Path) -> Plan:
         calls, plan = plan_streamed(self.graph, self._search().calls(path), path.buffer_bytes, self.outside, self.rooms)
         pushed = self.graph.nodes[0].output if self.is_pushed else None
         program = Program(self.graph, self.target, calls, plan, roots(self.graph), tuple(choices_of(calls)), pushed)
-        return Plan(program, _figures(program), any(edge.sliced is not None for edge in path.edges))
+        return Plan(program, _figures(program), any(edge.sliced is not None for edge in path.edges), self.strips)
 
     def _of_choices(self, choices: Sequence[Choice]) -> Plan:
         calls = tuple(call for choice in choices for call in choice.calls)

@@ -49,6 +49,17 @@ class Slicer:
     _taken: dict[tuple[str, str, Slice], tuple[float, float | None]] = field(default_factory=dict)
     _layers: dict[tuple[str, bytes, bytes], tuple[Variant, int, Array]] = field(default_factory=dict)
 
+    def of(self, graph: Graph, fixed: Mapping[str, str]) -> Slicer:
+        """The same for another graph, with what is known of the nodes that both have."""
+        own = {node.name: node for node in self.graph.nodes}
+        both = {node.name for node in graph.nodes if own.get(node.name) == node}
+        slices = {key: found for key, found in self._slices.items() if key[0] in both}
+        taking = {key: found for key, found in self._taking.items() if key[0] in both}
+        bound = {key: found for key, found in self._bound.items() if key[1] in both}
+        taken = {key: found for key, found in self._taken.items() if key[1] in both}
+        layers = {key: found for key, found in self._layers.items() if key[0] in both}
+        return Slicer(graph, self.target, fixed, slices, taking, bound, taken, layers)
+
     def layer(self, node: Node, firsts: Array, ends: Array) -> SlicedLayer:
         """What the runs of a layer take, that for rows firsts[i] to ends[i] of its output for every i."""
         if node.op in (FEED, SUMS):

@@ -28,7 +28,8 @@ from toolchain.lowering.stream import NOTHING, arrange
 from toolchain.lowering.views import views_of
 
 ALIGN = 8
-TRIES_OF_PART = 400
+TRIES_OF_PART, TRIES_OF_STRIP = 400, 100
+_NEVER = 1 << 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,16 @@ class Streaming:
         slicer: Slicer,
         plain: Mapping[tuple[int, int], Sequence[tuple[KernelCall, ...]]],
         outside: frozenset[str],
+        *,
+        has_strips: bool = False,
     ) -> None:
-        """plain: the ways to run nodes on whole tensors, by their first and end; one of no calls for what costs nothing."""
+        """plain: the ways to run nodes on whole tensors, by their first and end; one of no calls for what costs nothing.
+
+        has_strips: many parts of the graph look alike, and what they need is found once. effort: how much was looked at, so
+        that it can be bounded alike on all machines.
+        """
+        self.has_strips, self.effort = has_strips, 0
+        self.heights: dict[object, int] = {}
         self.graph, self.slicer, self.plain, self.outside = graph, slicer, plain, outside
         self.users, self.views = graph.users(), views_of(graph)
         self.root, self.shared = self.views.roots, self.views.shared
@@ -125,6 +134,18 @@ class Streaming:
     def least_work(self) -> int:
         """Instructions of the fastest program on whole tensors."""
         return min(edge.instructions for edge in self.edges[-1] if edge.sliced is None and edge.first == 0)
+
+    def least_beside(self) -> tuple[list[int], list[int]]:
+        """The least bytes for the nodes before each position, and for those from it on, as far as is known of the edges."""
+        edges = [(edge.first, edge.end, edge.alive) for ending in self.edges for edge in ending]
+        alone = (self._last_whole(end, -1) for end in range(1, len(self.edges) + 1))
+        edges += [(edge.first, edge.end, edge.alive) for edge in alone if edge is not None]
+        before, after = ([0 if at == start else _NEVER for at in range(len(self.edges) + 1)] for start in (0, len(self.edges)))
+        for first, end, alive in sorted(edges, key=lambda edge: edge[1]):
+            before[end] = min(before[end], max(before[first], alive))
+        for first, end, alive in sorted(edges, key=lambda edge: -edge[0]):
+            after[first] = min(after[first], max(after[end], alive))
+        return before, after
 
     def _least(self, most_instructions: float) -> Path:
         """The best path with what is known of its edges."""
@@ -221,7 +242,9 @@ class Streaming:
         live = self.live[stretch.end]
         after = frozenset(value.name for value in self.graph.values() if self.root[value.name] in live)
         for step, least in steps_of(stretch).items():
-            for found in Band(self.graph, self.slicer, stretch, step).found(after):
+            band = Band(self.graph, self.slicer, stretch, step)
+            self.effort += band.scratch.size
+            for found in band.found(after):
                 if stretch.end - found.first > stretch.sums and stretch.finest(found.first) >= least:
                     alive = found.alive + self._kept(stretch, found.first)
                     sliced = Sliced(stretch, step, found.variants)
@@ -233,7 +256,7 @@ class Streaming:
         if sliced is None:
             calls = self._run_calls(edge)
             items, over = self._shapes(edge.first, edge.end, calls, {})
-            return [replace(edge, alive=pack(items, ALIGN, TRIES_OF_PART, over).height, calls=calls, packed=True)]
+            return [replace(edge, alive=self._height(items, over), calls=calls, packed=True)]
         made = [self._placed(edge, sliced)]
         inside = frozenset(node.name for node in sliced.stretch.nodes[edge.first - sliced.stretch.lowest : -1])
         if len(inside) > 1:
@@ -261,10 +284,24 @@ class Streaming:
         arranged = arrange(self.graph, sliced.stretch.segment(edge.first), sliced.step, sliced.parks)
         calls = at_places(self.slicer.calls(arranged, sliced.variants), self.views)
         items, _ = self._shapes(edge.first, edge.end, calls, arranged.buffer_bytes)
-        alive = pack(items, ALIGN, TRIES_OF_PART).height
+        alive = self._height(items)
         work = sum(call.instructions for call in calls)
         placed = replace(sliced, buffer_bytes=arranged.buffer_bytes)
         return replace(edge, alive=alive, instructions=work, calls=calls, sliced=placed, packed=True)
+
+    def _height(self, items: Sequence[Shape], over: Pairs = frozenset()) -> int:
+        """Bytes that the buffers of a part of the graph take where they are placed."""
+        if not self.has_strips:
+            return pack(items, ALIGN, TRIES_OF_PART, over).height
+        last = max((item.hull[1] for item in items), default=0)
+        passing = [item for item in items if all(piece.steps == ((0, last),) for piece in item.pieces)]
+        moving = [item for item in items if item not in passing]
+        places = {item.name: place for place, item in enumerate(moving)}
+        pairs = frozenset((places.get(one, -1), places.get(other, -1)) for one, other in over)
+        key = tuple((item.bytes, item.pieces) for item in moving), pairs
+        if key not in self.heights:
+            self.heights[key] = pack(moving, ALIGN, TRIES_OF_STRIP, over).height
+        return self.heights[key] + sum(-(-item.bytes // ALIGN) * ALIGN for item in passing)
 
     def _shapes(
         self, first: int, end: int, calls: Sequence[KernelCall], buffer_bytes: Mapping[str, int]

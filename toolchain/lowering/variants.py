@@ -36,6 +36,7 @@ from toolchain.lowering.kernels import (
     lut,
     matmul,
     move,
+    move_columns,
     plain_elementwise,
     plain_reduce,
     pool,
@@ -95,6 +96,7 @@ VARIANTS: tuple[Variant, ...] = (
     *plain_reduce.VARIANTS,
     *recurrent.VARIANTS,
     *move.VARIANTS,
+    *move_columns.VARIANTS,
     *index.VARIANTS,
 )
 

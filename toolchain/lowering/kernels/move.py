@@ -27,11 +27,14 @@ from toolchain.lowering.kernels.common import (
     row_strides,
     write,
 )
+from toolchain.lowering.kernels.move_columns import moves_columns
 from toolchain.lowering.program import Operand, ShapeField
 
 MOVE_LOOPS = 8
 PAD_LOOPS = 6
 ELEMENT_BYTES = (1, 2, 4, 8)
+IN_COLUMNS = frozenset({"slice", "concat"})
+"""Ops that may be runs of columns, which another kernel moves."""
 PAD_MODES = {PadMode.REFLECT: "REFLECT", PadMode.SYMMETRIC: "SYMMETRIC", PadMode.EDGE: "EDGE", PadMode.WRAP: "WRAP"}
 
 Bind = Callable[[Graph, Node], Binding]
@@ -231,8 +234,13 @@ _STRIDED: dict[str, Bind | Callable[[Graph, Node], tuple[Binding, ...]]] = {
 def _by_size(count: int) -> tuple[Variant, ...]:
     """The kernels for elements of so many bytes."""
     header, shape, cost = "move_strided.h", "strop_move_shape", linear(per_output=5)
+    accepts = has_element(count)
+
+    def is_uneven(graph: Graph, node: Node) -> bool:
+        return accepts(graph, node) and not moves_columns(node)
+
     moves = tuple(
-        Variant(op, "portable", header, f"strop_move_{count}", shape, has_element(count), bind, cost)
+        Variant(op, "portable", header, f"strop_move_{count}", shape, is_uneven if op in IN_COLUMNS else accepts, bind, cost)
         for op, bind in _STRIDED.items()
     )
     pad = Variant("pad", "portable", header, f"strop_pad_{count}", shape, _constant_pad(count), _bind_pad, linear(per_output=5))
