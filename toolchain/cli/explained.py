@@ -10,7 +10,7 @@ from toolchain.cli.answer import table
 
 if TYPE_CHECKING:
     from runtimes.base import CallCost
-    from toolchain.bundle.manifest import Layer, PlanFigures
+    from toolchain.bundle.manifest import Adjustment, Layer, PlanFigures
     from toolchain.lowering.program import MemoryPlan
 
 NAME_WIDTH = 48
@@ -55,6 +55,12 @@ def offered(plans: Sequence[PlanFigures]) -> str:
         for plan in plans
     ]
     return f"Plans that no other beats (* this one; flash is weights and predicted code)\n{table(heads, rows)}"
+
+
+def adjusted(adjustments: Sequence[Adjustment]) -> str:
+    """One line per parameter of an already quantized model that could not be kept."""
+    rows = [(_short(each.tensor), each.found, each.done) for each in adjustments]
+    return f"Parameters of the model that could not be kept\n{table(('tensor', 'what was found', 'what was done'), rows)}"
 
 
 def arena(plan: MemoryPlan) -> str:
