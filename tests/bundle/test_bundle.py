@@ -15,6 +15,7 @@ import pytest
 
 from toolchain.bundle.graph_files import CONSTANTS_NAME, TEXT_NAME, graph_files, read_graph
 from toolchain.bundle.manifest import (
+    Adjustment,
     Asked,
     Buffer,
     CFiles,
@@ -69,6 +70,7 @@ def full_manifest() -> Manifest:
         predicted=Predicted(500, 600, 0.024),
         asked=Asked("speed", 4096, 65536, 1.5),
         plans=(PlanFigures(16, 316, 500, False, True, 600, 0.024, "--optimize speed"),),
+        adjustments=(Adjustment("w", "the weights have zero point 3, the specification has 0", "folded"),),
         buffers=(Buffer("x", 0, 4, 0, 0), Buffer("y", 4, 8, 0, 2, "rows", ((0, 4, 0, 1), (4, 8, 1, 2)))),
         layers=(
             Layer("y", "fully_connected", "portable.conv_2d_s8", 8, 500, 16, 0, 900, RunnerUp("portable.conv_2d_plain_s8", 700)),
@@ -136,7 +138,7 @@ def test_schema_and_dataclasses_have_the_same_keys() -> None:
     }
     for key, kind in kinds.items():
         assert set(SCHEMA["properties"][key]["properties"]) == {field.name for field in fields(kind)}
-    lists = {"buffers": Buffer, "layers": Layer, "plans": PlanFigures}
+    lists = {"buffers": Buffer, "layers": Layer, "plans": PlanFigures, "adjustments": Adjustment}
     for key, kind in lists.items():
         assert set(SCHEMA["properties"][key]["items"]["properties"]) == {field.name for field in fields(kind)}
 

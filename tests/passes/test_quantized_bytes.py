@@ -14,7 +14,8 @@ from toolchain.frontends.onnx.load import import_onnx
 from toolchain.ir.types import Array, DType
 from toolchain.ir.verifier import verify
 from toolchain.passes.canonical import canonicalize
-from toolchain.passes.fold_qdq import fold_qdq
+from toolchain.passes.qdq.notes import Notes
+from toolchain.passes.qdq.settle import fold_qdq
 from toolchain.reference.evaluator import run
 
 SHAPE = (1, 3, 6, 6)
@@ -99,7 +100,7 @@ def test_per_channel_parameters_follow_their_axis() -> None:
 @pytest.mark.parametrize("per_channel", [False, True])
 def test_folded_layers_differ_by_a_step_at_most(stored: type, per_channel: bool) -> None:
     model = quantized_cnn(stored, per_channel)
-    graph = verify(fold_qdq(canonicalize(import_onnx(model, "quantized", Path()))))
+    graph = verify(fold_qdq(canonicalize(import_onnx(model, "quantized", Path())), Notes()))
     ops = [node.op for node in graph.nodes]
     assert ops[:6] == ["quantize", "transpose", "conv_2d", "max_pool_2d", "reshape", "fully_connected"]
     for seed in range(5):
@@ -108,11 +109,19 @@ def test_folded_layers_differ_by_a_step_at_most(stored: type, per_channel: bool)
         assert np.abs(got.astype(int) - want.astype(int)).max() <= 1
 
 
-def test_a_layer_with_asymmetric_weights_stays_real() -> None:
+def test_asymmetric_weights_are_folded_with_a_note() -> None:
     model = quantized_cnn(np.int8, False)
     for tensor in model.graph.initializer:
         if tensor.name == "w_z":
             tensor.CopyFrom(numpy_helper.from_array(np.array(3, np.int8), "w_z"))
-    graph = fold_qdq(canonicalize(import_onnx(model, "quantized", Path())))
+    notes = Notes()
+    graph = verify(fold_qdq(canonicalize(import_onnx(model, "quantized", Path())), notes))
     conv = next(node for node in graph.nodes if node.op == "conv_2d")
-    assert conv.output.type.dtype is DType.F32
+    assert conv.inputs[1].type.quant is not None
+    assert not any(conv.inputs[1].type.quant.zero_point)
+    (note,) = (note for note in notes.made if note.place.startswith("w"))
+    assert note.found == "the weights have zero point 3, the specification has 0"
+    for seed in range(5):
+        x = np.random.default_rng(seed).standard_normal(SHAPE).astype(np.float32)
+        (got,), (want,) = run(graph, [x]), onnxruntime_outputs(model, {"x": x})
+        assert np.abs(got.astype(int) - want.astype(int)).max() <= 1

@@ -10,12 +10,14 @@ from pathlib import Path
 
 from targets.load import load_target
 from toolchain.api.inspecting import NO_SHAPES
+from toolchain.api.prequantized import keep_parameters, with_parameters
 from toolchain.api.progress import Progress, silent
 from toolchain.api.quantizing import AfterPass, Precision, to_precision
 from toolchain.api.results import CompileResult
 from toolchain.bundle.codec import decode
 from toolchain.bundle.graph_files import CONSTANTS_NAME, TEXT_NAME, graph_files
 from toolchain.bundle.manifest import (
+    Adjustment,
     Asked,
     Buffer,
     CFiles,
@@ -49,6 +51,7 @@ from toolchain.lowering.program import Choice, KernelCall, Program
 from toolchain.lowering.timeline import lives
 from toolchain.lowering.variants import Objective
 from toolchain.passes.canonical import canonicalize
+from toolchain.passes.qdq.notes import Note
 from toolchain.pipeline import NO_MEMORIES, Compiled, CompileOptions, compile_model
 
 DIGEST_CHUNK_BYTES = 1 << 20
@@ -94,14 +97,19 @@ def compile(
     device = load_target(target)
     progress("reading the model")
     canonical = canonicalize(load_model(path, input_shapes), after=after, skip=skip)
-    graph = to_precision(canonical, precision, calibrate, calibration_method, progress, after)
+    notes: tuple[Note, ...] = ()
+    kept = with_parameters(canonical, model_format(path), precision, calibrate)
+    if kept is None:
+        graph = to_precision(canonical, precision, calibrate, calibration_method, progress, after)
+    else:
+        graph, notes = keep_parameters(kept, precision, calibrate, calibration_method, progress, after)
     progress("compiling")
     prefix = default_name(path) if name is None else name
     options = CompileOptions(prefix, tuple(formats), io, limits, optimize, explain, memories, copy_weights)
     compiled = compile_model(graph, device, options)
     source = SourceModel(path.name, model_format(path), source_digest(path))
     files = {**graph_files(compiled.graph), **compiled.files}
-    manifest = write_bundle(Path(output), files, describe_bundle(compiled, source))
+    manifest = write_bundle(Path(output), files, describe_bundle(compiled, source, notes))
     return CompileResult(Path(output), manifest, compiled.program.plan if compiled.program else None)
 
 
@@ -126,8 +134,8 @@ def source_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def describe_bundle(compiled: Compiled, source: SourceModel) -> Manifest:
-    """The manifest of a compiled graph, without its list of files."""
+def describe_bundle(compiled: Compiled, source: SourceModel, notes: Sequence[Note] = ()) -> Manifest:
+    """The manifest of a compiled graph, without its list of files. notes: parameters of the model that could not be kept."""
     graph, program, sections = compiled.graph, compiled.program, dict(compiled.sections)
     c_section = sections.pop("c", None)
     return Manifest(
@@ -145,6 +153,7 @@ def describe_bundle(compiled: Compiled, source: SourceModel) -> Manifest:
         predicted=_predicted(program) if program else None,
         asked=_asked(compiled.options) if program else None,
         plans=tuple(map(_plan, compiled.offers)),
+        adjustments=tuple(Adjustment(note.place, note.found, note.done) for note in notes),
         buffers=_buffers(program) if program else (),
         layers=_layers(program) if program else (),
         c=decode(CFiles, c_section) if c_section is not None else None,

@@ -46,14 +46,14 @@ def to_precision(
     if data is None:
         raise DataError(203, graph.name, "int8 needs samples to calibrate on, none were given", "Give --calibrate DATA")
     chosen = DEFAULT_METHOD if method is None else parse_method(method)
-    evened, table = prepare(graph, load_samples(data, graph.inputs), lambda g: _executor(g, progress), chosen)
+    evened, table = prepare(graph, load_samples(data, graph.inputs), lambda g: calibration_executor(g, progress), chosen)
     quantized = quantize(evened, table)
     if after is not None:
         after("quantize", quantized)
     return canonicalize(quantized, after=after)
 
 
-def _executor(graph: Graph, progress: Progress) -> Executor:
+def calibration_executor(graph: Graph, progress: Progress) -> Executor:
     """What runs a float graph for calibration, telling how far it is."""
     run, done = float_executor(graph), itertools.count(1)
 

@@ -25,25 +25,31 @@ class CompileResult:
     def as_json(self) -> dict[str, object]:
         """`bundle`, `name`, `target`, `precision`, `formats`, `macs`, `ram`, `flash`, `predicted`; null where not predicted.
 
-        With what there was to choose from also `plans`. `tflm_tensors`: by format, bytes of tensors in TFLM's arena, also by its
+        With what there was to choose from also `plans`, of an already quantized model `adjustments` where parameters could not
+        be kept. `tflm_tensors`: by format, bytes of tensors in TFLM's arena, also by its
         own plan, and whether the file has a plan.
         """
         found = self.manifest
         keys = ("tensor_bytes", "tensor_bytes_own_plan", "offline_plan")
         tflm = {name: _object(file, *keys) for name, file in sorted(found.formats.items()) if file.tensor_bytes is not None}
         plans: dict[str, object] = {"plans": [encode(plan) for plan in found.plans]} if found.plans else {}
-        return plans | {
-            "bundle": str(self.bundle),
-            "name": found.name,
-            "target": found.target,
-            "precision": found.precision,
-            "formats": list(found.format_names),
-            "macs": found.macs,
-            "ram": _object(found.ram, "arena_bytes", "stack_bytes"),
-            "flash": _object(found.flash, "code_bytes", "weight_bytes"),
-            "predicted": _object(found.predicted, "instructions", "cycles", "latency_ms"),
-            "tflm_tensors": tflm,
-        }
+        changed: dict[str, object] = {"adjustments": [encode(each) for each in found.adjustments]} if found.adjustments else {}
+        return (
+            plans
+            | changed
+            | {
+                "bundle": str(self.bundle),
+                "name": found.name,
+                "target": found.target,
+                "precision": found.precision,
+                "formats": list(found.format_names),
+                "macs": found.macs,
+                "ram": _object(found.ram, "arena_bytes", "stack_bytes"),
+                "flash": _object(found.flash, "code_bytes", "weight_bytes"),
+                "predicted": _object(found.predicted, "instructions", "cycles", "latency_ms"),
+                "tflm_tensors": tflm,
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True)

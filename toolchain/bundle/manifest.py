@@ -147,6 +147,18 @@ class PlanFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class Adjustment:
+    """A parameter of an already quantized model that the integer specification does not allow.
+
+    tensor: name of the tensor or node. found: what the model has. done: what the program has instead.
+    """
+
+    tensor: str
+    found: str
+    done: str
+
+
+@dataclass(frozen=True, slots=True)
 class Buffer:
     """One buffer of the arena: byte offset, size, and the first and last step that needs it.
 
@@ -258,7 +270,7 @@ class Manifest:
 
     name: C identifier that entry points start with. precision: what `--precision` came to. formats: main files by format
     (`tflite`, `onnx`, …), top-level keys of the JSON beside `c`. ram, flash, predicted, asked: None without a C program.
-    plans: what else there was to choose from, where `--explain` asked for it.
+    plans: what else there was to choose from, where `--explain` asked for it. adjustments: of an already quantized model.
     versions: of Strop and of the packages that shaped the bytes. files: every file but the manifest, filled in by `write_bundle`.
     """
 
@@ -276,6 +288,7 @@ class Manifest:
     predicted: Predicted | None = None
     asked: Asked | None = None
     plans: tuple[PlanFigures, ...] = ()
+    adjustments: tuple[Adjustment, ...] = ()
     buffers: tuple[Buffer, ...] = ()
     layers: tuple[Layer, ...] = ()
     c: CFiles | None = None

@@ -18,7 +18,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from toolchain.cli.answer import Answer, pairs
-from toolchain.cli.explained import arena, explained, offered
+from toolchain.cli.explained import adjusted, arena, explained, offered
 from toolchain.cli.options import add_input_shape, byte_count, input_shapes, memories, milliseconds
 from toolchain.cli.progress import shown_progress
 from toolchain.errors import UsageError
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", action="append", metavar="F", help=note)
     note = "samples that set the ranges: .npy, .npz, .csv, a folder of images, module:function; FILE[a:b] takes a part"
     parser.add_argument("--calibrate", metavar="DATA", help=note)
-    note = "auto (default): int8 with --calibrate, else the types of the file"
+    note = "auto (default): int8 with --calibrate or of an already quantized model, else the types of the file"
     parser.add_argument("--precision", choices=("auto", "int8", "float32"), default="auto", help=note)
     note = "how ranges are chosen: minmax, mse, percentile:99.99, moving_average:0.9"
     parser.add_argument("--calibration-method", metavar="M", help=note)
@@ -99,6 +99,7 @@ def run(arguments: argparse.Namespace) -> Answer:
         ("bundle", str(result.bundle)),
         ("target", found.target),
         ("precision", found.precision),
+        ("parameters adjusted", len(found.adjustments) or None),
         ("formats", ", ".join(found.format_names)),
         ("MACs", found.macs),
         ("arena bytes", found.ram.arena_bytes if found.ram else None),
@@ -116,6 +117,8 @@ def run(arguments: argparse.Namespace) -> Answer:
         if result.plan is not None:
             drawn = memory_map(found)
             parts += [offered(found.plans), arena(result.plan), *([memory_text(drawn)] if drawn else [])]
+        if found.adjustments:
+            parts.append(adjusted(found.adjustments))
         return Answer(result.as_json() | {"layers": layers}, "\n\n".join([*parts, explained(found.layers)]))
     return Answer(result.as_json(), text)
 

@@ -10,7 +10,7 @@ from toolchain.cli.answer import table
 
 if TYPE_CHECKING:
     from runtimes.base import CallCost
-    from toolchain.bundle.manifest import Layer, PlanFigures, StripFigures
+    from toolchain.bundle.manifest import Adjustment, Layer, PlanFigures, StripFigures
     from toolchain.lowering.program import MemoryPlan
 
 NAME_WIDTH = 48
@@ -64,6 +64,12 @@ def _in_strips(found: StripFigures) -> str:
     layers = f"{_short(found.first)} to {_short(found.last)}"
     share = 100 * found.again / max(found.macs, 1)
     return f"{found.count} strips of columns: {layers}; {found.again:,} of {found.macs:,} MACs ({share:.3g} %) are done twice"
+
+
+def adjusted(adjustments: Sequence[Adjustment]) -> str:
+    """One line per parameter of an already quantized model that could not be kept."""
+    rows = [(_short(each.tensor), each.found, each.done) for each in adjustments]
+    return f"Parameters of the model that could not be kept\n{table(('tensor', 'what was found', 'what was done'), rows)}"
 
 
 def arena(plan: MemoryPlan) -> str:

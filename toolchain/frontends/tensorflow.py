@@ -19,6 +19,7 @@ from typing import Any
 from toolchain.errors import EnvironmentFault, ModelError
 from toolchain.frontends.apart import run_apart
 from toolchain.frontends.keras_files import check_keras_zip
+from toolchain.frontends.signed import as_signed
 from toolchain.frontends.tensorflow_files import Shapes, check_frozen, check_names, check_saved_model, static_shape
 from toolchain.frontends.tflite.load import parse_tflite
 from toolchain.ir.graph import Graph, Value
@@ -40,7 +41,8 @@ def load_tensorflow(path: Path, kind: str, input_shapes: Shapes = MappingProxyTy
         raise EnvironmentFault(404, "tensorflow", what, "pip install 'strop[keras]'")
     with tempfile.TemporaryDirectory(prefix="strop-") as folder:
         data, names = _apart(job, Path(folder), path.name)
-    graph = parse_tflite(data, path.name, name=path.stem)
+    # Fake quantization comes as pairs of quantize and dequantize on uint8.
+    graph = as_signed(parse_tflite(data, path.name, name=path.stem))
     return _renamed(graph, names["inputs"], names["outputs"])
 
 

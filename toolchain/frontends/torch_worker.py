@@ -5,6 +5,8 @@ Reads program.pt2, which `toolchain.frontends.torch` wrote, and leaves program.o
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import io
 import json
 import logging
@@ -58,6 +60,9 @@ def _export(path: Path) -> bytes:
     import torch
 
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with contextlib.suppress(ImportError):
+        # Registers the operations of quantized programs.
+        importlib.import_module("torch.ao.quantization.fx._decomposed")
     program: Any = torch.export.load(path)
     exported: Any = torch.onnx.export(program, dynamo=True, verbose=False)
     return exported.model_proto.SerializeToString()

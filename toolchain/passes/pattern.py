@@ -98,6 +98,10 @@ class Editor:
         """True when the only output of a node has one reader and is no output of the graph."""
         return len(node.outputs) == 1 and self.uses.get(node.name, 0) == 1 and node.name not in self.outputs
 
+    def fresh(self, base: str) -> str:
+        """A name that is not in use."""
+        return self._names.fresh(base)
+
     def constant(self, array: Array, base: str, quant: Quant | None = None) -> Value:
         """A new constant."""
         dtype = dtype_of(array)

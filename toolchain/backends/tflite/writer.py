@@ -6,6 +6,7 @@ from toolchain.backends.tflite.detour import needs_detour, through_float
 from toolchain.backends.tflite.exporter import Exporter
 from toolchain.backends.tflite.operators import EXPORTS
 from toolchain.backends.tflite.packer import FileModel, pack
+from toolchain.backends.tflite.tabled import is_tabled, through_table
 from toolchain.ir.graph import Graph, Value
 
 
@@ -28,6 +29,9 @@ def export_graph(graph: Graph, *, compact: bool, signature: bool) -> FileModel:
         if node.output.name in exporter.flattened:
             continue
         export = EXPORTS.get(node.op)
+        if is_tabled(node) and (export is None or needs_detour(node, compact)):
+            through_table(exporter, node)
+            continue
         if export is None:
             raise exporter.refuse(node, "operator")
         if needs_detour(node, compact):

@@ -198,7 +198,7 @@ class Builder:
     def quantized_constant(self, data: Array, dtype: DType, quant: Quant, base: str) -> Value:
         """A constant that carries quantization."""
         value = Value(self._names.fresh(base), TensorType(data.shape, dtype, quant))
-        self.constants[value.name] = np.ascontiguousarray(data)
+        self.constants[value.name] = np.ascontiguousarray(data).reshape(data.shape)
         return value
 
     def is_weight(self, value: Value) -> bool:

@@ -14,9 +14,9 @@ from toolchain.frontends.onnx.builder import Builder
 from toolchain.frontends.onnx.node import Scope, Surroundings
 from toolchain.frontends.onnx.nodes import import_nodes, ordered
 from toolchain.frontends.onnx.quantized import input_quantization, raw_tensors
-from toolchain.frontends.onnx.signed import as_signed
 from toolchain.frontends.onnx.table import IMPORTERS
 from toolchain.frontends.onnx.tensors import densify, element_type, read_tensor
+from toolchain.frontends.signed import as_signed
 from toolchain.ir.graph import Graph, Value
 from toolchain.ir.types import Array, Quant, TensorType
 from toolchain.ir.verifier import MAX_TENSOR_BYTES, verify
@@ -26,6 +26,7 @@ MAX_FILE_BYTES = 2**31 - 1
 OLDEST_OPSET = 7
 MAX_CALL_DEPTH = 64
 MAX_EXPANDED_NODES = 100_000
+CONVERTING = ("quantize", "dequantize")
 FOREIGN = (b"\x80", b"PK\x03\x04", b"\x89HDF", b"{", b"<")
 
 
@@ -54,7 +55,9 @@ def _simpler(model: onnx.ModelProto, graph: Graph, path: Path) -> Graph:
         simpler = import_onnx(result.model, path.stem, path.parent, shapes)
     except ModelError:
         return graph
-    same = (simpler.inputs, simpler.outputs) == (graph.inputs, graph.outputs)
+    # Folding a dequantize of weights would lose their parameters.
+    kept = all(sum(node.op == op for node in simpler.nodes) == sum(node.op == op for node in graph.nodes) for op in CONVERTING)
+    same = kept and (simpler.inputs, simpler.outputs) == (graph.inputs, graph.outputs)
     return simpler if same and len(simpler.nodes) < len(graph.nodes) else graph
 
 

@@ -13,13 +13,17 @@ from toolchain.ir.types import Array, Quant
 
 MOVES = frozenset(
     {
+        "Clip",
         "DepthToSpace",
         "Expand",
         "Flatten",
         "Gather",
         "Identity",
         "MaxPool",
+        "Pad",
+        "Relu",
         "Reshape",
+        "Resize",
         "Slice",
         "SpaceToDepth",
         "Split",
@@ -29,7 +33,7 @@ MOVES = frozenset(
         "Unsqueeze",
     }
 )
-"""Operators that keep stored values, so that quantization passes from their first operand to their results."""
+"""Operators that keep stored values, or at least their parameters, from their first operand to their results."""
 
 TRIPLES: dict[str, tuple[int, ...]] = {
     "DequantizeLinear": (0,),
@@ -42,6 +46,7 @@ TRIPLES: dict[str, tuple[int, ...]] = {
     "QLinearSigmoid": (0,),
     "QLinearLeakyRelu": (0,),
     "QLinearSoftmax": (0,),
+    "QLinearWhere": (1, 4),
     "QGemm": (0, 3),
 }
 """Operands that are followed by their scale and zero point, by operator."""

@@ -48,3 +48,4 @@ FAMILIES: tuple[dict[str, Importer], ...] = (
 IMPORTERS: dict[tuple[str, str], Importer] = {("", name): each for family in FAMILIES for name, each in family.items()}
 IMPORTERS.update({("ai.onnx.ml", name): each for name, each in classical.IMPORTERS.items()})
 IMPORTERS.update({("com.microsoft", name): each for name, each in quantization.MICROSOFT.items()})
+IMPORTERS.update({("", name): quantization.on_real(IMPORTERS["", name]) for name in quantization.ON_REAL})

@@ -10,7 +10,7 @@ from toolchain.ir import fixed_point as fp
 from toolchain.ir.attrs import Attrs, CastAttrs
 from toolchain.ir.graph import Node
 from toolchain.ir.op import Op, ShapeError
-from toolchain.ir.ops.common import cast_array
+from toolchain.ir.ops.common import ANY_INTEGER, cast_array
 from toolchain.ir.quantization import dequantize_array, quant_of, quantize_array
 from toolchain.ir.types import Array, DType, TensorType
 
@@ -66,6 +66,6 @@ OPS: tuple[Op, ...] = (
     Op("quantize", CastAttrs, (1, 1), _infer_quantize, _quantize, _quantize, integer_types=_STORED),
     Op("dequantize", Attrs, (1, 1), _infer_dequantize, _dequantize, _dequantize, integer_types=_STORED),
     Op("requantize", CastAttrs, (1, 1), _infer_requantize, _requantize, _requantize, integer_types=_STORED),
-    # cast changes plain numbers; a quantized tensor is dequantized or requantized instead.
-    Op("cast", CastAttrs, (1, 1), _infer_cast, _cast),
+    # cast changes plain numbers, and the stored ones of a quantized tensor, as TFLite's CAST does.
+    Op("cast", CastAttrs, (1, 1), _infer_cast, _cast, _cast, integer_types=ANY_INTEGER),
 )

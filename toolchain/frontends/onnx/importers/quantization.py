@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -32,7 +33,8 @@ def quantize_linear(b: Builder, node: OnnxNode) -> Value:
     axis = node.integer("axis", 1)
     data, zeros = b.data(scale), b.data(zero)
     known = data is not None and (zero is None or zeros is not None) and node.integer("block_size", 0) == 0
-    if not known or data is None or node.outputs[0] in b.raw or not x.type.dtype.is_float:
+    # A constant becomes stored integers here and now.
+    if not known or data is None or node.outputs[0] in b.raw or not x.type.dtype.is_float or b.data(x) is not None:
         return _quantize_by_arithmetic(b, node, x, scale, zero, dtype)
     return quantize(b, node, x, quant_of_arrays(data, zeros, axis % max(x.type.rank, 1)), dtype)
 
@@ -108,6 +110,30 @@ def dequantize(b: Builder, node: OnnxNode, index: int, axis: int) -> Value:
     return b.mul(centre, b.cast(_blocks(b, node, scale, x), DType.F32))
 
 
+def on_real(importer: Importer) -> Importer:
+    """The importer for stored operands as well: they are dequantized before and the result is quantized in the same way."""
+
+    def wrapped(b: Builder, node: OnnxNode) -> Value | Sequence[Value | None]:
+        x = node.operand(0)
+        quant = x.type.quant
+        if quant is None or quant.axis is not None:
+            return importer(b, node)
+        inputs = [b.dequantize(x), *(_as_real(b, value, x.type.dtype, quant) for value in node.inputs[1:])]
+        result = importer(b, replace(node, inputs=tuple(inputs)))
+        return quantize(b, node, result, quant, x.type.dtype) if isinstance(result, Value) else result
+
+    return wrapped
+
+
+def _as_real(b: Builder, value: Value | None, dtype: DType, quant: Quant) -> Value | None:
+    """A constant in stored steps as a real one; other operands as they are."""
+    data = b.data(value)
+    if value is None or data is None or value.type.dtype is not dtype:
+        return value
+    real = (data.astype(np.float64) - quant.scalar_zero_point) * quant.scalar_scale
+    return b.constant(real.astype(np.float32), value.name)
+
+
 def dynamic_quantize_linear(b: Builder, node: OnnxNode) -> tuple[Value, ...]:
     """DynamicQuantizeLinear: uint8 over the range of the tensor itself; results are the numbers, scale and zero point."""
     x = node.operand(0)
@@ -155,6 +181,11 @@ def qlinear_binary(op: str) -> Importer:
 def qlinear_unary(function: Callable[[Builder, OnnxNode, Value], Value]) -> Importer:
     """com.microsoft's QLinear operators of one operand."""
     return lambda b, node: _result(b, node, function(b, node, dequantize(b, node, 0, 0)), 3)
+
+
+def qlinear_where(b: Builder, node: OnnxNode) -> Value:
+    """com.microsoft's QLinearWhere."""
+    return _result(b, node, b.emit("where", (node.operand(0), dequantize(b, node, 1, 0), dequantize(b, node, 4, 0))), 7)
 
 
 def _mean(b: Builder, node: OnnxNode, x: Value) -> Value:
@@ -213,4 +244,7 @@ MICROSOFT: dict[str, Importer] = {
     "QLinearSigmoid": qlinear_unary(lambda b, node, x: b.unary("sigmoid", x)),
     "QLinearLeakyRelu": qlinear_unary(_leaky),
     "QLinearConcat": qlinear_concat,
+    "QLinearWhere": qlinear_where,
 }
+ON_REAL = ("Clip", "Pad", "Relu", "Resize")
+"""Operators that take stored operands and keep their parameters, though they do more than move them."""

@@ -1,4 +1,4 @@
-"""Quantized uint8 tensors as int8: every stored value and zero point less 128, which changes no real value."""
+"""Quantized uint8 and uint16 tensors as int8 and int16: all stored less half the range, which changes no real value."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from toolchain.ir.graph import Graph, Node, Value, names_of
 from toolchain.ir.optable import make_node
 from toolchain.ir.types import Array, DType, Quant, TensorType
 
-SHIFT = 128
+SIGNED = {DType.U8: DType.I8, DType.U16: DType.I16}
 FOLLOWING = frozenset(
     {
         "argmax",
         "argmin",
+        "broadcast_to",
+        "concat",
         "copy",
         "depth_to_space",
         "dequantize",
@@ -22,6 +24,7 @@ FOLLOWING = frozenset(
         "quantize",
         "reshape",
         "resize_nearest",
+        "reverse",
         "slice",
         "space_to_depth",
         "split",
@@ -33,9 +36,9 @@ FOLLOWING = frozenset(
 
 
 def as_signed(graph: Graph) -> Graph:
-    """The graph with int8 in place of quantized uint8 inside; inputs and outputs keep their type behind a requantize.
+    """The graph with signed in place of quantized unsigned integers inside; its ends keep their type behind a requantize.
 
-    A graph in which uint8 meets an op that computes on stored values is left as it is.
+    A graph in which these meet an op that computes on stored values is left as it is.
     """
     touched = [node for node in graph.nodes if any(_is_unsigned(value) for value in (*node.inputs, *node.outputs))]
     if not touched or any(node.op not in FOLLOWING for node in touched):
@@ -58,24 +61,24 @@ def as_signed(graph: Graph) -> Graph:
     for name, value in inner.items():
         data = graph.constants.get(name)
         if data is not None:
-            constants[value.name] = _shifted(data)
+            constants[value.name] = _shifted(data, value.type.dtype)
     return graph.rewrite(nodes, constants)
 
 
 def _is_unsigned(value: Value) -> bool:
-    return value.type.dtype is DType.U8 and value.type.quant is not None
+    return value.type.dtype in SIGNED and value.type.quant is not None
 
 
 def _signed(value: Value) -> Value:
-    quant = value.type.quant
+    quant, dtype = value.type.quant, SIGNED[value.type.dtype]
     if quant is None:
         raise AssertionError(f"{value.name} carries no quantization")
-    zeros = tuple(zero - SHIFT for zero in quant.zero_point)
-    return Value(value.name, TensorType(value.type.shape, DType.I8, Quant(quant.scale, zeros, quant.axis)))
+    zeros = tuple(zero + dtype.limits[0] for zero in quant.zero_point)
+    return Value(value.name, TensorType(value.type.shape, dtype, Quant(quant.scale, zeros, quant.axis)))
 
 
-def _shifted(data: Array) -> Array:
-    return (data.astype(np.int16) - SHIFT).astype(np.int8)
+def _shifted(data: Array, dtype: DType) -> Array:
+    return (data.astype(np.int32) + dtype.limits[0]).astype(dtype.numpy)
 
 
 def _bridge(source: Value, target: Value) -> Node:
@@ -87,5 +90,5 @@ def _changed(node: Node, inner: dict[str, Value]) -> Node:
     outputs = tuple(inner.get(value.name, value) for value in node.outputs)
     if inputs == node.inputs and outputs == node.outputs:
         return node
-    attrs = CastAttrs(DType.I8) if node.op == "quantize" and _is_unsigned(node.output) else node.attrs
+    attrs = CastAttrs(outputs[0].type.dtype) if node.op == "quantize" and _is_unsigned(node.output) else node.attrs
     return Node(node.op, inputs, outputs, attrs)
