@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from toolchain.cli.explained import arena
+from toolchain.bundle.manifest import PlanFigures, StripFigures
+from toolchain.cli.explained import arena, offered
 from toolchain.lowering.program import MemoryPlan
 
 
