@@ -15,6 +15,10 @@ from targets.model import Memory, Target
 from tests.support.programs import compile_c, raw_inputs, typed_outputs
 from tests.support.streamed_graphs import random_graph
 from toolchain.errors import StropError
+from toolchain.ir.attrs import ActivationAttrs
+from toolchain.ir.graph import Graph, Value
+from toolchain.ir.optable import make_node
+from toolchain.ir.types import DType, TensorType, per_tensor
 from toolchain.lowering.banks import Room, Rooms, rooms_of, spread
 from toolchain.lowering.check_memory import faults
 from toolchain.lowering.lifetimes import Piece, Shape
@@ -119,6 +123,15 @@ def test_constants_are_copied_where_that_spares_most() -> None:
     found = spread(items, frozenset(), uses, slow, constants, 16)
     assert found is not None
     assert set(found.offsets) == {"image"}
+
+
+def test_a_program_without_buffers_has_nothing_to_share_out() -> None:
+    """One of two memories is faster, but the caller owns all that there is."""
+    image = Value("x", TensorType((1, 4, 4, 2), DType.I8, per_tensor(0.5, 0)))
+    node = make_node("add", (image, image), ("y",), ActivationAttrs(), per_tensor(1.0, 0))
+    target = two_memories(1 << 10, 1 << 10, 1)
+    program = lower(Graph("small", (image,), (node.output,), (node,)), target, "caller", rooms=rooms_of(target, {"fast": None}))
+    assert program.plan.placements == ()
 
 
 def test_what_fits_the_first_memory_stays_there() -> None:

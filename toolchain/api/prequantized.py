@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from calibration.calibrate import calibrate
 from calibration.data import load_samples
-from calibration.prepare import DEFAULT_METHOD
-from calibration.ranges import parse_method
 from toolchain.api.progress import Progress, silent
-from toolchain.api.quantizing import AfterPass, Precision, calibration_executor
-from toolchain.errors import UsageError
+from toolchain.api.quantizing import AfterPass, Precision, calibration_executor, chosen_method, float_is_gone
 from toolchain.ir.graph import Graph
 from toolchain.passes.canonical import canonicalize
 from toolchain.passes.qdq.dynamic import static_form
@@ -47,13 +44,12 @@ def keep_parameters(
     without parameters where there is no data, DataError (E2xx), UsageError(901) for float32.
     """
     if precision == "float32":
-        raise UsageError(901, "--precision", f"{graph.name} is quantized already, float32 is gone", "Give the float model")
+        raise float_is_gone(graph)
     notes = Notes()
     filled = fill_in(graph, notes)
     if data is not None and gaps(filled):
-        chosen = DEFAULT_METHOD if method is None else parse_method(method)
-        samples = load_samples(data, filled.inputs)
-        filled = fill_from(filled, calibrate(filled, samples, calibration_executor(filled, progress), chosen), notes)
+        samples, run = load_samples(data, filled.inputs), calibration_executor(filled, progress)
+        filled = fill_from(filled, calibrate(filled, samples, run, chosen_method(method)), notes)
     finished = finish(filled, notes)
     if after is not None:
         after("fold_qdq", finished)

@@ -9,7 +9,7 @@ from typing import Literal
 from calibration.calibrate import Executor
 from calibration.data import load_samples
 from calibration.prepare import DEFAULT_METHOD, prepare
-from calibration.ranges import parse_method
+from calibration.ranges import RangeMethod, parse_method
 from runtimes.onnxruntime_engine import float_executor
 from toolchain.api.progress import Progress, silent
 from toolchain.errors import DataError, UsageError
@@ -40,17 +40,27 @@ def to_precision(
     """
     real = is_float(graph)
     if precision == "float32" and not real:
-        raise UsageError(901, "--precision", f"{graph.name} is quantized already, float32 is gone", "Give the float model")
+        raise float_is_gone(graph)
     if not real or precision == "float32" or (precision == "auto" and data is None):
         return graph
     if data is None:
         raise DataError(203, graph.name, "int8 needs samples to calibrate on, none were given", "Give --calibrate DATA")
-    chosen = DEFAULT_METHOD if method is None else parse_method(method)
-    evened, table = prepare(graph, load_samples(data, graph.inputs), lambda g: calibration_executor(g, progress), chosen)
+    samples = load_samples(data, graph.inputs)
+    evened, table = prepare(graph, samples, lambda g: calibration_executor(g, progress), chosen_method(method))
     quantized = quantize(evened, table)
     if after is not None:
         after("quantize", quantized)
     return canonicalize(quantized, after=after)
+
+
+def float_is_gone(graph: Graph) -> UsageError:
+    """What is raised when a quantized model is asked for in float."""
+    return UsageError(901, "--precision", f"{graph.name} is quantized already, float32 is gone", "Give the float model")
+
+
+def chosen_method(method: str | None) -> RangeMethod:
+    """How ranges are chosen: what was asked for, or the default."""
+    return DEFAULT_METHOD if method is None else parse_method(method)
 
 
 def calibration_executor(graph: Graph, progress: Progress) -> Executor:

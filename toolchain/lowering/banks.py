@@ -165,11 +165,13 @@ def spread(
     align: int,
     counter_bytes: int = 0,
 ) -> Spread | None:
-    """Memories and offsets of all buffers; None where none are found that fit.
+    """Memories and offsets of all buffers; None where there are none, or none are found that fit.
 
     pairs: buffers that may lie in exactly the same place. uses: accesses by name. constants: buffers that may stay in flash.
     counter_bytes: what the first bank holds behind its buffers besides the addresses of further banks.
     """
+    if not items:
+        return None
     problem = _Problem.of(items, pairs, uses, rooms, constants)
     links = LINK_BYTES * (len(rooms.rooms) - 1)
     behind = links + counter_bytes

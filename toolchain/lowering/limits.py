@@ -9,7 +9,7 @@ from typing import Literal
 
 from targets.model import Target
 from toolchain.errors import TargetError, UsageError
-from toolchain.lowering.banks import Rooms, rooms_of
+from toolchain.lowering.banks import Rooms
 from toolchain.lowering.plans import Plan, Plans
 from toolchain.lowering.program import Choice, Program
 from toolchain.lowering.timeline import call_at, peak
@@ -125,12 +125,12 @@ def _keeping(plans: Iterable[Plan], bounds: Iterable[Bound]) -> list[Plan]:
     return [plan for plan in plans if all(bound.kept(plan) for bound in bounds)]
 
 
-def bounds_of(target: Target, limits: Limits, rooms: Rooms | None = None) -> tuple[Bound, ...]:
+def bounds_of(target: Target, limits: Limits, rooms: Rooms) -> tuple[Bound, ...]:
     """The limits in force: what was asked for, or a memory of the target where that is smaller.
 
-    rooms: memories that programs use, the default RAM where None. With several, the first bank must fit the first one.
+    rooms: memories that programs use. With several, the first bank must fit the first one.
     """
-    first, *others = (rooms or rooms_of(target)).rooms
+    first, *others = rooms.rooms
     beside = f" beside {' and '.join(room.memory for room in others)}" if others else ""
     largest = max((memory for memory in target.memories if memory.role == "flash"), key=lambda memory: memory.bytes)
     found: list[Bound] = []

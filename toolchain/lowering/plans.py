@@ -167,7 +167,7 @@ class Plans:
         graph, ends = with_parts(made.graph, fixed), (*self.graph.inputs, *self.graph.outputs)
         root = roots(graph)
         outside = frozenset(root[value.name] for value in ends) if self.outside else self.outside
-        return Plans(graph, self.target, outside, fixed, self.rooms, (*self.strips, made.strips), self._search().slicer)
+        return Plans(graph, self.target, outside, fixed, self.rooms, (made.strips,), self._search().slicer)
 
     def whole(self, objective: Objective) -> Plan:
         """Every layer on whole tensors, by the kernels of an objective."""
