@@ -54,6 +54,26 @@ def test_programs_in_two_memories_compute_the_bytes_of_the_evaluator(seed: int, 
     np.testing.assert_array_equal(found[0], np.stack([run(graph, sample)[0] for sample in samples]))
 
 
+@pytest.mark.parametrize("seed", [1, 3, 6])
+def test_programs_in_four_memories_compute_the_bytes_of_the_evaluator(seed: int, tmp_path: Path) -> None:
+    """All four hold bytes that are needed at once, so no two may be taken for one another."""
+    graph = random_graph(seed)
+    whole = lower(graph, HOST, objective="speed").plan.arena_bytes
+    sizes, names = (whole // 2, whole // 4, whole, whole), ("a", "b", "c", "d")
+    rams = tuple(
+        Memory(name, 0x5000_0000 + (at << 24), size, 0, "ram") for at, (name, size) in enumerate(zip(names, sizes, strict=True))
+    )
+    target = replace(HOST, memories=(*rams, replace(HOST.flash, wait_states=8)))
+    memories = dict.fromkeys(names[1:])
+    compiled, program = compile_c(graph, target, tmp_path, "net", "speed", "arena", memories, copy_weights=True)
+    assert compiled.program is not None
+    plan = compiled.program.plan
+    assert {plan.bank(placed.offset) for placed in plan.placements} == {0, 1, 2, 3}
+    samples = [[np.random.default_rng(i).integers(-128, 128, graph.inputs[0].type.shape).astype(np.int8)] for i in range(3)]
+    found = typed_outputs(graph, run_host(program, target, raw_inputs(graph, samples)).outputs)
+    np.testing.assert_array_equal(found[0], np.stack([run(graph, sample)[0] for sample in samples]))
+
+
 @pytest.mark.parametrize(("io", "copies"), [("arena", False), ("rows", True)])
 def test_no_memory_holds_more_than_it_has(io: InterfaceMode, copies: bool) -> None:
     shared = 0
