@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tests.property.draw import INT8, Case, Draw, case
+from tests.property.draw import INT8, INT16, Case, Draw, case
 from toolchain.ir import attrs as at
 from toolchain.ir.optable import OPS
 from toolchain.ir.types import Array, DType, Quant, TensorType, per_tensor
@@ -363,6 +363,10 @@ def requantize(d: Draw, op: str) -> Case:
 
 
 def cast(d: Draw, op: str) -> Case:
+    """Plain numbers, or the stored ones of a quantized tensor."""
+    if d.cell in (INT8, INT16):
+        x = d.type(d.shape())
+        return case(op, [x], [d.stored(x)], at.CastAttrs(d.pick(DType.I32, DType.F32)))
     source, target = d.pick(DType.F32, DType.I32, DType.U8, DType.BOOL), d.pick(DType.F32, DType.I32, DType.I8, DType.BOOL)
     x = TensorType(d.shape(), source)
     data = d.rng.integers(0, 100, x.shape).astype(source.numpy) if source is DType.U8 else d.stored(x)

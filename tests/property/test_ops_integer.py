@@ -342,8 +342,18 @@ def test_an_op_without_integer_meaning_is_an_error() -> None:
         run_node(replace(case.node, inputs=tuple(wide)), [a.astype(np.int16) for a in case.inputs])
 
 
+@pytest.mark.parametrize("cell", [INT8, INT16])
+@QUICK
+@given(seed=SEEDS)
+def test_cast_takes_the_stored_numbers(cell: str, seed: int) -> None:
+    case = random_case("cast", cell, seed)
+    got = run_node(case.node, case.inputs)[0]
+    assert got.dtype == case.node.output.type.dtype.numpy
+    assert got.ravel().tolist() == case.inputs[0].ravel().tolist()
+
+
 def test_every_integer_cell_has_an_oracle() -> None:
-    covered = {*ENGINE, *OTHER, *EXTENDED, *((op, INT8) for op in TABLE)}
+    covered = {*ENGINE, *OTHER, *EXTENDED, ("cast", INT8), ("cast", INT16), *((op, INT8) for op in TABLE)}
     covered |= {(op, INT16) for op in {*TABLE, "elu", "hard_swish", "hard_sigmoid"}}
     covered |= {(op, cell) for op in MOVED for cell in (INT8, INT16)}
     defined = {(op, cell) for op, cells in CELLS.items() for cell in cells if cell in (INT8, INT16)}

@@ -124,6 +124,8 @@ def _integer_checks(op: str, kind: str) -> list[Check]:
     if op == "div":
         engine = tflite_node.run_tflm if kind == INT8 else tflite_node.run_litert
         found.append(_check(integers.test_div_where_the_engines_arithmetic_is_defined, cell=kind, engine=engine))
+    if op == "cast":
+        found.append(_check(integers.test_cast_takes_the_stored_numbers, cell=kind))
     if op == "hard_sigmoid" and kind == INT8:
         found.append(_check(integers.test_hard_sigmoid_table))
     return found

@@ -110,7 +110,7 @@ def _bind_cast(graph: Graph, node: Node) -> Binding:
 def _is_cast(source: DType, target: DType) -> Callable[[Graph, Node], bool]:
     def accepts(graph: Graph, node: Node) -> bool:
         ends: tuple[Value, Value] = (node.inputs[0], node.output)
-        held = all(value.type.dtype in C_TYPES and value.type.quant is None for value in ends)
+        held = all(value.type.dtype in C_TYPES for value in ends)
         return held and _cast_types(ends[0].type.dtype, ends[1].type.dtype) == (source, target)
 
     return accepts
@@ -118,7 +118,7 @@ def _is_cast(source: DType, target: DType) -> Callable[[Graph, Node], bool]:
 
 def _keeps_bytes(graph: Graph, node: Node) -> bool:
     ends = (node.inputs[0].type, node.output.type)
-    held = all(t.dtype in C_TYPES and t.quant is None for t in ends)
+    held = all(t.dtype in C_TYPES for t in ends)
     return held and _cast_types(ends[0].dtype, ends[1].dtype) is None
 
 
