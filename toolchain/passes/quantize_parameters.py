@@ -65,18 +65,30 @@ def quantize_weights(weights: Array, bias: Array | None, layer: Layer) -> Quanti
     axis, scale_in = layer.axis, layer.scale_in
     others = tuple(index for index in range(weights.ndim) if index != axis)
     largest = np.abs(weights.astype(np.float64)).max(axis=others, initial=0.0) / WEIGHT_LIMIT
-    floor = SMALLEST_FACTOR * layer.scale_out / scale_in
-    needed = np.zeros_like(largest) if bias is None else np.abs(bias.astype(np.float64)) / (scale_in * BIAS_LIMIT)
-    scales = np.maximum(np.maximum(largest, needed), max(floor, SMALLEST_SCALE)).astype(np.float32)
+    least = least_scales(np.zeros_like(largest) if bias is None else bias, scale_in, layer.scale_out)
+    scales = np.maximum(largest, least).astype(np.float32)
     quant = Quant(tuple(scales.tolist()), (0,) * len(scales), axis)
     stored = np.clip(quantize_array(weights, DType.I8, quant), -WEIGHT_LIMIT, WEIGHT_LIMIT)
-    bias_scales = np.float32(scale_in) * scales
-    bias_quant = Quant(tuple(bias_scales.tolist()), (0,) * len(scales), 0)
     if bias is None:
-        return QuantizedWeights(stored, quant, None, bias_quant)
+        return QuantizedWeights(stored, quant, None, bias_quant(scale_in, scales))
     drift = _drift(dequantize_array(stored, quant).astype(np.float64) - weights, layer)
-    ratio = (bias.astype(np.float64) - drift) / (scale_in * scales.astype(np.float64))
-    return QuantizedWeights(stored, quant, _saturate(ratio, layer.bias_type), bias_quant)
+    return QuantizedWeights(stored, quant, *stored_bias(bias.astype(np.float64) - drift, scale_in, scales, layer.bias_type))
+
+
+def least_scales(bias: Array, scale_in: float, scale_out: float) -> Array:
+    """The smallest scale of every channel's weights for which bias and multiplier can be stored; the shape of `bias`."""
+    floor = max(SMALLEST_FACTOR * scale_out / scale_in, SMALLEST_SCALE)
+    return np.maximum(np.abs(bias.astype(np.float64)) / (scale_in * BIAS_LIMIT), floor)
+
+
+def bias_quant(scale_in: float, scales: Array) -> Quant:
+    """Parameters of a bias beside float32 weight scales."""
+    return Quant(tuple((np.float32(scale_in) * scales).tolist()), (0,) * len(scales), 0)
+
+
+def stored_bias(bias: Array, scale_in: float, scales: Array, dtype: DType) -> tuple[Array, Quant]:
+    """A real bias in steps of scale_in * weight scale, and its parameters."""
+    return _saturate(bias / (scale_in * scales.astype(np.float64)), dtype), bias_quant(scale_in, scales)
 
 
 def _drift(error: Array, layer: Layer) -> Array | float:
