@@ -7,8 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from calibration.observers import Extremes, Observer
-from calibration.ranges import RangeMethod, new_observer
+from calibration.ranges import RangeMethod, Seen
 from toolchain.errors import DataError
 from toolchain.ir.calibration_table import SOFTMAX_DEPTH, CalibrationTable, ValueRange
 from toolchain.ir.graph import Graph
@@ -25,40 +24,55 @@ def observed_values(graph: Graph) -> tuple[str, ...]:
 
 
 def calibrate(graph: Graph, samples: Iterable[Sequence[Array]], executor: Executor, method: RangeMethod) -> CalibrationTable:
-    """Ranges of all float32 graph inputs and node outputs over the samples.
+    """Ranges of all float32 graph inputs and node outputs over the samples, by one method for all.
 
     samples: per sample one array per graph input, in real units. Memory does not grow with their number.
     Raises DataError: E203 when there are no samples, E204 when a value becomes NaN or infinite.
     """
-    names = (*(value.name for value in graph.inputs if value.type.dtype is DType.F32), *observed_values(graph))
-    watched = {name: (Extremes(), new_observer(method)) for name in names}
-    count = 0
+    watch = Watch(graph, method)
     for sample in samples:
+        watch.add(sample, executor)
+    return watch.table(lambda _: method, str(method))
+
+
+class Watch:
+    """What every float32 graph input and node output did so far. only: the one method that will be asked for, if it is one."""
+
+    def __init__(self, graph: Graph, only: RangeMethod | None = None) -> None:
+        self._graph = graph
+        names = (*(value.name for value in graph.inputs if value.type.dtype is DType.F32), *observed_values(graph))
+        self.seen = {name: Seen(only) for name in names}
+        self.samples = 0
+
+    def add(self, sample: Sequence[Array], executor: Executor) -> None:
+        """Run one sample. Raises DataError E204 when a value becomes NaN or infinite."""
         values = dict(executor(sample))
-        values.update({value.name: array for value, array in zip(graph.inputs, sample, strict=True)})
-        for name, (extremes, observer) in watched.items():
-            _observe(name, count, values[name], extremes, observer)
-        count += 1
-    if count == 0:
-        raise DataError(203, graph.name, "calibration got 0 samples", "Give at least one; a hundred are usual")
-    ranges = {name: _range(extremes, observer) for name, (extremes, observer) in watched.items()}
-    return CalibrationTable(str(method), count, MappingProxyType(ranges))
+        values.update({value.name: array for value, array in zip(self._graph.inputs, sample, strict=True)})
+        for name, seen in self.seen.items():
+            seen.update(_finite(name, self.samples, values[name]))
+        self.samples += 1
+
+    def table(self, method_of: Callable[[str], RangeMethod], text: str) -> CalibrationTable:
+        """The table with each value's range by its own method. Raises DataError E203 when there were no samples."""
+        if self.samples == 0:
+            raise DataError(203, self._graph.name, "calibration got 0 samples", "Give at least one; a hundred are usual")
+        ranges = {name: _range(seen, method_of(name)) for name, seen in self.seen.items()}
+        return CalibrationTable(text, self.samples, MappingProxyType(ranges))
 
 
-def _observe(name: str, sample: int, array: Array, extremes: Extremes, observer: Observer) -> None:
-    """Feed one array; −∞, which masks use for what a softmax leaves out, counts as SOFTMAX_DEPTH below the finite ones."""
+def _finite(name: str, sample: int, array: Array) -> Array:
+    """The array; −∞, which masks use for what a softmax leaves out, counts as SOFTMAX_DEPTH below the finite ones."""
     finite = np.isfinite(array)
-    if not finite.all():
-        bad = int(array.size - (finite | np.isneginf(array)).sum())
-        if bad or not finite.any():
-            what = f"sample {sample} gives {bad or array.size:,} elements of {array.size:,} that are NaN or infinite"
-            raise DataError(204, name, what, "Check the sample and the model in float")
-        array = np.where(finite, array, array[finite].min() - np.float32(SOFTMAX_DEPTH))
-    extremes.update(array)
-    observer.update(array)
+    if finite.all():
+        return array
+    bad = int(array.size - (finite | np.isneginf(array)).sum())
+    if bad or not finite.any():
+        what = f"sample {sample} gives {bad or array.size:,} elements of {array.size:,} that are NaN or infinite"
+        raise DataError(204, name, what, "Check the sample and the model in float")
+    return np.where(finite, array, array[finite].min() - np.float32(SOFTMAX_DEPTH))
 
 
-def _range(extremes: Extremes, observer: Observer) -> ValueRange:
-    low, high = observer.bounds()
-    low, high = max(low, extremes.minimum), min(high, extremes.maximum)
-    return ValueRange(low, high, extremes.minimum, extremes.maximum, extremes.mean(), extremes.peak(), extremes.row_peak)
+def _range(seen: Seen, method: RangeMethod) -> ValueRange:
+    low, high = seen.bounds(method)
+    known = seen.extremes
+    return ValueRange(low, high, known.minimum, known.maximum, known.mean(), known.peak(), known.row_peak, str(method))

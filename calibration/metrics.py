@@ -65,7 +65,7 @@ class Comparison:
         rows, wanted = flat.reshape(-1, max(classes, 1)), reference.reshape(-1, max(classes, 1))
         self._rows += len(rows)
         self._agree += int((rows.argmax(axis=1) == wanted.argmax(axis=1)).sum()) if rows.size else 0
-        self._probabilities = self._probabilities and _are_probabilities(wanted)
+        self._probabilities = self._probabilities and are_probabilities(wanted)
         if self._probabilities:
             self._divergence += float(kl_divergence(wanted, rows).sum())
 
@@ -114,7 +114,7 @@ def sqnr_db(squared_signal: float, squared_error: float) -> float | None:
     return 10.0 * math.log10(squared_signal / squared_error)
 
 
-def _are_probabilities(rows: Array) -> bool:
+def are_probabilities(rows: Array) -> bool:
     """True when there are two classes or more and every row is in [0, 1] with sum 1."""
     if rows.shape[1] < 2:
         return False

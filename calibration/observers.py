@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
 
 import numpy as np
 
@@ -11,18 +10,6 @@ from toolchain.ir.types import Array
 
 HISTOGRAM_BINS = 4096
 SMALLEST_EXPONENT = -120
-
-
-class Observer(Protocol):
-    """What calibration needs of an observer: feed arrays, then ask for the range."""
-
-    def update(self, array: Array) -> None:
-        """Take one finite, non-empty array of any shape."""
-        ...
-
-    def bounds(self) -> tuple[float, float]:
-        """The range to represent, low ≤ high. Needs one update before."""
-        ...
 
 
 class Extremes:

@@ -11,7 +11,7 @@ from typing import Any
 
 from toolchain.errors import DataError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 SOFTMAX_DEPTH = 12.0
 """How far below a row's maximum a softmax still looks: exp(−12) is 6e-6, little even to a sum of a thousand classes."""
@@ -24,7 +24,7 @@ class ValueRange:
     low, high: the range the method chose to represent. minimum, maximum: the smallest and largest element seen.
     mean, peak: mean and largest magnitude at every index of the last axis, for the correction of biases and the
     equalization of channels; empty when not observed. row_peak: the smallest maximum of any row along the last axis,
-    which tells how far down a softmax still needs its input.
+    which tells how far down a softmax still needs its input. method: the text form of the range method of this value.
     """
 
     low: float
@@ -34,6 +34,7 @@ class ValueRange:
     mean: tuple[float, ...] = ()
     peak: tuple[float, ...] = ()
     row_peak: float | None = None
+    method: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,4 +71,4 @@ def _range(name: str, row: Any, place: str) -> ValueRange:
     numbers = (low, high, minimum, maximum, *mean, *peak, row_peak or 0.0)
     if not all(map(math.isfinite, numbers)) or low > high or minimum > maximum:
         raise DataError(205, f"{place} {name}", f"the range {low:g} to {high:g} is not one", "Calibrate again")
-    return ValueRange(low, high, minimum, maximum, mean, peak, row_peak)
+    return ValueRange(low, high, minimum, maximum, mean, peak, row_peak, str(row["method"]))

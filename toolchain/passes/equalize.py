@@ -21,17 +21,18 @@ from toolchain.passes.quantize_rules import BIAS, WEIGHT_AXIS, WEIGHTS
 
 LARGEST_FACTOR = 1000.0
 BALANCE = 0.5
-"""Exponent of the activation's range against the readers' weights: 1 evens the activation fully, 0 the weights."""
+"""For weights that are rounded to nearest: half of the unevenness goes into the readers' weights."""
 
 _LINEAR = (Activation.NONE, Activation.RELU)
 _POINTWISE = frozenset({"relu", "leaky_relu", "max_pool_2d", "average_pool_2d", "resize_nearest", "resize_bilinear", "copy"})
 
 
-def equalize(graph: Graph, table: CalibrationTable) -> Graph:
+def equalize(graph: Graph, table: CalibrationTable, balance: float = BALANCE) -> Graph:
     """The float graph, equal but for rounding, with evened channels; its ranges differ, so calibrate it again.
 
     Changed are weights and biases of layers whose output goes, through nothing that mixes or clips channels, into
-    layers with constant weights alone. Values and their names stay.
+    layers with constant weights alone. Values and their names stay. balance: exponent of the activation's range against the
+    readers' weights, 1 evens the activation fully, 0 the weights.
     """
     constants = dict(graph.constants)
     users, readers_of = graph.users(), _weight_users(graph)
@@ -42,7 +43,7 @@ def equalize(graph: Graph, table: CalibrationTable) -> Graph:
         readers = _readers(node, users, ends, graph, readers_of)
         peak = table.ranges[node.output.name].peak if node.output.name in table.ranges else ()
         if readers and len(peak) == node.output.type.shape[-1]:
-            _apply(node, readers, _factors(np.array(peak), readers, constants), constants)
+            _apply(node, readers, _factors(np.array(peak), readers, constants, balance), constants)
     return replace(graph, constants=MappingProxyType(constants))
 
 
@@ -102,8 +103,8 @@ def _keeps_channels(node: Node, channels: int) -> bool:
     return node.inputs[0].type.shape[-1] % channels == 0
 
 
-def _factors(peak: Array, readers: list[Node], constants: Mapping[str, Array]) -> Array:
-    """One factor per channel, the largest 1: peak ** BALANCE / weights ** (1 − BALANCE), peak alone for depthwise readers."""
+def _factors(peak: Array, readers: list[Node], constants: Mapping[str, Array], balance: float) -> Array:
+    """One factor per channel, the largest 1: peak ** balance / weights ** (1 − balance), peak alone for depthwise readers."""
     activation = np.maximum(peak, peak.max(initial=0.0) / LARGEST_FACTOR)
     if not activation.size or activation.max() <= 0.0:
         return np.ones_like(peak)
@@ -114,7 +115,7 @@ def _factors(peak: Array, readers: list[Node], constants: Mapping[str, Array]) -
     columns = np.maximum(columns, columns.max() / LARGEST_FACTOR)
     if columns.max() <= 0.0:
         return np.ones_like(peak)
-    factors = activation**BALANCE / columns ** (1.0 - BALANCE)
+    factors = activation**balance / columns ** (1.0 - balance)
     return factors / factors.max()
 
 

@@ -18,10 +18,16 @@ CLOSE_WIDTH = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """integer: names of the nodes computed on integers. quants: parameters of float values in the integer domain."""
+    """integer: names of the nodes computed on integers. quants: parameters of float values in the integer domain.
+
+    groups: for each of these values the name that stands for all that share its parameters. fixed: values whose parameters
+    the specification fixes.
+    """
 
     integer: frozenset[str]
     quants: Mapping[str, Quant]
+    groups: Mapping[str, str]
+    fixed: frozenset[str]
 
 
 def make_plan(graph: Graph, table: CalibrationTable, formats: Formats, every_end: bool) -> Plan:
@@ -43,7 +49,7 @@ def make_plan(graph: Graph, table: CalibrationTable, formats: Formats, every_end
         groups.share_first(node)
     for node in chosen:
         groups.share_operands(node)
-    return Plan(integer, groups.quants())
+    return Plan(integer, groups.quants(), groups.names(), groups.fixed())
 
 
 def integer_nodes(graph: Graph, formats: Formats) -> frozenset[str]:
@@ -149,6 +155,14 @@ class _Groups:
                 found[root] = self._fixed.get(root) or range_quant(*self._range[root], self._formats.activation)
             found[name] = found[root]
         return found
+
+    def names(self) -> dict[str, str]:
+        """For every admitted value the name of its group."""
+        return {name: self._find(name) for name in self._parent}
+
+    def fixed(self) -> frozenset[str]:
+        """The admitted values whose parameters no range changes."""
+        return frozenset(name for name in self._parent if self._find(name) in self._fixed)
 
     def _used_once(self, value: Value) -> bool:
         """True when nothing but one node reads the value, nor what it was moved from."""

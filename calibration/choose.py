@@ -1,0 +1,145 @@
+"""`--ranges auto`: for every value the range algorithm of least loss, measured on samples that set no range."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from calibration.calibrate import Executor, Watch
+from calibration.probe import Probe, held_bytes, make_probe
+from calibration.ranges import Method, RangeMethod
+from calibration.walk import MakeExecutor, chosen_indices, stack
+from toolchain.ir.calibration_table import CalibrationTable
+from toolchain.ir.graph import Graph
+from toolchain.ir.optable import macs
+from toolchain.ir.types import Array, DType, Quant, per_tensor
+from toolchain.passes.quantize_plan import make_plan
+from toolchain.passes.quantize_rules import Formats
+
+CANDIDATES = (
+    RangeMethod(Method.MSE),
+    RangeMethod(Method.MINMAX),
+    RangeMethod(Method.ENTROPY),
+    RangeMethod(Method.PERCENTILE, 99.99),
+    RangeMethod(Method.PERCENTILE, 99.9),
+    RangeMethod(Method.AVERAGE, 0.9),
+    *(RangeMethod(Method.SHRINK, share) for share in (0.9, 0.8, 0.7, 0.6, 0.5, 0.4)),
+)
+FALLBACK = RangeMethod(Method.MSE)
+"""Where nothing can be measured: no samples left, or too large a network."""
+
+LEAST_HELD_OUT = 5
+HELD_OUT_EVERY = 4
+MOST_MACS = 2 * 10**11
+MOST_BYTES = 256 << 20
+DRAWS = (1.0, 0.99, 1.01)
+"""Scales are varied a little, as which way each element happens to be rounded must not decide."""
+
+SURE = 2.0
+"""Standard errors by which a method must gain on FALLBACK: losses have long tails, and few samples measure them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was chosen for values that share parameters. losses: by the text form of each method, {} where none was measured."""
+
+    members: tuple[str, ...]
+    method: RangeMethod
+    losses: Mapping[str, float]
+
+
+def choose_ranges(
+    graph: Graph, samples: Iterable[Sequence[Array]], total: int, executor: MakeExecutor, run: Executor, dtype: DType
+) -> tuple[CalibrationTable, list[Choice]]:
+    """The table of a float graph, and the choices.
+
+    samples: of real numbers, one array per input; total: how many. One in HELD_OUT_EVERY sets no range while algorithms are
+    compared, then all do. run: runs the graph.
+    """
+    watch = Watch(graph)
+    every = HELD_OUT_EVERY if total >= LEAST_HELD_OUT * HELD_OUT_EVERY else 0
+    most = min(MOST_BYTES // max(held_bytes(graph), 1), total // max(every, 1)) if every else 0
+    wanted = set(chosen_indices(total // max(every, 1), most)) if most else set[int]()
+    held: list[Sequence[Array]] = []
+    kept: list[Sequence[Array]] = []
+    for index, sample in enumerate(samples):
+        if every and index % every == every - 1:
+            held.append(sample)
+            if index // every in wanted:
+                kept.append(sample)
+        else:
+            watch.add(sample, run)
+    choices = _measured(graph, watch, kept, executor, dtype) if kept else []
+    for sample in held:
+        watch.add(sample, run)
+    methods = {name: choice.method for choice in choices for name in choice.members}
+    return watch.table(lambda name: methods.get(name, FALLBACK), "auto"), choices
+
+
+def _measured(
+    graph: Graph, watch: Watch, kept: Sequence[Sequence[Array]], executor: MakeExecutor, dtype: DType
+) -> list[Choice]:
+    """The best method for every group of values, each measured with all else in float."""
+    tables = {method: watch.table(lambda _, m=method: m, str(method)) for method in CANDIDATES}
+    formats = Formats(dtype)
+    plan = make_plan(graph, tables[FALLBACK], formats, every_end=True)
+    probes = [probe for members in _groups(plan.groups, plan.fixed) if (probe := make_probe(graph, members)) is not None]
+    work = sum(probe.macs for probe in probes) * len(CANDIDATES)
+    count = min(len(kept), MOST_MACS // max(work, 1))
+    if count < 2:
+        return []
+    samples = [kept[index] for index in chosen_indices(len(kept), count)]
+    values = _values(graph, samples, executor)
+    quants = {method: make_plan(graph, table, formats, every_end=True).quants for method, table in tables.items()}
+    return [_choice(probe, quants, values, len(samples), executor, dtype) for probe in probes]
+
+
+def _values(graph: Graph, samples: Sequence[Sequence[Array]], executor: MakeExecutor) -> dict[str, Array]:
+    """All float values of all samples, stacked on axis 0."""
+    run = executor(graph)
+    names = [value.name for value in graph.inputs]
+    rows = [dict(run(sample)) | dict(zip(names, sample, strict=True)) for sample in samples]
+    return dict(zip(rows[0], stack([list(row.values()) for row in rows]), strict=True))
+
+
+def _groups(groups: Mapping[str, str], fixed: frozenset[str]) -> list[tuple[str, ...]]:
+    found: dict[str, list[str]] = {}
+    for name, group in groups.items():
+        if name not in fixed:
+            found.setdefault(group, []).append(name)
+    return [tuple(members) for members in found.values()]
+
+
+def _choice(
+    probe: Probe,
+    quants: Mapping[RangeMethod, Mapping[str, Quant]],
+    values: Mapping[str, Array],
+    count: int,
+    executor: MakeExecutor,
+    dtype: DType,
+) -> Choice:
+    losses: dict[RangeMethod, Array] = {}
+    known: dict[tuple[Quant, ...], Array] = {}
+    for method, by_name in quants.items():
+        parameters = tuple(by_name[name] for name in probe.members)
+        if parameters not in known:
+            tried = [_scaled(by_name, probe.members, draw) for draw in DRAWS]
+            known[parameters] = np.mean([probe.losses(q, values, count, executor, dtype) for q in tried], axis=0)
+        losses[method] = known[parameters]
+    chosen = max(losses, key=lambda method: _sure_gain(losses[FALLBACK] - losses[method]))
+    return Choice(probe.members, chosen, {str(method): float(loss.mean()) for method, loss in losses.items()})
+
+
+def _scaled(quants: Mapping[str, Quant], members: Sequence[str], factor: float) -> dict[str, Quant]:
+    """The members' parameters with another scale."""
+    found = {name: quants[name] for name in members}
+    return {name: per_tensor(quant.scalar_scale * factor, quant.scalar_zero_point) for name, quant in found.items()}
+
+
+def _sure_gain(gains: Array) -> float:
+    """The mean of what samples gain, where that is no accident of a few of them: else 0."""
+    mean, spread = float(gains.mean()), float(gains.std(ddof=1)) / math.sqrt(len(gains))
+    return mean if mean > SURE * spread else 0.0

@@ -1,0 +1,39 @@
+"""What quantization costs at the network's end: the loss that choices are made by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from calibration.metrics import are_probabilities
+from toolchain.ir.types import Array
+
+TEMPERATURE = 4.0
+"""Makes confident samples tell something, too: at 1, the few doubtful ones alone decide, and what they say is chance."""
+
+LEAST_PROBABILITY = 1e-9
+
+
+def output_losses(found: Mapping[str, Array], wanted: Mapping[str, Array], names: Sequence[str]) -> Array:
+    """For every sample (axis 0) the sum over outputs: divergence where the float output is probabilities, else squared error.
+
+    A squared error is in units of the float output's mean square, so that outputs of any size count alike.
+    """
+    total = np.zeros(len(wanted[names[0]]))
+    for name in names:
+        real = wanted[name].astype(np.float64)
+        rows, got = real.reshape(-1, real.shape[-1] if real.ndim else 1), found[name].astype(np.float64)
+        if are_probabilities(rows):
+            total += warm_divergence(rows, got.reshape(rows.shape)).reshape(len(total), -1).mean(axis=1)
+        else:
+            power = float(np.square(real).mean()) or 1.0
+            total += np.square(got - real).reshape(len(total), -1).mean(axis=1) / power
+    return total
+
+
+def warm_divergence(reference: Array, output: Array) -> Array:
+    """Divergence of each row at TEMPERATURE: p ** (1 / TEMPERATURE), scaled to sum 1, takes the place of p; (rows,), nats."""
+    p, q = (np.maximum(rows.astype(np.float64), LEAST_PROBABILITY) ** (1.0 / TEMPERATURE) for rows in (reference, output))
+    p, q = p / p.sum(axis=-1, keepdims=True), q / q.sum(axis=-1, keepdims=True)
+    return (p * np.log(p / q)).sum(axis=-1)
