@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
 
+from calibration.observers import Grid
 from calibration.ranges import RangeMethod, Seen
 from toolchain.errors import DataError
 from toolchain.ir.calibration_table import SOFTMAX_DEPTH, CalibrationTable, ValueRange
@@ -15,6 +17,10 @@ from toolchain.ir.types import Array, DType
 
 Executor = Callable[[Sequence[Array]], Mapping[str, Array]]
 """Runs the float graph on one sample (one array per graph input) and gives every float32 node output by value name."""
+
+
+GRID = "grid"
+"""In place of a method, for inputs that come from bytes."""
 
 
 def observed_values(graph: Graph) -> tuple[str, ...]:
@@ -36,12 +42,16 @@ def calibrate(graph: Graph, samples: Iterable[Sequence[Array]], executor: Execut
 
 
 class Watch:
-    """What every float32 graph input and node output did so far. only: the one method that will be asked for, if it is one."""
+    """What every float32 graph input and node output did so far. only: the one method that will be asked for, if it is one.
 
-    def __init__(self, graph: Graph, only: RangeMethod | None = None) -> None:
-        self._graph = graph
+    on_grids: inputs whose elements are whole multiples of a step take this step, whatever the method.
+    """
+
+    def __init__(self, graph: Graph, only: RangeMethod | None = None, on_grids: bool = False) -> None:
+        self._graph, self.on_grids = graph, on_grids
         names = (*(value.name for value in graph.inputs if value.type.dtype is DType.F32), *observed_values(graph))
         self.seen = {name: Seen(only) for name in names}
+        self._grids = {value.name: Grid() for value in graph.inputs if value.name in self.seen}
         self.samples = 0
 
     def add(self, sample: Sequence[Array], executor: Executor) -> None:
@@ -50,6 +60,8 @@ class Watch:
         values.update({value.name: array for value, array in zip(self._graph.inputs, sample, strict=True)})
         for name, seen in self.seen.items():
             seen.update(_finite(name, self.samples, values[name]))
+        for name, grid in self._grids.items():
+            grid.update(values[name])
         self.samples += 1
 
     def table(self, method_of: Callable[[str], RangeMethod], text: str) -> CalibrationTable:
@@ -57,6 +69,10 @@ class Watch:
         if self.samples == 0:
             raise DataError(203, self._graph.name, "calibration got 0 samples", "Give at least one; a hundred are usual")
         ranges = {name: _range(seen, method_of(name)) for name, seen in self.seen.items()}
+        for name, grid in self._grids.items():
+            bounds = grid.bounds()
+            if bounds is not None and self.on_grids:
+                ranges[name] = replace(ranges[name], low=bounds[0], high=bounds[1], method=GRID)
         return CalibrationTable(text, self.samples, MappingProxyType(ranges))
 
 
@@ -75,4 +91,4 @@ def _finite(name: str, sample: int, array: Array) -> Array:
 def _range(seen: Seen, method: RangeMethod) -> ValueRange:
     low, high = seen.bounds(method)
     known = seen.extremes
-    return ValueRange(low, high, known.minimum, known.maximum, known.mean(), known.peak(), known.row_peak, str(method))
+    return ValueRange(low, high, known.minimum, known.maximum, known.mean(), known.peak(), known.row_peak, str(method), known.rms())

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from calibration.calibrate import Executor, Watch
-from calibration.probe import Probe, held_bytes, make_probe
+from calibration.probe import Probe, float_values, held_bytes, make_probe
 from calibration.ranges import Method, RangeMethod
-from calibration.walk import MakeExecutor, chosen_indices, stack
+from calibration.walk import MakeExecutor, chosen_indices
+from calibration.widen import margin, widened
 from toolchain.ir.calibration_table import CalibrationTable
 from toolchain.ir.graph import Graph
-from toolchain.ir.optable import macs
 from toolchain.ir.types import Array, DType, Quant, per_tensor
 from toolchain.passes.quantize_plan import make_plan
 from toolchain.passes.quantize_rules import Formats
@@ -31,7 +31,10 @@ CANDIDATES = (
 FALLBACK = RangeMethod(Method.MSE)
 """Where nothing can be measured: no samples left, or too large a network."""
 
-LEAST_HELD_OUT = 5
+FEW = RangeMethod(Method.MINMAX)
+"""Of few samples; what else a range leaves out was hardly seen."""
+
+LEAST_SAMPLES = 20
 HELD_OUT_EVERY = 4
 MOST_MACS = 2 * 10**11
 MOST_BYTES = 256 << 20
@@ -57,26 +60,31 @@ def choose_ranges(
     """The table of a float graph, and the choices.
 
     samples: of real numbers, one array per input; total: how many. One in HELD_OUT_EVERY sets no range while algorithms are
-    compared, then all do. run: runs the graph.
+    compared, then all do, which reads the samples twice. Below LEAST_SAMPLES nothing is compared. All ranges get a margin.
+    run: runs the graph.
     """
-    watch = Watch(graph)
-    every = HELD_OUT_EVERY if total >= LEAST_HELD_OUT * HELD_OUT_EVERY else 0
-    most = min(MOST_BYTES // max(held_bytes(graph), 1), total // max(every, 1)) if every else 0
-    wanted = set(chosen_indices(total // max(every, 1), most)) if most else set[int]()
-    held: list[Sequence[Array]] = []
+    if total < LEAST_SAMPLES:
+        watch = Watch(graph, FEW, on_grids=True)
+        for sample in samples:
+            watch.add(sample, run)
+        return widened(graph, watch.table(lambda _: FEW, "auto"), margin(total)), []
+    watch = Watch(graph, on_grids=True)
+    most = min(MOST_BYTES // max(held_bytes(graph), 1), total // HELD_OUT_EVERY)
+    wanted = set(chosen_indices(total // HELD_OUT_EVERY, most)) if most else set[int]()
     kept: list[Sequence[Array]] = []
     for index, sample in enumerate(samples):
-        if every and index % every == every - 1:
-            held.append(sample)
-            if index // every in wanted:
+        if index % HELD_OUT_EVERY == HELD_OUT_EVERY - 1:
+            if index // HELD_OUT_EVERY in wanted:
                 kept.append(sample)
         else:
             watch.add(sample, run)
     choices = _measured(graph, watch, kept, executor, dtype) if kept else []
-    for sample in held:
-        watch.add(sample, run)
     methods = {name: choice.method for choice in choices for name in choice.members}
-    return watch.table(lambda name: methods.get(name, FALLBACK), "auto"), choices
+    for index, sample in enumerate(samples):
+        if index % HELD_OUT_EVERY == HELD_OUT_EVERY - 1:
+            watch.add(sample, run)
+    table = watch.table(lambda name: methods.get(name, FALLBACK), "auto")
+    return widened(graph, table, margin(total)), choices
 
 
 def _measured(
@@ -92,17 +100,9 @@ def _measured(
     if count < 2:
         return []
     samples = [kept[index] for index in chosen_indices(len(kept), count)]
-    values = _values(graph, samples, executor)
+    values = float_values(graph, samples, executor)
     quants = {method: make_plan(graph, table, formats, every_end=True).quants for method, table in tables.items()}
     return [_choice(probe, quants, values, len(samples), executor, dtype) for probe in probes]
-
-
-def _values(graph: Graph, samples: Sequence[Sequence[Array]], executor: MakeExecutor) -> dict[str, Array]:
-    """All float values of all samples, stacked on axis 0."""
-    run = executor(graph)
-    names = [value.name for value in graph.inputs]
-    rows = [dict(run(sample)) | dict(zip(names, sample, strict=True)) for sample in samples]
-    return dict(zip(rows[0], stack([list(row.values()) for row in rows]), strict=True))
 
 
 def _groups(groups: Mapping[str, str], fixed: frozenset[str]) -> list[tuple[str, ...]]:

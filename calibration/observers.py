@@ -10,16 +10,20 @@ from toolchain.ir.types import Array
 
 HISTOGRAM_BINS = 4096
 SMALLEST_EXPONENT = -120
+GRID_LEVELS = 256
+LEAST_GRID_LEVELS = 16
+GRID_TOLERANCE = 0.01
 
 
 class Extremes:
-    """Smallest and largest element, smallest row maximum; mean and largest magnitude at each index of the last axis."""
+    """Smallest and largest element, smallest row maximum; mean, root mean square, largest magnitude per index of the last axis."""
 
     def __init__(self) -> None:
         self.minimum = math.inf
         self.maximum = -math.inf
         self.row_peak = math.inf
         self._sum: Array | float = 0.0
+        self._square: Array | float = 0.0
         self._peak: Array | float = 0.0
         self._rows = 0
 
@@ -30,6 +34,7 @@ class Extremes:
         rows = array.reshape(-1, array.shape[-1] if array.ndim else 1).astype(np.float64)
         self.row_peak = min(self.row_peak, float(rows.max(axis=1).min()))
         self._sum = self._sum + rows.sum(axis=0)
+        self._square = self._square + np.square(rows).sum(axis=0)
         self._peak = np.maximum(self._peak, np.abs(rows).max(axis=0))
         self._rows += rows.shape[0]
 
@@ -40,6 +45,10 @@ class Extremes:
     def mean(self) -> tuple[float, ...]:
         """Mean of each index of the last axis."""
         return tuple(np.atleast_1d(self._sum / max(self._rows, 1)).tolist())
+
+    def rms(self) -> tuple[float, ...]:
+        """Root mean square of each index of the last axis."""
+        return tuple(np.sqrt(np.atleast_1d(self._square / max(self._rows, 1))).tolist())
 
     def peak(self) -> tuple[float, ...]:
         """Largest magnitude at each index of the last axis."""
@@ -111,3 +120,29 @@ class Histogram:
         self.counts = np.zeros_like(self.counts)
         quarter = self._half // 2
         self.counts[quarter : quarter + self._half] = merged
+
+
+class Grid:
+    """Finds out whether all elements are whole multiples of one step, 256 different ones at most: data that came from bytes."""
+
+    def __init__(self) -> None:
+        self._values: Array | None = np.zeros(1)
+
+    def update(self, array: Array) -> None:
+        """Take one array of any shape."""
+        if self._values is not None:
+            values = np.unique(np.append(self._values, np.asarray(array, np.float64).reshape(-1)))
+            self._values = values if len(values) <= GRID_LEVELS else None
+
+    def bounds(self) -> tuple[float, float] | None:
+        """The range of 255 steps around what was seen, zero included, or None where there is no such step."""
+        if self._values is None or len(self._values) < LEAST_GRID_LEVELS:
+            return None
+        step = float(np.diff(self._values).min())
+        whole = np.rint(self._values / step)
+        step = float((self._values * whole).sum() / np.square(whole).sum())
+        spare = GRID_LEVELS - 1 - int(whole[-1] - whole[0])
+        if spare < 0 or np.abs(self._values / step - whole).max() > GRID_TOLERANCE:
+            return None
+        below = 0 if whole[0] == 0 else spare // 2
+        return (float(whole[0]) - below) * step, (float(whole[0]) - below + GRID_LEVELS - 1) * step

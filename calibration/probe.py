@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from calibration.losses import output_losses
-from calibration.walk import MakeExecutor
+from calibration.walk import MakeExecutor, stack
 from toolchain.ir.attrs import Attrs, CastAttrs
 from toolchain.ir.graph import Graph, Node, Value, names_of
 from toolchain.ir.optable import macs
@@ -98,3 +98,11 @@ def held_bytes(graph: Graph) -> int:
     """Bytes of all float32 values of one sample."""
     values = (*graph.inputs, *(output for node in graph.nodes for output in node.outputs))
     return int(np.sum([value.type.bytes for value in values], dtype=np.int64))
+
+
+def float_values(graph: Graph, samples: Sequence[Sequence[Array]], executor: MakeExecutor) -> dict[str, Array]:
+    """All float32 values of all samples, stacked on axis 0, by name."""
+    run = executor(graph)
+    names = [value.name for value in graph.inputs]
+    rows = [dict(run(sample)) | dict(zip(names, sample, strict=True)) for sample in samples]
+    return dict(zip(rows[0], stack([list(row.values()) for row in rows]), strict=True))

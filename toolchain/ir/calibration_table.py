@@ -22,8 +22,8 @@ class ValueRange:
     """Statistics of one value over all samples, in real units.
 
     low, high: the range the method chose to represent. minimum, maximum: the smallest and largest element seen.
-    mean, peak: mean and largest magnitude at every index of the last axis, for the correction of biases and the
-    equalization of channels; empty when not observed. row_peak: the smallest maximum of any row along the last axis,
+    mean, peak, rms: mean, largest magnitude and root mean square at every index of the last axis, for the correction of
+    biases and the equalization of channels; empty when not observed. row_peak: the smallest maximum of any row along the last axis,
     which tells how far down a softmax still needs its input. method: the text form of the range method of this value.
     """
 
@@ -35,6 +35,7 @@ class ValueRange:
     peak: tuple[float, ...] = ()
     row_peak: float | None = None
     method: str = ""
+    rms: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +67,9 @@ def table_from_json(text: str, place: str) -> CalibrationTable:
 
 def _range(name: str, row: Any, place: str) -> ValueRange:
     low, high, minimum, maximum = (float(row[key]) for key in ("low", "high", "minimum", "maximum"))
-    mean, peak = (tuple(float(value) for value in row[key]) for key in ("mean", "peak"))
+    mean, peak, rms = (tuple(float(value) for value in row[key]) for key in ("mean", "peak", "rms"))
     row_peak = None if row["row_peak"] is None else float(row["row_peak"])
-    numbers = (low, high, minimum, maximum, *mean, *peak, row_peak or 0.0)
+    numbers = (low, high, minimum, maximum, *mean, *peak, *rms, row_peak or 0.0)
     if not all(map(math.isfinite, numbers)) or low > high or minimum > maximum:
         raise DataError(205, f"{place} {name}", f"the range {low:g} to {high:g} is not one", "Calibrate again")
-    return ValueRange(low, high, minimum, maximum, mean, peak, row_peak, str(row["method"]))
+    return ValueRange(low, high, minimum, maximum, mean, peak, row_peak, str(row["method"]), rms)

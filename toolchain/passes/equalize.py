@@ -41,10 +41,22 @@ def equalize(graph: Graph, table: CalibrationTable, balance: float = BALANCE) ->
         if not _can_divide(graph, node, readers_of):
             continue
         readers = _readers(node, users, ends, graph, readers_of)
-        peak = table.ranges[node.output.name].peak if node.output.name in table.ranges else ()
+        peak = _peaks(table, node.output.name)
         if readers and len(peak) == node.output.type.shape[-1]:
-            _apply(node, readers, _factors(np.array(peak), readers, constants, balance), constants)
+            _apply(node, readers, _factors(peak, readers, constants, balance), constants)
     return replace(graph, constants=MappingProxyType(constants))
+
+
+def _peaks(table: CalibrationTable, name: str) -> Array:
+    """Largest magnitude of every channel, empty where unknown; at least what the channel's size gives by the median crest.
+
+    A channel's largest element is one element, and few samples may have missed it; its root mean square is of all of them.
+    """
+    if name not in table.ranges:
+        return np.zeros(0)
+    peak, rms = np.array(table.ranges[name].peak), np.array(table.ranges[name].rms)
+    live = rms > 0
+    return np.maximum(peak, rms * np.median(peak[live] / rms[live])) if live.any() else peak
 
 
 def _weight_users(graph: Graph) -> Mapping[str, int]:
