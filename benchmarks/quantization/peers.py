@@ -1,0 +1,149 @@
+"""One peer, one model: makes the peer's int8 model, runs it, writes its outputs. Runs in a process, and a venv, of its own.
+
+    python peers.py PEER FOLDER OUTPUT.npy
+
+FOLDER holds `model.onnx`, `model.tflite` or `saved_model` and `calibration.npy`, `test.npy` (samples on axis 0, float32, NHWC).
+This file imports nothing of Strop, so that a peer's interpreter need not have it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def _onnx_inputs(path: Path) -> tuple[str, list[int]]:
+    import onnx
+
+    graph = onnx.load(str(path)).graph
+    value = graph.input[0]
+    return value.name, [max(dim.dim_value, 1) for dim in value.type.tensor_type.shape.dim]
+
+
+def _run_onnx(path: Path, samples: np.ndarray) -> np.ndarray:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    entry = session.get_inputs()[0]
+    shape = [size if isinstance(size, int) else 1 for size in entry.shape]
+    return np.stack([session.run(None, {entry.name: sample.reshape(shape)})[0].reshape(-1) for sample in samples])
+
+
+def _onnxruntime(method: str, percentile: float) -> Callable[[Path, np.ndarray, np.ndarray], np.ndarray]:
+    def run(folder: Path, calibration: np.ndarray, test: np.ndarray) -> np.ndarray:
+        from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+        from onnxruntime.quantization.shape_inference import quant_pre_process
+
+        name, shape = _onnx_inputs(folder / "model.onnx")
+
+        class Reader(CalibrationDataReader):  # type: ignore[misc]
+            def __init__(self) -> None:
+                self._left: Iterator[np.ndarray] = iter(calibration)
+
+            def get_next(self) -> Any:
+                sample = next(self._left, None)
+                return None if sample is None else {name: sample.reshape(shape)}
+
+        ready, made = folder / "ready.onnx", folder / f"ort_{method}_{percentile}.onnx"
+        quant_pre_process(str(folder / "model.onnx"), str(ready))
+        quantize_static(
+            str(ready),
+            str(made),
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=getattr(CalibrationMethod, method),
+            extra_options={"CalibPercentile": percentile} if method == "Percentile" else {},
+        )
+        return _run_onnx(made, test)
+
+    return run
+
+
+def _nncf(folder: Path, calibration: np.ndarray, test: np.ndarray) -> np.ndarray:
+    import nncf
+    import onnx
+
+    name, shape = _onnx_inputs(folder / "model.onnx")
+    data = nncf.Dataset(list(calibration), lambda sample: {name: sample.reshape(shape)})
+    made = nncf.quantize(onnx.load(str(folder / "model.onnx")), data, subset_size=len(calibration))
+    onnx.save(made, str(folder / "nncf.onnx"))
+    return _run_onnx(folder / "nncf.onnx", test)
+
+
+def _run_tflite(content: bytes, samples: np.ndarray) -> np.ndarray:
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    resolver = OpResolverType.BUILTIN_REF
+    interpreter = Interpreter(model_content=content, experimental_op_resolver_type=resolver)
+    interpreter.allocate_tensors()
+    entry, end = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    found: list[np.ndarray] = []
+    for sample in samples:
+        x = sample.reshape(entry["shape"])
+        if entry["dtype"] == np.int8:
+            scale, zero = entry["quantization"]
+            x = np.clip(np.rint(x / scale) + zero, -128, 127).astype(np.int8)
+        interpreter.set_tensor(entry["index"], x)
+        interpreter.invoke()
+        y = interpreter.get_tensor(end["index"])
+        if end["dtype"] == np.int8:
+            scale, zero = end["quantization"]
+            y = (y.astype(np.float32) - zero) * scale
+        found.append(y.reshape(-1))
+    return np.stack(found)
+
+
+def _tflite(folder: Path, calibration: np.ndarray, test: np.ndarray) -> np.ndarray:
+    import tensorflow as tf
+
+    # The converter of TensorFlow 2 does not open the SavedModels of Keras 2 that hold an optimizer.
+    converter = tf.compat.v1.lite.TFLiteConverter.from_saved_model(str(folder / "saved_model"))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([sample[None]] for sample in calibration)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    return _run_tflite(converter.convert(), test)
+
+
+def _ai_edge(folder: Path, calibration: np.ndarray, test: np.ndarray) -> np.ndarray:
+    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_quantizer import quantizer, recipe
+
+    path = str(folder / "model.tflite")
+    signatures = Interpreter(model_path=path).get_signature_list()
+    key = next(iter(signatures))
+    name = signatures[key]["inputs"][0]
+    made = quantizer.Quantizer(path, recipe.static_wi8_ai8())
+    seen = made.calibrate({key: [{name: sample[None]} for sample in calibration]}, num_threads=1)
+    return _run_tflite(bytes(made.quantize(seen).quantized_model), test)
+
+
+PEERS: dict[str, Callable[[Path, np.ndarray, np.ndarray], np.ndarray]] = {
+    "tflite": _tflite,
+    "onnxruntime minmax": _onnxruntime("MinMax", 0.0),
+    "onnxruntime entropy": _onnxruntime("Entropy", 0.0),
+    "onnxruntime percentile 99.9": _onnxruntime("Percentile", 99.9),
+    "onnxruntime percentile 99.99": _onnxruntime("Percentile", 99.99),
+    "onnxruntime percentile 99.999": _onnxruntime("Percentile", 99.999),
+    "nncf": _nncf,
+    "ai-edge-quantizer": _ai_edge,
+}
+
+
+def main() -> None:
+    """Run one peer."""
+    peer, folder, output = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    np.save(output, PEERS[peer](folder, np.load(folder / "calibration.npy"), np.load(folder / "test.npy")))
+
+
+if __name__ == "__main__":
+    main()
