@@ -91,4 +91,6 @@ def _finite(name: str, sample: int, array: Array) -> Array:
 def _range(seen: Seen, method: RangeMethod) -> ValueRange:
     low, high = seen.bounds(method)
     known = seen.extremes
-    return ValueRange(low, high, known.minimum, known.maximum, known.mean(), known.peak(), known.row_peak, str(method), known.rms())
+    return ValueRange(
+        low, high, known.minimum, known.maximum, known.mean(), known.peak(), known.row_peak, str(method), known.rms()
+    )

@@ -87,11 +87,9 @@ def choose_ranges(
     return widened(graph, table, margin(total)), choices
 
 
-def _measured(
-    graph: Graph, watch: Watch, kept: Sequence[Sequence[Array]], executor: MakeExecutor, dtype: DType
-) -> list[Choice]:
+def _measured(graph: Graph, watch: Watch, kept: Sequence[Sequence[Array]], executor: MakeExecutor, dtype: DType) -> list[Choice]:
     """The best method for every group of values, each measured with all else in float."""
-    tables = {method: watch.table(lambda _, m=method: m, str(method)) for method in CANDIDATES}
+    tables = {method: _table(watch, method) for method in CANDIDATES}
     formats = Formats(dtype)
     plan = make_plan(graph, tables[FALLBACK], formats, every_end=True)
     probes = [probe for members in _groups(plan.groups, plan.fixed) if (probe := make_probe(graph, members)) is not None]
@@ -103,6 +101,10 @@ def _measured(
     values = float_values(graph, samples, executor)
     quants = {method: make_plan(graph, table, formats, every_end=True).quants for method, table in tables.items()}
     return [_choice(probe, quants, values, len(samples), executor, dtype) for probe in probes]
+
+
+def _table(watch: Watch, method: RangeMethod) -> CalibrationTable:
+    return watch.table(lambda _: method, str(method))
 
 
 def _groups(groups: Mapping[str, str], fixed: frozenset[str]) -> list[tuple[str, ...]]:

@@ -16,7 +16,7 @@ GRID_TOLERANCE = 0.01
 
 
 class Extremes:
-    """Smallest and largest element, smallest row maximum; mean, root mean square, largest magnitude per index of the last axis."""
+    """Smallest and largest element, smallest row maximum; mean, rms and largest magnitude at each index of the last axis."""
 
     def __init__(self) -> None:
         self.minimum = math.inf
@@ -129,9 +129,9 @@ class Grid:
         self._values: Array | None = np.zeros(1)
 
     def update(self, array: Array) -> None:
-        """Take one array of any shape."""
+        """Take one array of any shape, its finite elements."""
         if self._values is not None:
-            values = np.unique(np.append(self._values, np.asarray(array, np.float64).reshape(-1)))
+            values = np.unique(np.append(self._values, array[np.isfinite(array)].astype(np.float64)))
             self._values = values if len(values) <= GRID_LEVELS else None
 
     def bounds(self) -> tuple[float, float] | None:

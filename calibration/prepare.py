@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -95,21 +95,21 @@ def _ranges(
     graph: Graph, samples: Iterable[Sequence[Array]], executor: Callable[[Graph], Executor], recipe: Recipe, told: Told
 ) -> tuple[Graph, CalibrationTable, list[Choice]]:
     if recipe.activations is not DType.I8:
-        return graph, calibrate(graph, samples, _counted(executor(graph), told), recipe.ranges or WIDE_METHOD), []
-    first = calibrate(graph, samples, _counted(executor(graph), told), RangeMethod(Method.MINMAX))
+        return graph, calibrate(graph, samples, counted(executor(graph), told), recipe.ranges or WIDE_METHOD), []
+    first = calibrate(graph, samples, counted(executor(graph), told), RangeMethod(Method.MINMAX))
     full = recipe.rounding == "optimal" and first.samples >= LEAST_SAMPLES
     real = equalize(graph, first, FULL_BALANCE if full else BALANCE)
-    run = _counted(executor(real), told)
+    run = counted(executor(real), told)
     if recipe.ranges is not None:
         return real, calibrate(real, samples, run, recipe.ranges), []
     return real, *choose_ranges(real, samples, first.samples, executor, run, recipe.activations)
 
 
-def _counted(run: Executor, told: Told) -> Executor:
+def counted(run: Executor, told: Told) -> Executor:
     """The executor, telling how many samples are done."""
     done = 0
 
-    def execute(sample: Sequence[Array]):  # noqa: ANN202
+    def execute(sample: Sequence[Array]) -> Mapping[str, Array]:
         nonlocal done
         done += 1
         told("calibrating", done, 0)

@@ -57,9 +57,7 @@ def parse_method(text: str) -> RangeMethod:
         method = Method(name)
         value = float(number) if number else _DEFAULTS.get(method, 0.0)
     except ValueError as fault:
-        raise UsageError(
-            901, "--ranges", f"{text!r} is none of {known}", "Write for example percentile:99.99"
-        ) from fault
+        raise UsageError(901, "--ranges", f"{text!r} is none of {known}", "Write for example percentile:99.99") from fault
     low, high = _ALLOWED.get(method, (0.0, 0.0))
     if not low <= value <= high:
         raise UsageError(901, "--ranges", f"{text!r}: {value:g} is not in {low:g} to {high:g}", "Change the number")
@@ -158,6 +156,8 @@ def least_divergence_range(histogram: Histogram, levels: int = STEPS_INT8 + 1) -
         return 0.0, 0.0
     # Zero is stored exactly whatever the range, so a peak of zeros says nothing about it.
     counts[half] = min(counts[half], max(counts[half - 1], counts[half + 1]))
+    if not counts.any():
+        return 0.0, 0.0
     first, last = min(int(used[0]), half), max(int(used[-1]) + 1, half)
     reach = max(half - first, last - half)
     tried = np.unique(np.linspace(min(levels, reach), reach, SHRINK_STEPS).astype(int))

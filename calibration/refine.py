@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
 import numpy as np
 
@@ -29,7 +28,7 @@ Told = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class LayerRounding:
-    """What became of a layer's weights. ridge: None where they stayed near the float ones. Errors are mean squares, real units."""
+    """What became of a layer's weights. ridge: None where they stayed near the float ones. Errors: mean squares, real units."""
 
     name: str
     ridge: float | None
@@ -44,7 +43,7 @@ def refine(
 
     real: the float graph that `integer` was quantized from. samples: of real numbers; total: how many.
     Values are held for as many samples as `walk.HELD_BYTES` allows, evenly spread. Layers whose weights are not int8
-    constants keep what they have.
+    constants, or are those of another layer as well, keep what they have.
     """
     walk = _Walk(real, integer, gather(real, samples, total, BYTES_AN_ELEMENT), executor)
     for index, node in enumerate(integer.nodes):
@@ -66,6 +65,7 @@ class _Walk:
         self._forms = {batch.count: _form(integer, batch.count) for batch in batches}
         self._stored = [Batch(b.first, b.count, _stored_inputs(integer, real, b)) for b in batches]
         self._uses = Counter(value.name for node in integer.nodes for value in node.inputs)
+        self._shares = Counter(self._uses)
         self._real_uses = Counter(value.name for node in real.nodes for value in node.inputs)
 
     def result(self) -> tuple[Graph, list[LayerRounding]]:
@@ -104,7 +104,8 @@ class _Walk:
         if node.op not in ROUNDED_OPS or partner.op != node.op or partner.inputs[WEIGHTS].name not in self._real.constants:
             return False
         x, w = node.inputs[0].type, node.inputs[WEIGHTS].type
-        return w.dtype is DType.I8 and x.dtype in (DType.I8, DType.I16) and node.inputs[WEIGHTS].name in self._constants
+        own = all(value.name in self._integer.constants and self._shares[value.name] == 1 for value in node.inputs[1:])
+        return w.dtype is DType.I8 and x.dtype in (DType.I8, DType.I16) and own
 
     def _round(self, node: Node, partner: Node) -> Node:
         one, other = self._moments(node, partner)

@@ -90,7 +90,10 @@ def _targets(weights: Array, seen: Moments, ridges: tuple[float, ...]) -> Iterat
     crossed, turned = weights @ seen.cross @ vectors, weights @ vectors
     for ridge in ridges:
         level = ridge * mean
-        yield ridge, ((crossed + turned * level[:, None]) / (np.maximum(values, 0.0) + level)[:, None]) @ vectors.transpose(0, 2, 1)
+        yield (
+            ridge,
+            ((crossed + turned * level[:, None]) / (np.maximum(values, 0.0) + level)[:, None]) @ vectors.transpose(0, 2, 1),
+        )
 
 
 def _error(moved: Array, weights: Array, seen: Moments) -> float:

@@ -8,10 +8,12 @@ from types import MappingProxyType
 
 from calibration.calibrate import GRID
 from toolchain.ir.attrs import Activation
-from toolchain.ir.calibration_table import CalibrationTable, ValueRange
+from toolchain.ir.calibration_table import SOFTMAX_DEPTH, CalibrationTable, ValueRange
 from toolchain.ir.graph import Graph, Node
 
 MARGIN = 1.1
+SPARED = 0.25
+"""Share that goes to either end. A step of a softmax's input is then still finer than by min-max."""
 
 
 def margin(samples: int) -> float:
@@ -23,9 +25,15 @@ def margin(samples: int) -> float:
 
 
 def widened(graph: Graph, table: CalibrationTable, factor: float) -> CalibrationTable:
-    """The table with all ranges times a factor, but for inputs on a grid, and not beyond what an activation lets through."""
-    makers = graph.producers()
+    """The table with all ranges times a factor, but for inputs on a grid, and not beyond what an activation lets through.
+
+    Rows whose maximum is lower than any seen are given room in proportion to the range, as a softmax needs them whole.
+    """
+    makers, users = graph.producers(), graph.users()
     ranges = {name: _widened(makers.get(name), row, factor) for name, row in table.ranges.items()}
+    for name, readers in users.items():
+        if name in ranges and all(reader.op == "softmax" for reader in readers):
+            ranges[name] = _spared(table.ranges[name], ranges[name])
     return replace(table, ranges=MappingProxyType(ranges))
 
 
@@ -37,8 +45,17 @@ def _widened(maker: Node | None, row: ValueRange, factor: float) -> ValueRange:
         row,
         low=max(row.low * factor, min(low, row.low)) if row.low < 0 else row.low,
         high=min(row.high * factor, max(high, row.high)) if row.high > 0 else row.high,
+        row_peak=None if row.row_peak is None else row.row_peak - (factor - 1.0) * (row.maximum - row.minimum),
         method=f"{row.method} x{factor:g}",
     )
+
+
+def _spared(seen: ValueRange, row: ValueRange) -> ValueRange:
+    """Room for rows of a softmax's input that are higher or lower than any seen: of what its depth makes needless, a half."""
+    if seen.row_peak is None:
+        return row
+    room = SPARED * max(seen.row_peak - SOFTMAX_DEPTH - seen.minimum, 0.0)
+    return replace(row, high=max(row.high, seen.high + room), row_peak=min(row.row_peak or 0.0, seen.row_peak - room))
 
 
 def _bounds(maker: Node) -> tuple[float, float]:

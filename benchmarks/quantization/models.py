@@ -164,9 +164,7 @@ def _spread_channels(model: Any) -> None:
 
 def _recurrent(tf: Any) -> Any:
     layers = tf.keras.layers
-    return tf.keras.Sequential(
-        [layers.Input((8, 8)), layers.GRU(32, unroll=True), layers.Dense(10, activation="softmax")]
-    )
+    return tf.keras.Sequential([layers.Input((8, 8)), layers.GRU(32, unroll=True), layers.Dense(10, activation="softmax")])
 
 
 def _unchanged(model: Any) -> None:

@@ -8,25 +8,31 @@ This file imports nothing of Strop, so that a peer's interpreter need not have i
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+def _module(name: str) -> Any:
+    """A module that this interpreter may lack, and whose types nobody knows."""
+    return importlib.import_module(name)
 
 
 def _onnx_inputs(path: Path) -> tuple[str, list[int]]:
-    import onnx
-
-    graph = onnx.load(str(path)).graph
+    graph = _module("onnx").load(str(path)).graph
     value = graph.input[0]
     return value.name, [max(dim.dim_value, 1) for dim in value.type.tensor_type.shape.dim]
 
 
-def _run_onnx(path: Path, samples: np.ndarray) -> np.ndarray:
-    import onnxruntime
-
+def _run_onnx(path: Path, samples: Array) -> Array:
+    onnxruntime = _module("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -35,32 +41,30 @@ def _run_onnx(path: Path, samples: np.ndarray) -> np.ndarray:
     return np.stack([session.run(None, {entry.name: sample.reshape(shape)})[0].reshape(-1) for sample in samples])
 
 
-def _onnxruntime(method: str, percentile: float) -> Callable[[Path, np.ndarray, np.ndarray], np.ndarray]:
-    def run(folder: Path, calibration: np.ndarray, test: np.ndarray) -> np.ndarray:
-        from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
-        from onnxruntime.quantization.shape_inference import quant_pre_process
-
+def _onnxruntime(method: str, percentile: float) -> Callable[[Path, Array, Array], Array]:
+    def run(folder: Path, calibration: Array, test: Array) -> Array:
+        tools = _module("onnxruntime.quantization")
         name, shape = _onnx_inputs(folder / "model.onnx")
 
-        class Reader(CalibrationDataReader):  # type: ignore[misc]
-            def __init__(self) -> None:
-                self._left: Iterator[np.ndarray] = iter(calibration)
+        left: Iterator[Array] = iter(calibration)
 
-            def get_next(self) -> Any:
-                sample = next(self._left, None)
-                return None if sample is None else {name: sample.reshape(shape)}
+        def get_next(_: object) -> Any:
+            sample = next(left, None)
+            return None if sample is None else {name: sample.reshape(shape)}
+
+        reader = type("Reader", (tools.CalibrationDataReader,), {"get_next": get_next})
 
         ready, made = folder / "ready.onnx", folder / f"ort_{method}_{percentile}.onnx"
-        quant_pre_process(str(folder / "model.onnx"), str(ready))
-        quantize_static(
+        _module("onnxruntime.quantization.shape_inference").quant_pre_process(str(folder / "model.onnx"), str(ready))
+        tools.quantize_static(
             str(ready),
             str(made),
-            Reader(),
-            quant_format=QuantFormat.QDQ,
+            reader(),
+            quant_format=tools.QuantFormat.QDQ,
             per_channel=True,
-            activation_type=QuantType.QInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=getattr(CalibrationMethod, method),
+            activation_type=tools.QuantType.QInt8,
+            weight_type=tools.QuantType.QInt8,
+            calibrate_method=getattr(tools.CalibrationMethod, method),
             extra_options={"CalibPercentile": percentile} if method == "Percentile" else {},
         )
         return _run_onnx(made, test)
@@ -68,10 +72,8 @@ def _onnxruntime(method: str, percentile: float) -> Callable[[Path, np.ndarray, 
     return run
 
 
-def _nncf(folder: Path, calibration: np.ndarray, test: np.ndarray) -> np.ndarray:
-    import nncf
-    import onnx
-
+def _nncf(folder: Path, calibration: Array, test: Array) -> Array:
+    nncf, onnx = _module("nncf"), _module("onnx")
     name, shape = _onnx_inputs(folder / "model.onnx")
     data = nncf.Dataset(list(calibration), lambda sample: {name: sample.reshape(shape)})
     made = nncf.quantize(onnx.load(str(folder / "model.onnx")), data, subset_size=len(calibration))
@@ -79,14 +81,13 @@ def _nncf(folder: Path, calibration: np.ndarray, test: np.ndarray) -> np.ndarray
     return _run_onnx(folder / "nncf.onnx", test)
 
 
-def _run_tflite(content: bytes, samples: np.ndarray) -> np.ndarray:
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    resolver = OpResolverType.BUILTIN_REF
-    interpreter = Interpreter(model_content=content, experimental_op_resolver_type=resolver)
+def _run_tflite(content: bytes, samples: Array) -> Array:
+    litert = _module("ai_edge_litert.interpreter")
+    resolver = litert.OpResolverType.BUILTIN_REF
+    interpreter = litert.Interpreter(model_content=content, experimental_op_resolver_type=resolver)
     interpreter.allocate_tensors()
     entry, end = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    found: list[np.ndarray] = []
+    found: list[Array] = []
     for sample in samples:
         x = sample.reshape(entry["shape"])
         if entry["dtype"] == np.int8:
@@ -102,9 +103,8 @@ def _run_tflite(content: bytes, samples: np.ndarray) -> np.ndarray:
     return np.stack(found)
 
 
-def _tflite(folder: Path, calibration: np.ndarray, test: np.ndarray) -> np.ndarray:
-    import tensorflow as tf
-
+def _tflite(folder: Path, calibration: Array, test: Array) -> Array:
+    tf = _module("tensorflow")
     # The converter of TensorFlow 2 does not open the SavedModels of Keras 2 that hold an optimizer.
     converter = tf.compat.v1.lite.TFLiteConverter.from_saved_model(str(folder / "saved_model"))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -114,12 +114,10 @@ def _tflite(folder: Path, calibration: np.ndarray, test: np.ndarray) -> np.ndarr
     return _run_tflite(converter.convert(), test)
 
 
-def _ai_edge(folder: Path, calibration: np.ndarray, test: np.ndarray) -> np.ndarray:
-    from ai_edge_litert.interpreter import Interpreter
-    from ai_edge_quantizer import quantizer, recipe
-
+def _ai_edge(folder: Path, calibration: Array, test: Array) -> Array:
+    quantizer, recipe = _module("ai_edge_quantizer.quantizer"), _module("ai_edge_quantizer.recipe")
     path = str(folder / "model.tflite")
-    signatures = Interpreter(model_path=path).get_signature_list()
+    signatures = _module("ai_edge_litert.interpreter").Interpreter(model_path=path).get_signature_list()
     key = next(iter(signatures))
     name = signatures[key]["inputs"][0]
     made = quantizer.Quantizer(path, recipe.static_wi8_ai8())
@@ -127,7 +125,7 @@ def _ai_edge(folder: Path, calibration: np.ndarray, test: np.ndarray) -> np.ndar
     return _run_tflite(bytes(made.quantize(seen).quantized_model), test)
 
 
-PEERS: dict[str, Callable[[Path, np.ndarray, np.ndarray], np.ndarray]] = {
+PEERS: dict[str, Callable[[Path, Array, Array], Array]] = {
     "tflite": _tflite,
     "onnxruntime minmax": _onnxruntime("MinMax", 0.0),
     "onnxruntime entropy": _onnxruntime("Entropy", 0.0),

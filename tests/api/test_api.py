@@ -139,7 +139,7 @@ def test_a_float_bundle_stays_within_the_tolerance(tmp_path: Path) -> None:
     [
         ({"precision": "int8"}, DataError, 203),
         ({"calibrate": "nothing.npz"}, DataError, 205),
-        ({"calibrate": str(CALIBRATION), "calibration_method": "guess"}, UsageError, 901),
+        ({"calibrate": str(CALIBRATION), "ranges": "guess"}, UsageError, 901),
         ({"calibrate": str(CALIBRATION), "max_ram_bytes": 100}, StropError, 301),
         ({"calibrate": str(CALIBRATION), "max_flash_bytes": 100}, StropError, 302),
         ({"calibrate": str(CALIBRATION), "max_latency_ms": 0.001}, StropError, 308),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from calibration.calibrate import Executor, calibrate, observed_values
-from calibration.prepare import prepare
+from calibration.prepare import Recipe, prepare
 from calibration.ranges import parse_method
 from tests.support.float_graphs import images, random_network
 from toolchain.errors import DataError
@@ -39,7 +39,7 @@ def test_inputs_and_outputs_are_observed() -> None:
     assert (table.samples, table.method) == (2, "minmax")
 
 
-@pytest.mark.parametrize("method", ["mse", "percentile:99", "moving_average:0.5"])
+@pytest.mark.parametrize("method", ["mse", "percentile:99", "average:0.5"])
 def test_chosen_ranges_stay_inside_what_was_seen(method: str) -> None:
     graph = random_network(3)
     table = calibrate(graph, images(graph, 5), executor(graph), parse_method(method))
@@ -88,9 +88,9 @@ def test_preparation_evens_channels_for_int8_alone() -> None:
     samples = images(graph, 4)
     evened, table = prepare(graph, samples, executor)
     assert any(not np.array_equal(evened.constants[name], graph.constants[name]) for name in graph.constants)
-    assert table.method == "mse"
+    assert table.method == "auto"
     last = evened.outputs[0].name
     assert table.ranges[last].maximum == pytest.approx(max(evaluate(evened, s)[last].max() for s in samples))
-    same, wide = prepare(graph, samples, executor, activations=DType.I16)
+    same, wide = prepare(graph, samples, executor, Recipe(activations=DType.I16))
     assert same is graph
     assert wide.method == "minmax"

@@ -26,15 +26,15 @@ def test_json_keeps_every_bit_of_a_float() -> None:
     assert json.loads(TABLE.to_json())["ranges"]["b"]["high"] == 1 / 3
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"version": 1}', '{"version": 1, "ranges": {"a": 3}}', "[" * 100_000])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"version": 2}', '{"version": 2, "ranges": {"a": 3}}', "[" * 100_000])
 def test_other_text_is_a_coded_error(text: str) -> None:
     with pytest.raises(DataError, match=r"E205 table: this is no calibration table \(\w+\)\. Calibrate again\."):
         table_from_json(text, "table")
 
 
 def test_another_version_is_a_coded_error() -> None:
-    with pytest.raises(DataError, match=r"E205 table: table version 9, 1 is read"):
-        table_from_json(TABLE.to_json().replace('"version": 1', '"version": 9'), "table")
+    with pytest.raises(DataError, match=r"E205 table: table version 9, 2 is read"):
+        table_from_json(TABLE.to_json().replace('"version": 2', '"version": 9'), "table")
 
 
 @pytest.mark.parametrize("change", [{"low": 2.0}, {"minimum": 8.0}, {"high": math.inf}, {"mean": [math.nan]}])

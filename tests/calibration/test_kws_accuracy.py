@@ -14,7 +14,7 @@ import pytest
 
 from calibration.data import load_samples
 from calibration.metrics import Accuracy, Comparison
-from calibration.prepare import prepare
+from calibration.prepare import Recipe, quantize_with
 from calibration.rows import to_real
 from runtimes.onnxruntime_engine import float_executor
 from tests.support.mlperf import MLPERF, needs_mlperf, tflite_micro_outputs
@@ -23,7 +23,6 @@ from toolchain.frontends.load import load_model
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import DType
 from toolchain.passes.canonical import canonicalize
-from toolchain.passes.quantize import quantize
 from toolchain.reference.evaluator import run
 
 WORDS = str(MLPERF / "kws_samples.npz")
@@ -36,10 +35,10 @@ def float_graph() -> Graph:
 
 
 @functools.cache
-def quantized(activations: DType) -> Graph:
+def quantized(activations: DType, count: int = 100) -> Graph:
     graph = float_graph()
-    evened, table = prepare(graph, load_samples(f"{WORDS}[0:100]", graph.inputs), float_executor, activations=activations)
-    return quantize(evened, table, activations=activations)
+    samples = load_samples(f"{WORDS}[0:{count}]", graph.inputs)
+    return quantize_with(graph, samples, float_executor, Recipe(activations=activations)).graph
 
 
 def judge(graph: Graph) -> Accuracy:
@@ -65,11 +64,22 @@ def test_int8_beats_the_peers() -> None:
     assert found.correct is not None
     assert found.correct >= 361
     assert found.agreement is not None
-    assert found.agreement >= 0.985
+    assert found.agreement >= 0.99
     assert found.kl is not None
-    assert found.kl < 0.0016
+    assert found.kl <= 0.6 * 0.0017
     assert found.mse is not None
-    assert found.mse < 7.0e-5
+    assert found.mse <= 0.6 * 7.5e-5
+
+
+@needs_mlperf
+def test_ten_samples_are_enough_to_beat_the_peers() -> None:
+    """The best peer with ten samples is ONNX Runtime by percentile 99.999: KL 0.00317, MSE 1.46e-4."""
+    found = judge(quantized(DType.I8, 10))
+    print(found)
+    assert found.kl is not None
+    assert found.kl <= 0.5 * 0.00317
+    assert found.mse is not None
+    assert found.mse <= 0.5 * 1.46e-4
 
 
 @needs_mlperf

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from calibration.observers import Histogram
-from calibration.ranges import Method, RangeMethod, least_error_range, new_observer, parse_method, percentile_range
+from calibration.ranges import (
+    Method,
+    RangeMethod,
+    Seen,
+    least_error_range,
+    parse_method,
+    percentile_range,
+)
 from toolchain.errors import UsageError
 
 
@@ -21,7 +28,9 @@ def filled(values: np.ndarray) -> Histogram:
         ("mse", RangeMethod(Method.MSE)),
         ("percentile", RangeMethod(Method.PERCENTILE, 99.99)),
         ("percentile:99.5", RangeMethod(Method.PERCENTILE, 99.5)),
-        ("moving_average:0.5", RangeMethod(Method.MOVING_AVERAGE, 0.5)),
+        ("average:0.5", RangeMethod(Method.AVERAGE, 0.5)),
+        ("entropy", RangeMethod(Method.ENTROPY)),
+        ("shrink", RangeMethod(Method.SHRINK, 0.8)),
     ],
 )
 def test_text_form_of_methods(text: str, method: RangeMethod) -> None:
@@ -29,9 +38,11 @@ def test_text_form_of_methods(text: str, method: RangeMethod) -> None:
     assert parse_method(str(method)) == method
 
 
-@pytest.mark.parametrize("text", ["", "max", "percentile:x", "percentile:101", "percentile:20", "moving_average:-1", "minmax:3"])
+@pytest.mark.parametrize(
+    "text", ["", "max", "shrink:2", "percentile:x", "percentile:101", "percentile:20", "average:-1", "minmax:3"]
+)
 def test_other_text_is_a_coded_error(text: str) -> None:
-    with pytest.raises(UsageError, match=r"E901 calibration method: "):
+    with pytest.raises(UsageError, match=r"E901 --ranges: "):
         parse_method(text)
 
 
@@ -82,10 +93,10 @@ def test_empty_histogram_gives_an_empty_range() -> None:
     assert least_error_range(Histogram()) == (0.0, 0.0)
 
 
-@pytest.mark.parametrize("text", ["minmax", "mse", "percentile:99", "moving_average"])
+@pytest.mark.parametrize("text", ["minmax", "mse", "percentile:99", "average", "entropy", "shrink:0.5"])
 def test_every_method_takes_zeros_and_constants(text: str) -> None:
     for constant in (0.0, -3.5):
-        observer = new_observer(parse_method(text))
-        observer.update(np.full((2, 3), constant, np.float32))
-        low, high = observer.bounds()
+        seen = Seen(parse_method(text))
+        seen.update(np.full((2, 3), constant, np.float32))
+        low, high = seen.bounds(parse_method(text))
         assert low <= constant <= high or (low, high) == (0.0, 0.0)

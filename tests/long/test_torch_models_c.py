@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calibration.prepare import prepare
+from calibration.prepare import quantize_with
 from runtimes.emulator import run_emulated
 from runtimes.host_engine import run_host
 from runtimes.onnxruntime_engine import float_executor
@@ -21,7 +21,6 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.quantization import quantize_array
 from toolchain.ir.types import Array
 from toolchain.passes.canonical import canonicalize
-from toolchain.passes.quantize import quantize
 from toolchain.reference.evaluator import run
 
 pytestmark = [
@@ -57,7 +56,7 @@ def test_float_c_is_near_torch(name: str, folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_int8_c_equals_the_evaluator(name: str, folder: Path, tmp_path: Path) -> None:
     real, x, want = model(folder, name)
-    graph = canonicalize(quantize(*prepare(real, [(sample,) for sample in x], float_executor)))
+    graph = canonicalize(quantize_with(real, [(sample,) for sample in x], float_executor).graph)
     entry = graph.inputs[0].type
     assert entry.quant is not None
     samples = [(quantize_array(sample, entry.dtype, entry.quant),) for sample in x]

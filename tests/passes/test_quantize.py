@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from calibration.calibrate import Executor, calibrate, observed_values
 from calibration.metrics import Comparison
-from calibration.prepare import prepare
+from calibration.prepare import Recipe, prepare
 from calibration.ranges import parse_method
 from calibration.rows import to_real
 from tests.property.cases import CELLS, FLOAT32, random_case
@@ -67,7 +67,7 @@ def test_random_networks_stay_close_to_float(seed: int, softmax: bool) -> None:
     samples = images(graph, 8)
     quantized = quantize(graph, table_of(graph))
     assert sqnr(graph, quantized, samples) > 14.0
-    evened, table = prepare(graph, samples, executor, MINMAX)
+    evened, table = prepare(graph, samples, executor, Recipe(MINMAX))
     assert sqnr(graph, quantize(evened, table), samples) > 14.0
 
 

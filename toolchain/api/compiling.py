@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from calibration.prepare import Quantized, Rounding
 from targets.load import load_target
 from toolchain.api.inspecting import NO_SHAPES
 from toolchain.api.prequantized import keep_parameters, with_parameters
 from toolchain.api.progress import Progress, silent
-from toolchain.api.quantizing import AfterPass, Precision, to_precision
+from toolchain.api.quantizing import AUTO, AfterPass, Converted, Precision, to_precision
 from toolchain.api.results import CompileResult
 from toolchain.bundle.codec import decode
 from toolchain.bundle.graph_files import CONSTANTS_NAME, TEXT_NAME, graph_files
@@ -20,6 +21,7 @@ from toolchain.bundle.manifest import (
     Adjustment,
     Asked,
     Buffer,
+    Calibration,
     CFiles,
     Flash,
     FormatFile,
@@ -30,6 +32,8 @@ from toolchain.bundle.manifest import (
     PlanFigures,
     Predicted,
     Ram,
+    RangeChoice,
+    RoundingChoice,
     RunnerUp,
     SourceModel,
     StripFigures,
@@ -66,7 +70,8 @@ def compile(
     formats: Sequence[str] = (),
     precision: Precision = "auto",
     calibrate: str | None = None,
-    calibration_method: str | None = None,
+    ranges: str = AUTO,
+    rounding: Rounding = "optimal",
     optimize: Objective = "balanced",
     io: InterfaceMode = "arena",
     max_ram_bytes: int | None = None,
@@ -83,7 +88,7 @@ def compile(
     """Compile a model for a target and write the bundle to the folder `output`.
 
     target: a name of `strop targets` or a .toml file. name: prefix of C names, from the file's name when None.
-    formats: empty takes the target's own. precision, calibrate (DATA), calibration_method: see `to_precision`.
+    formats: empty takes the target's own. precision, calibrate (DATA), ranges, rounding: see `to_precision`.
     optimize: `speed`, `ram`, `size` or `balanced`, what the program is chosen for among those within the limits: bytes of
     the arena, bytes of weights and code, predicted milliseconds of one inference. io: `arena` keeps inputs and outputs in the
     arena, `caller` takes pointers. memories: RAM of the target to use, by name, with the most bytes of it or None for all; the
@@ -100,16 +105,17 @@ def compile(
     notes: tuple[Note, ...] = ()
     kept = with_parameters(canonical, model_format(path), precision, calibrate)
     if kept is None:
-        graph = to_precision(canonical, precision, calibrate, calibration_method, progress, after)
+        converted = to_precision(canonical, precision, calibrate, ranges, rounding, progress, after)
     else:
-        graph, notes = keep_parameters(kept, precision, calibrate, calibration_method, progress, after)
+        graph, notes = keep_parameters(kept, precision, calibrate, ranges, progress, after)
+        converted = Converted(graph)
     progress("compiling")
     prefix = default_name(path) if name is None else name
     options = CompileOptions(prefix, tuple(formats), io, limits, optimize, explain, memories, copy_weights)
-    compiled = compile_model(graph, device, options)
+    compiled = compile_model(converted.graph, device, options)
     source = SourceModel(path.name, model_format(path), source_digest(path))
     files = {**graph_files(compiled.graph), **compiled.files}
-    manifest = write_bundle(Path(output), files, describe_bundle(compiled, source, notes))
+    manifest = write_bundle(Path(output), files, describe_bundle(compiled, source, converted.quantized, notes))
     return CompileResult(Path(output), manifest, compiled.program.plan if compiled.program else None)
 
 
@@ -134,8 +140,13 @@ def source_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def describe_bundle(compiled: Compiled, source: SourceModel, notes: Sequence[Note] = ()) -> Manifest:
-    """The manifest of a compiled graph, without its list of files. notes: parameters of the model that could not be kept."""
+def describe_bundle(
+    compiled: Compiled, source: SourceModel, quantized: Quantized | None = None, notes: Sequence[Note] = ()
+) -> Manifest:
+    """The manifest of a compiled graph, without its list of files.
+
+    quantized: how the graph came about, where it was float. notes: parameters of the model that could not be kept.
+    """
     graph, program, sections = compiled.graph, compiled.program, dict(compiled.sections)
     c_section = sections.pop("c", None)
     return Manifest(
@@ -152,6 +163,7 @@ def describe_bundle(compiled: Compiled, source: SourceModel, notes: Sequence[Not
         flash=Flash(program.weight_bytes, program.code_bytes) if program else None,
         predicted=_predicted(program) if program else None,
         asked=_asked(compiled.options) if program else None,
+        calibration=None if quantized is None else _calibration(quantized),
         plans=tuple(map(_plan, compiled.offers)),
         adjustments=tuple(Adjustment(note.place, note.found, note.done) for note in notes),
         buffers=_buffers(program) if program else (),
@@ -171,6 +183,16 @@ def precision_of(graph: Graph) -> str:
     if floats or len(kinds & {DType.I8, DType.I16}) != 1:
         return "mixed"
     return "int16x8" if DType.I16 in kinds else "int8"
+
+
+def _calibration(quantized: Quantized) -> Calibration:
+    recipe = quantized.recipe
+    losses = {name: choice.losses for choice in quantized.choices for name in choice.members}
+    rows = quantized.table.ranges.items()
+    tensors = tuple(RangeChoice(name, row.method, row.low, row.high, losses.get(name, {})) for name, row in rows)
+    layers = tuple(RoundingChoice(layer.name, layer.error_nearest, layer.error, layer.ridge) for layer in quantized.layers)
+    asked = AUTO if recipe.ranges is None else str(recipe.ranges)
+    return Calibration(asked, recipe.rounding, quantized.table.samples, tensors, layers)
 
 
 def _tensor(value: Value) -> TensorInfo:

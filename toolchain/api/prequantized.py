@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from calibration.calibrate import calibrate
+from calibration.choose import FALLBACK
 from calibration.data import load_samples
+from calibration.prepare import counted
+from calibration.ranges import parse_method
+from runtimes.onnxruntime_engine import float_executor
 from toolchain.api.progress import Progress, silent
-from toolchain.api.quantizing import AfterPass, Precision, calibration_executor, chosen_method, float_is_gone
+from toolchain.api.quantizing import AUTO, AfterPass, Precision, float_is_gone
 from toolchain.ir.graph import Graph
 from toolchain.passes.canonical import canonicalize
 from toolchain.passes.qdq.dynamic import static_form
@@ -33,14 +37,14 @@ def keep_parameters(
     graph: Graph,
     precision: Precision,
     data: str | None,
-    method: str | None = None,
+    ranges: str = AUTO,
     progress: Progress = silent,
     after: AfterPass | None = None,
 ) -> tuple[Graph, tuple[Note, ...]]:
     """The integer graph of a model whose layers stand between conversions, and what of its parameters could not be kept.
 
-    data: DATA to calibrate on, read only when some tensors have no parameters; method: how their ranges are chosen, as for
-    `to_precision`. after: called with the name and result of every pass. Raises ModelError E111 that names the tensors
+    data: DATA to calibrate on, read only when some tensors have no parameters; ranges: how theirs are chosen, by one
+    method for all. after: called with the name and result of every pass. Raises ModelError E111 that names the tensors
     without parameters where there is no data, DataError (E2xx), UsageError(901) for float32.
     """
     if precision == "float32":
@@ -48,8 +52,9 @@ def keep_parameters(
     notes = Notes()
     filled = fill_in(graph, notes)
     if data is not None and gaps(filled):
-        samples, run = load_samples(data, filled.inputs), calibration_executor(filled, progress)
-        filled = fill_from(filled, calibrate(filled, samples, run, chosen_method(method)), notes)
+        chosen = FALLBACK if ranges == AUTO else parse_method(ranges)
+        samples = load_samples(data, filled.inputs)
+        filled = fill_from(filled, calibrate(filled, samples, counted(float_executor(filled), progress), chosen), notes)
     finished = finish(filled, notes)
     if after is not None:
         after("fold_qdq", finished)

@@ -2,76 +2,69 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
-from calibration.calibrate import Executor
 from calibration.data import load_samples
-from calibration.prepare import DEFAULT_METHOD, prepare
-from calibration.ranges import RangeMethod, parse_method
+from calibration.prepare import Quantized, Recipe, Rounding, quantize_with
+from calibration.ranges import parse_method
 from runtimes.onnxruntime_engine import float_executor
 from toolchain.api.progress import Progress, silent
 from toolchain.errors import DataError, UsageError
 from toolchain.ir.graph import Graph
-from toolchain.ir.types import Array, DType
+from toolchain.ir.types import DType
 from toolchain.passes.canonical import canonicalize
-from toolchain.passes.quantize import quantize
 
+AUTO = "auto"
 Precision = Literal["auto", "int8", "float32"]
 
 AfterPass = Callable[[str, Graph], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A graph in the precision asked for. quantized: how it came about, None where nothing was quantized here."""
+
+    graph: Graph
+    quantized: Quantized | None = None
 
 
 def to_precision(
     graph: Graph,
     precision: Precision,
     data: str | None,
-    method: str | None = None,
+    ranges: str = AUTO,
+    rounding: Rounding = "optimal",
     progress: Progress = silent,
     after: AfterPass | None = None,
-) -> Graph:
+) -> Converted:
     """The graph in a precision.
 
     precision: `auto` quantizes a float graph to int8 when there is data, and else keeps the file's types.
-    data: DATA to calibrate on. method: how ranges are chosen, for example `minmax` or `percentile:99.99`;
-    None takes the default of `calibration.prepare`. after: called with the name and result of every pass.
+    data: DATA to calibrate on. ranges: how they are chosen, `auto` (value by value, by measured loss) or one method for all,
+    for example `minmax` or `percentile:99.99`. rounding: of weights, for the least output error (`optimal`) or each by itself
+    (`nearest`). after: called with the name and result of every pass.
     Raises DataError (E2xx; E203 when int8 is asked for without data), UsageError(901) for a precision the file rules out.
     """
     real = is_float(graph)
     if precision == "float32" and not real:
         raise float_is_gone(graph)
     if not real or precision == "float32" or (precision == "auto" and data is None):
-        return graph
+        return Converted(graph)
     if data is None:
         raise DataError(203, graph.name, "int8 needs samples to calibrate on, none were given", "Give --calibrate DATA")
+    recipe = Recipe(None if ranges == AUTO else parse_method(ranges), rounding)
     samples = load_samples(data, graph.inputs)
-    evened, table = prepare(graph, samples, lambda g: calibration_executor(g, progress), chosen_method(method))
-    quantized = quantize(evened, table)
+    found = quantize_with(graph, samples, float_executor, recipe, progress)
     if after is not None:
-        after("quantize", quantized)
-    return canonicalize(quantized, after=after)
+        after("quantize", found.graph)
+    return Converted(canonicalize(found.graph, after=after), found)
 
 
 def float_is_gone(graph: Graph) -> UsageError:
     """What is raised when a quantized model is asked for in float."""
     return UsageError(901, "--precision", f"{graph.name} is quantized already, float32 is gone", "Give the float model")
-
-
-def chosen_method(method: str | None) -> RangeMethod:
-    """How ranges are chosen: what was asked for, or the default."""
-    return DEFAULT_METHOD if method is None else parse_method(method)
-
-
-def calibration_executor(graph: Graph, progress: Progress) -> Executor:
-    """What runs a float graph for calibration, telling how far it is."""
-    run, done = float_executor(graph), itertools.count(1)
-
-    def execute(sample: Sequence[Array]) -> Mapping[str, Array]:
-        progress("calibrating", next(done))
-        return run(sample)
-
-    return execute
 
 
 def is_float(graph: Graph) -> bool:

@@ -257,6 +257,41 @@ class FormatFile:
 
 
 @dataclass(frozen=True, slots=True)
+class RangeChoice:
+    """The range that a value of the float model was given, in real units, and the method that gave it.
+
+    losses: at the network's end by method, with nothing but this value quantized; empty where none was measured.
+    """
+
+    name: str
+    method: str
+    low: float
+    high: float
+    losses: Mapping[str, float] = field(default_factory=dict[str, float])
+
+
+@dataclass(frozen=True, slots=True)
+class RoundingChoice:
+    """How a layer's weights were rounded. ridge: None where they stayed near the float ones. Errors: mean squares, real units."""
+
+    name: str
+    error_nearest: float
+    error: float
+    ridge: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How a float model was quantized. ranges: the method asked for, or `auto`. rounding: `optimal` or `nearest`."""
+
+    ranges: str
+    rounding: str
+    samples: int
+    tensors: tuple[RangeChoice, ...] = ()
+    layers: tuple[RoundingChoice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class FileEntry:
     """Digest (hex) and size of one file."""
 
@@ -270,7 +305,8 @@ class Manifest:
 
     name: C identifier that entry points start with. precision: what `--precision` came to. formats: main files by format
     (`tflite`, `onnx`, …), top-level keys of the JSON beside `c`. ram, flash, predicted, asked: None without a C program.
-    plans: what else there was to choose from, where `--explain` asked for it. adjustments: of an already quantized model.
+    calibration: None where the model was not quantized here. plans: what else there was to choose from, where `--explain`
+    asked for it. adjustments: of an already quantized model.
     versions: of Strop and of the packages that shaped the bytes. files: every file but the manifest, filled in by `write_bundle`.
     """
 
@@ -287,6 +323,7 @@ class Manifest:
     flash: Flash | None = None
     predicted: Predicted | None = None
     asked: Asked | None = None
+    calibration: Calibration | None = None
     plans: tuple[PlanFigures, ...] = ()
     adjustments: tuple[Adjustment, ...] = ()
     buffers: tuple[Buffer, ...] = ()

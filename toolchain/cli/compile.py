@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from toolchain.cli.answer import Answer, pairs
 from toolchain.cli.explained import adjusted, arena, explained, offered
-from toolchain.cli.options import add_input_shape, byte_count, input_shapes, memories, milliseconds
+from toolchain.cli.options import add_calibration, add_input_shape, byte_count, input_shapes, memories, milliseconds
 from toolchain.cli.progress import shown_progress
 from toolchain.errors import UsageError
 
@@ -40,8 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--calibrate", metavar="DATA", help=note)
     note = "auto (default): int8 with --calibrate or of an already quantized model, else the types of the file"
     parser.add_argument("--precision", choices=("auto", "int8", "float32"), default="auto", help=note)
-    note = "how ranges are chosen: minmax, mse, percentile:99.99, moving_average:0.9"
-    parser.add_argument("--calibration-method", metavar="M", help=note)
+    add_calibration(parser)
     note = "what kernels are chosen for; balanced (default): least RAM at no more than 5 %% more work"
     parser.add_argument("--optimize", choices=("balanced", "speed", "ram", "size"), default="balanced", help=note)
     parser.add_argument("--io", choices=("arena", "caller", "rows"), default="arena", help="where inputs and outputs live")
@@ -80,7 +79,8 @@ def run(arguments: argparse.Namespace) -> Answer:
             formats=tuple(arguments.format or ()),
             precision=arguments.precision,
             calibrate=arguments.calibrate,
-            calibration_method=arguments.calibration_method,
+            ranges=arguments.ranges,
+            rounding=arguments.rounding,
             optimize=arguments.optimize,
             io=arguments.io,
             max_ram_bytes=arguments.max_ram,

@@ -64,6 +64,14 @@ def add_input_shape(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input-shape", action="append", metavar="NAME=1,49,10,1", help=note)
 
 
+def add_calibration(parser: argparse.ArgumentParser) -> None:
+    """`--ranges` and `--rounding`: how a float model is quantized."""
+    note = "how ranges are chosen: auto (default: value by value, by measured loss), or for all values minmax, average:0.9, "
+    parser.add_argument("--ranges", metavar="M", default="auto", help=f"{note}percentile:99.99, entropy, mse, shrink:0.8")
+    note = "how weights are rounded: for the least output error of their layer on the samples (optimal, default), or to nearest"
+    parser.add_argument("--rounding", choices=("optimal", "nearest"), default="optimal", help=note)
+
+
 def add_place(parser: argparse.ArgumentParser, engines: bool = False) -> None:
     """`--on` and `--compiler`: where a bundle runs and what builds it. engines: also those that run other formats."""
     note = "host, emulator (unicorn or QEMU, whichever fits), unicorn, qemu; by default the target's own"

@@ -23,8 +23,8 @@ class ValueRange:
 
     low, high: the range the method chose to represent. minimum, maximum: the smallest and largest element seen.
     mean, peak, rms: mean, largest magnitude and root mean square at every index of the last axis, for the correction of
-    biases and the equalization of channels; empty when not observed. row_peak: the smallest maximum of any row along the last axis,
-    which tells how far down a softmax still needs its input. method: the text form of the range method of this value.
+    biases and the equalization of channels; empty when not observed. row_peak: the smallest maximum of any row along the
+    last axis, which tells how far down a softmax still needs its input. method: the text form of the range method of this value.
     """
 
     low: float

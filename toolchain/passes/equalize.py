@@ -7,15 +7,15 @@ reader that sums over channels trades rounding of its weights for rounding of th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
 
 from toolchain.ir.attrs import Activation, PadMode
 from toolchain.ir.calibration_table import CalibrationTable
-from toolchain.ir.graph import Graph, Node
+from toolchain.ir.graph import Graph, Node, Value
 from toolchain.ir.types import Array, DType
 from toolchain.passes.quantize_rules import BIAS, WEIGHT_AXIS, WEIGHTS
 
@@ -31,20 +31,42 @@ def equalize(graph: Graph, table: CalibrationTable, balance: float = BALANCE) ->
     """The float graph, equal but for rounding, with evened channels; its ranges differ, so calibrate it again.
 
     Changed are weights and biases of layers whose output goes, through nothing that mixes or clips channels, into
-    layers with constant weights alone. Values and their names stay. balance: exponent of the activation's range against the
-    readers' weights, 1 evens the activation fully, 0 the weights.
+    layers with constant weights alone; layers whose outputs are summed are changed together. Values and their names stay.
+    balance: exponent of the activation's range against the readers' weights, 1 evens the activation fully, 0 the weights.
     """
     constants = dict(graph.constants)
-    users, readers_of = graph.users(), _weight_users(graph)
-    ends = {value.name for value in graph.outputs}
+    readers_of = _weight_users(graph)
+    search = _Search(graph, readers_of)
+    done: set[str] = set()
     for node in graph.nodes:
-        if not _can_divide(graph, node, readers_of):
+        if node.name in done or not _can_divide(graph, node, readers_of):
             continue
-        readers = _readers(node, users, ends, graph, readers_of)
-        peak = _peaks(table, node.output.name)
-        if readers and len(peak) == node.output.type.shape[-1]:
-            _apply(node, readers, _factors(peak, readers, constants, balance), constants)
+        found = search.around(node)
+        done.update([node.name] if found is None else [maker.name for maker in found.makers])
+        if found is not None and found.readers:
+            peak = _joint_peaks(table, found.values, node.output.type.shape[-1])
+            if peak.size:
+                _apply(found, _factors(peak, found.readers, constants, balance), constants)
     return replace(graph, constants=MappingProxyType(constants))
+
+
+@dataclass(frozen=True, slots=True)
+class _Channels:
+    """Values whose channels can only be scaled together: the layers that make them and the layers that read them."""
+
+    makers: list[Node]
+    readers: list[Node]
+    values: list[Value]
+
+
+def _joint_peaks(table: CalibrationTable, values: Sequence[Value], channels: int) -> Array:
+    """How large every channel is beside the largest, in the geometric mean over the values; empty where nothing is known."""
+    logs: list[Array] = []
+    for value in values:
+        peak = _peaks(table, value.name)
+        if len(peak) == channels and peak.max() > 0.0:
+            logs.append(np.log(np.maximum(peak / peak.max(), 1.0 / LARGEST_FACTOR)))
+    return np.exp(np.mean(logs, axis=0)) if logs else np.zeros(0)
 
 
 def _peaks(table: CalibrationTable, name: str) -> Array:
@@ -74,23 +96,56 @@ def _can_divide(graph: Graph, node: Node, counts: Mapping[str, int]) -> bool:
     return _has_own_weights(graph, node, counts) and node.attrs.activation in _LINEAR
 
 
-def _readers(node: Node, users: Mapping[str, list[Node]], ends: set[str], graph: Graph, counts: Mapping[str, int]) -> list[Node]:
-    """The layers that read the channels of a node's output, or nothing when anything else does, too."""
-    found: list[Node] = []
-    waiting = [node.output]
-    channels = node.output.type.shape[-1]
-    while waiting:
-        value = waiting.pop()
-        if value.name in ends or value.name not in users:
-            return []
-        for user in users[value.name]:
-            if _has_own_weights(graph, user, counts) and user.inputs[0].name == value.name and _ungrouped(user):
-                found.append(user)
-            elif _passes_channels(user, channels):
-                waiting.append(user.output)
+class _Search:
+    """Finds what has to be scaled with a layer's output: through sums to the other layers that add to it."""
+
+    def __init__(self, graph: Graph, counts: Mapping[str, int]) -> None:
+        self._graph, self._counts = graph, counts
+        self._users, self._producers = graph.users(), graph.producers()
+        self._ends = {value.name for value in (*graph.inputs, *graph.outputs)}
+
+    def around(self, node: Node) -> _Channels | None:
+        """The values that are scaled with the node's output, or None where anything else makes or reads one of them."""
+        channels = node.output.type.shape[-1]
+        found = _Channels([], [], [])
+        waiting, seen = [node.output], {node.output.name}
+        while waiting:
+            value = waiting.pop()
+            joined = self._join(value, channels, found)
+            if joined is None:
+                return None
+            found.values.append(value)
+            waiting += [other for other in joined if other.name not in seen]
+            seen.update(other.name for other in joined)
+        return found
+
+    def _join(self, value: Value, channels: int, found: _Channels) -> list[Value] | None:
+        """The values that are tied to a value, after its makers and readers were noted; None where it cannot be scaled."""
+        maker = self._producers.get(value.name)
+        if value.name in self._ends or maker is None or value.name not in self._users:
+            return None
+        tied: list[Value] = []
+        if _can_divide(self._graph, maker, self._counts) and value.type.shape[-1] == channels:
+            found.makers.append(maker)
+        elif _passes_channels(maker, channels) or self._sums(maker):
+            tied += maker.inputs
+        else:
+            return None
+        for user in self._users[value.name]:
+            if _has_own_weights(self._graph, user, self._counts) and user.inputs[0].name == value.name and _ungrouped(user):
+                found.readers.append(user)
+            elif _passes_channels(user, channels) or self._sums(user):
+                tied.append(user.output)
             else:
-                return []
-    return found
+                return None
+        return tied
+
+    def _sums(self, node: Node) -> bool:
+        """True for sums of computed values of one shape."""
+        plain = node.op in ("add", "sub") and node.attrs.activation in _LINEAR
+        return plain and all(
+            value.name not in self._graph.constants and value.type.shape == node.output.type.shape for value in node.inputs
+        )
 
 
 def _ungrouped(node: Node) -> bool:
@@ -136,16 +191,17 @@ def _column_peaks(weights: Array, channels: int) -> Array:
     return np.abs(weights.astype(np.float64)).reshape(-1, channels).max(axis=0)
 
 
-def _apply(node: Node, readers: list[Node], factors: Array, constants: dict[str, Array]) -> None:
-    """Divide the node's channels by the factors and multiply them back in every reader."""
-    weights = constants[node.inputs[WEIGHTS].name]
-    shape = [1] * weights.ndim
-    shape[WEIGHT_AXIS[node.op]] = -1
-    constants[node.inputs[WEIGHTS].name] = (weights / factors.reshape(shape)).astype(np.float32)
-    if len(node.inputs) > BIAS:
-        name = node.inputs[BIAS].name
-        constants[name] = (constants[name] / factors).astype(np.float32)
-    for reader in readers:
+def _apply(found: _Channels, factors: Array, constants: dict[str, Array]) -> None:
+    """Divide the makers' channels by the factors and multiply them back in every reader."""
+    for node in found.makers:
+        weights = constants[node.inputs[WEIGHTS].name]
+        shape = [1] * weights.ndim
+        shape[WEIGHT_AXIS[node.op]] = -1
+        constants[node.inputs[WEIGHTS].name] = (weights / factors.reshape(shape)).astype(np.float32)
+        if len(node.inputs) > BIAS:
+            name = node.inputs[BIAS].name
+            constants[name] = (constants[name] / factors).astype(np.float32)
+    for reader in found.readers:
         name = reader.inputs[WEIGHTS].name
         last = constants[name].shape[-1]
         spread = np.repeat if reader.op == "depthwise_conv_2d" else np.tile
