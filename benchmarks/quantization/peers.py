@@ -75,7 +75,7 @@ def _onnxruntime(method: str, percentile: float) -> Callable[[Path, Array, Array
 def _nncf(folder: Path, calibration: Array, test: Array) -> Array:
     nncf, onnx = _module("nncf"), _module("onnx")
     name, shape = _onnx_inputs(folder / "model.onnx")
-    data = nncf.Dataset(list(calibration), lambda sample: {name: sample.reshape(shape)})
+    data = nncf.Dataset([{name: sample.reshape(shape)} for sample in calibration])
     made = nncf.quantize(onnx.load(str(folder / "model.onnx")), data, subset_size=len(calibration))
     onnx.save(made, str(folder / "nncf.onnx"))
     return _run_onnx(folder / "nncf.onnx", test)
