@@ -15,20 +15,22 @@ TEMPERATURE = 4.0
 LEAST_PROBABILITY = 1e-9
 
 
-def output_losses(found: Mapping[str, Array], wanted: Mapping[str, Array], names: Sequence[str]) -> Array:
-    """For every sample (axis 0) the sum over outputs: divergence where the float output is probabilities, else squared error.
+def output_losses(found: Mapping[str, Array], wanted: Mapping[str, Array], names: Sequence[str], count: int) -> Array:
+    """For each of `count` samples, stacked on axis 0, the sum over outputs.
+
+    It is the divergence where the float output is probabilities, else the squared error.
 
     A squared error is in units of the float output's mean square, so that outputs of any size count alike.
     """
-    total = np.zeros(len(wanted[names[0]]))
+    total = np.zeros(count)
     for name in names:
         real = wanted[name].astype(np.float64)
         rows, got = real.reshape(-1, real.shape[-1] if real.ndim else 1), found[name].astype(np.float64)
         if are_probabilities(rows):
-            total += warm_divergence(rows, got.reshape(rows.shape)).reshape(len(total), -1).mean(axis=1)
+            total += warm_divergence(rows, got.reshape(rows.shape)).reshape(count, -1).mean(axis=1)
         else:
             power = float(np.square(real).mean()) or 1.0
-            total += np.square(got - real).reshape(len(total), -1).mean(axis=1) / power
+            total += np.square(got - real).reshape(count, -1).mean(axis=1) / power
     return total
 
 

@@ -15,6 +15,7 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array, DType
 from toolchain.passes.equalize import BALANCE, equalize
 from toolchain.passes.quantize import quantize
+from toolchain.passes.split_layers import split_layers
 
 Rounding = Literal["optimal", "nearest"]
 Told = Callable[[str, int, int], None]
@@ -94,6 +95,7 @@ def prepare(
 def _ranges(
     graph: Graph, samples: Iterable[Sequence[Array]], executor: Callable[[Graph], Executor], recipe: Recipe, told: Told
 ) -> tuple[Graph, CalibrationTable, list[Choice]]:
+    graph = split_layers(graph)
     if recipe.activations is not DType.I8:
         return graph, calibrate(graph, samples, counted(executor(graph), told), recipe.ranges or WIDE_METHOD), []
     first = calibrate(graph, samples, counted(executor(graph), told), RangeMethod(Method.MINMAX))

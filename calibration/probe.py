@@ -46,11 +46,18 @@ class Probe:
         run = executor(whole if whole is not None else rounded)
         parts: list[Array] = []
         for start in range(0, count, step):
-            piece = slice(start, start + step)
-            found = run([values[value.name][piece] for value in self.part.inputs])
+            found = run([_piece(values[value.name], start, step, count, value) for value in self.part.inputs])
             got = {name: found[out.name] for name, out in zip(names, rounded.outputs, strict=True)}
-            parts.append(output_losses(got, {name: values[name][piece] for name in names}, names))
+            wanted = {value.name: _piece(values[value.name], start, step, count, value) for value in self.part.outputs}
+            parts.append(output_losses(got, wanted, names, step))
         return np.concatenate(parts)
+
+
+def _piece(stacked: Array, start: int, step: int, count: int, value: Value) -> Array:
+    """Samples start to start + step of `count` stacked ones; a single one has the value's own shape."""
+    rows = len(stacked) // count
+    piece = stacked[start * rows : (start + step) * rows]
+    return piece.reshape(value.type.shape) if step == 1 else piece
 
 
 def make_probe(graph: Graph, members: Sequence[str]) -> Probe | None:

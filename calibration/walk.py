@@ -32,8 +32,8 @@ class Batch:
 
 
 def stack(samples: Sequence[Sequence[Array]]) -> list[Array]:
-    """Samples of one array per input as one array per input with the samples on axis 0."""
-    return [np.concatenate(parts) for parts in zip(*samples, strict=True)]
+    """Samples of one array per input as one array per input, joined along axis 0; scalars count as one element."""
+    return [np.concatenate([np.atleast_1d(part) for part in parts]) for parts in zip(*samples, strict=True)]
 
 
 def peak_elements(graph: Graph) -> int:
