@@ -16,8 +16,8 @@ from calibration.widen import margin, widened
 from toolchain.ir.calibration_table import CalibrationTable
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array, DType, Quant, per_tensor
+from toolchain.passes.quantize import INT8
 from toolchain.passes.quantize_plan import make_plan
-from toolchain.passes.quantize_rules import Formats
 
 CANDIDATES = (
     RangeMethod(Method.MSE),
@@ -32,7 +32,7 @@ FALLBACK = RangeMethod(Method.MSE)
 """Where nothing can be measured: no samples left, or too large a network."""
 
 FEW = RangeMethod(Method.MINMAX)
-"""Of few samples; what else a range leaves out was hardly seen."""
+"""Of few samples, as what else a range leaves out was hardly seen; and for int16."""
 
 LEAST_SAMPLES = 20
 HELD_OUT_EVERY = 4
@@ -54,10 +54,33 @@ class Choice:
     losses: Mapping[str, float]
 
 
-def choose_ranges(
-    graph: Graph, samples: Iterable[Sequence[Array]], total: int, executor: MakeExecutor, run: Executor, dtype: DType
-) -> tuple[CalibrationTable, list[Choice]]:
-    """The table of a float graph, and the choices.
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """Tables of a float graph: for int8, and `wide` for int16, whose steps are so fine that clipping only costs."""
+
+    table: CalibrationTable
+    wide: CalibrationTable
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Samples that set no range, and the ranges that the others set."""
+
+    samples: tuple[Sequence[Array], ...]
+    ranges: Ranges
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """ranges: that all samples set. choices: what was measured to choose them. held: None where nothing was held out."""
+
+    ranges: Ranges
+    choices: tuple[Choice, ...] = ()
+    held: Held | None = None
+
+
+def choose_ranges(graph: Graph, samples: Iterable[Sequence[Array]], total: int, executor: MakeExecutor, run: Executor) -> Found:
+    """The ranges of a float graph, value by value.
 
     samples: of real numbers, one array per input; total: how many. One in HELD_OUT_EVERY sets no range while algorithms are
     compared, then all do, which reads the samples twice. Below LEAST_SAMPLES nothing is compared. All ranges get a margin.
@@ -67,7 +90,8 @@ def choose_ranges(
         watch = Watch(graph, FEW, on_grids=True)
         for sample in samples:
             watch.add(sample, run)
-        return widened(graph, watch.table(lambda _: FEW, "auto"), margin(total)), []
+        table = widened(graph, watch.table(lambda _: FEW, "auto"), margin(total))
+        return Found(Ranges(table, table))
     watch = Watch(graph, on_grids=True)
     most = min(MOST_BYTES // max(held_bytes(graph), 1), total // HELD_OUT_EVERY)
     wanted = set(chosen_indices(total // HELD_OUT_EVERY, most)) if most else set[int]()
@@ -78,20 +102,26 @@ def choose_ranges(
                 kept.append(sample)
         else:
             watch.add(sample, run)
-    choices = _measured(graph, watch, kept, executor, dtype) if kept else []
+    choices = _measured(graph, watch, kept, executor) if kept else []
     methods = {name: choice.method for choice in choices for name in choice.members}
+    held = Held(tuple(kept), _ranges(graph, watch, methods)) if kept else None
     for index, sample in enumerate(samples):
         if index % HELD_OUT_EVERY == HELD_OUT_EVERY - 1:
             watch.add(sample, run)
-    table = watch.table(lambda name: methods.get(name, FALLBACK), "auto")
-    return widened(graph, table, margin(total)), choices
+    return Found(_ranges(graph, watch, methods), tuple(choices), held)
 
 
-def _measured(graph: Graph, watch: Watch, kept: Sequence[Sequence[Array]], executor: MakeExecutor, dtype: DType) -> list[Choice]:
+def _ranges(graph: Graph, watch: Watch, methods: Mapping[str, RangeMethod]) -> Ranges:
+    """The tables of what was seen so far."""
+    factor = margin(watch.samples)
+    table = widened(graph, watch.table(lambda name: methods.get(name, FALLBACK), "auto"), factor)
+    return Ranges(table, widened(graph, watch.table(lambda _: FEW, "auto"), factor))
+
+
+def _measured(graph: Graph, watch: Watch, kept: Sequence[Sequence[Array]], executor: MakeExecutor) -> list[Choice]:
     """The best method for every group of values, each measured with all else in float."""
     tables = {method: _table(watch, method) for method in CANDIDATES}
-    formats = Formats(dtype)
-    plan = make_plan(graph, tables[FALLBACK], formats, every_end=True)
+    plan = make_plan(graph, tables[FALLBACK], INT8, every_end=True)
     probes = [probe for members in _groups(plan.groups, plan.fixed) if (probe := make_probe(graph, members)) is not None]
     work = sum(probe.macs for probe in probes) * len(CANDIDATES)
     count = min(len(kept), MOST_MACS // max(work, 1))
@@ -99,8 +129,8 @@ def _measured(graph: Graph, watch: Watch, kept: Sequence[Sequence[Array]], execu
         return []
     samples = [kept[index] for index in chosen_indices(len(kept), count)]
     values = float_values(graph, samples, executor)
-    quants = {method: make_plan(graph, table, formats, every_end=True).quants for method, table in tables.items()}
-    return [_choice(probe, quants, values, len(samples), executor, dtype) for probe in probes]
+    quants = {method: make_plan(graph, table, INT8, every_end=True).quants for method, table in tables.items()}
+    return [_choice(probe, quants, values, len(samples), executor) for probe in probes]
 
 
 def _table(watch: Watch, method: RangeMethod) -> CalibrationTable:
@@ -121,7 +151,6 @@ def _choice(
     values: Mapping[str, Array],
     count: int,
     executor: MakeExecutor,
-    dtype: DType,
 ) -> Choice:
     losses: dict[RangeMethod, Array] = {}
     known: dict[tuple[Quant, ...], Array] = {}
@@ -129,7 +158,7 @@ def _choice(
         parameters = tuple(by_name[name] for name in probe.members)
         if parameters not in known:
             tried = [_scaled(by_name, probe.members, draw) for draw in DRAWS]
-            known[parameters] = np.mean([probe.losses(q, values, count, executor, dtype) for q in tried], axis=0)
+            known[parameters] = np.mean([probe.losses(q, values, count, executor, DType.I8) for q in tried], axis=0)
         losses[method] = known[parameters]
     chosen = max(losses, key=lambda method: _sure_gain(losses[FALLBACK] - losses[method]))
     return Choice(probe.members, chosen, {str(method): float(loss.mean()) for method, loss in losses.items()})

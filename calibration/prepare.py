@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from calibration.calibrate import Executor, calibrate
-from calibration.choose import LEAST_SAMPLES, Choice, choose_ranges
-from calibration.ranges import Method, RangeMethod
+from calibration.choose import FEW, LEAST_SAMPLES, Choice, Found, Ranges, choose_ranges
+from calibration.mixed import Budget, Option, choose_precisions, table_for
+from calibration.ranges import RangeMethod
 from calibration.refine import LayerRounding, refine
+from calibration.widen import margin, widened
 from toolchain.ir.calibration_table import CalibrationTable
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array, DType
 from toolchain.passes.equalize import BALANCE, equalize
-from toolchain.passes.quantize import quantize
+from toolchain.passes.quantize import INT8, INT16X8, quantize
+from toolchain.passes.quantize_rules import Precisions
 from toolchain.passes.split_layers import split_layers
 
 Rounding = Literal["optimal", "nearest"]
 Told = Callable[[str, int, int], None]
 """Told the stage, how much of it is done, and how much there is (0: nobody knows)."""
 
-WIDE_METHOD = RangeMethod(Method.MINMAX)
-"""For 16-bit activations, whose steps are so fine that clipping only costs."""
+WIDE_BALANCE = 0.25
+"""Steps of int16 are so fine that evening is for the weights that read a value most of all."""
 
 FULL_BALANCE = 1.0
 """With fitted rounding and enough samples to know every channel's range, activations are evened fully."""
@@ -32,26 +35,28 @@ FULL_BALANCE = 1.0
 class Recipe:
     """How to quantize. ranges: one method for all values, None chooses value by value. rounding: of the weights.
 
-    activations: i8, or i16 for int16x8.
+    precisions: what every node computes in. budget: where given, precisions are searched for within it, from int8 on.
     """
 
     ranges: RangeMethod | None = None
     rounding: Rounding = "optimal"
-    activations: DType = DType.I8
+    precisions: Precisions = INT8
+    budget: Budget | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Quantized:
     """An integer graph and how it came about.
 
-    table: the ranges of the float graph `real`, which is the given one with evened channels. choices, layers: what was
-    measured where ranges were chosen, and where weights were rounded; else empty.
+    table: the ranges of the float graph `real`, which is the given one with evened channels. choices, options, layers: what was
+    measured where ranges and precisions were chosen, and where weights were rounded; else empty.
     """
 
     graph: Graph
     real: Graph
     table: CalibrationTable
     choices: tuple[Choice, ...] = ()
+    options: tuple[Option, ...] = ()
     layers: tuple[LayerRounding, ...] = ()
     recipe: Recipe = field(default_factory=Recipe)
 
@@ -73,12 +78,17 @@ def quantize_with(
     graph, also of several samples stacked on axis 0. Raises DataError E203 and E204.
     """
     chosen = recipe or Recipe()
-    real, table, choices = _ranges(graph, samples, executor, chosen, told)
-    integer = quantize(real, table, activations=chosen.activations)
-    if chosen.rounding == "nearest":
-        return Quantized(integer, real, table, tuple(choices), (), chosen)
-    refined, layers = refine(real, integer, samples, table.samples, executor, told)
-    return Quantized(refined, real, table, tuple(choices), tuple(layers), chosen)
+    real, found = _ranges(graph, samples, executor, chosen, told)
+    options = choose_precisions(real, found, executor, chosen.budget, told) if chosen.budget is not None else []
+    precisions = next((option.precisions for option in options if option.chosen), chosen.precisions)
+    if options and options[-1].chosen:
+        wide = quantize_with(graph, samples, executor, replace(chosen, precisions=INT16X8, budget=None), told)
+        return replace(wide, options=tuple(options), recipe=chosen)
+    table = table_for(real, found.ranges, precisions)
+    integer, layers = quantize(real, table, precisions=precisions), list[LayerRounding]()
+    if chosen.rounding == "optimal":
+        integer, layers = refine(real, integer, samples, table.samples, executor, told)
+    return Quantized(integer, real, table, found.choices, tuple(options), tuple(layers), chosen)
 
 
 def prepare(
@@ -86,25 +96,27 @@ def prepare(
 ) -> tuple[Graph, CalibrationTable]:
     """The float graph to quantize and its calibration table: the first two arguments of `quantize`.
 
-    For i8 the graph comes back with evened channels; for i16, whose error is that of the weights, as it was.
+    The graph comes back with evened channels.
     """
-    real, table, _ = _ranges(graph, samples, executor, recipe or Recipe(), silent)
-    return real, table
+    chosen = recipe or Recipe()
+    real, found = _ranges(graph, samples, executor, chosen, silent)
+    return real, table_for(real, found.ranges, chosen.precisions)
 
 
 def _ranges(
     graph: Graph, samples: Iterable[Sequence[Array]], executor: Callable[[Graph], Executor], recipe: Recipe, told: Told
-) -> tuple[Graph, CalibrationTable, list[Choice]]:
+) -> tuple[Graph, Found]:
     graph = split_layers(graph)
-    if recipe.activations is not DType.I8:
-        return graph, calibrate(graph, samples, counted(executor(graph), told), recipe.ranges or WIDE_METHOD), []
-    first = calibrate(graph, samples, counted(executor(graph), told), RangeMethod(Method.MINMAX))
+    first = calibrate(graph, samples, counted(executor(graph), told), FEW)
     full = recipe.rounding == "optimal" and first.samples >= LEAST_SAMPLES
-    real = equalize(graph, first, FULL_BALANCE if full else BALANCE)
+    wide = recipe.precisions.default is DType.I16
+    real = equalize(graph, first, WIDE_BALANCE if wide else FULL_BALANCE if full else BALANCE)
     run = counted(executor(real), told)
-    if recipe.ranges is not None:
-        return real, calibrate(real, samples, run, recipe.ranges), []
-    return real, *choose_ranges(real, samples, first.samples, executor, run, recipe.activations)
+    if recipe.ranges is not None or wide:
+        table = calibrate(real, samples, run, recipe.ranges or FEW)
+        table = table if recipe.ranges is not None else widened(real, table, margin(table.samples))
+        return real, Found(Ranges(table, table))
+    return real, choose_ranges(real, samples, first.samples, executor, run)
 
 
 def counted(run: Executor, told: Told) -> Executor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from targets.model import Target
@@ -141,6 +141,12 @@ def compile_model(graph: Graph, target: Target, options: CompileOptions) -> Comp
         files.update(emitted.files)
         sections[name] = emitted.section
     return Compiled(graph, target, options, program, files, sections, found)
+
+
+def program_of(graph: Graph, target: Target, options: CompileOptions) -> Program | None:
+    """The program that `compile_model` would print of a graph, None where no format needs one. Raises TargetError (E3xx)."""
+    formats = options.formats or target.formats
+    return _lowered(graph, target, replace(options, explain=False))[0] if NEEDS_PROGRAM & set(formats) else None
 
 
 def _lowered(graph: Graph, target: Target, options: CompileOptions) -> tuple[Program, tuple[Offer, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -211,6 +212,34 @@ def _joined(rng: np.random.Generator) -> TuningCase:
     return TuningCase(make_node("concat", parts, ("y",), at.AxisAttrs(2), parts[0].type.quant))
 
 
+def _mean(rng: np.random.Generator) -> TuningCase:
+    """The mean over an image."""
+    shape = (1, int(rng.integers(1, 13)), int(rng.integers(1, 13)), _channels(rng, 64))
+    x = _int8("x", shape, 0.05, int(rng.integers(-128, 128)))
+    return TuningCase(make_node("reduce_mean", (x,), ("y",), at.ReduceAttrs((1, 2)), per_tensor(0.04, 3)))
+
+
+def _wide(make: Maker) -> Maker:
+    """The same on int16 activations without zero points, with int64 biases."""
+
+    def widened(value: Value) -> Value:
+        type_ = value.type
+        if type_.dtype is DType.I32:
+            return Value(value.name, TensorType(type_.shape, DType.I64, type_.quant))
+        if type_.quant is None or type_.quant.axis is not None:
+            return value
+        return Value(value.name, TensorType(type_.shape, DType.I16, per_tensor(type_.quant.scalar_scale / 256)))
+
+    def wide(rng: np.random.Generator) -> TuningCase:
+        case = make(rng)
+        node, quant = case.node, case.node.output.type.quant
+        out = None if quant is None else per_tensor(quant.scalar_scale / (128 if quant.scalar_scale == 1 / 256 else 256))
+        data = {name: array.astype(np.int64) if array.dtype == np.int32 else array for name, array in case.constants.items()}
+        return TuningCase(make_node(node.op, tuple(map(widened, node.inputs)), ("y",), node.attrs, out), data)
+
+    return wide
+
+
 MAKERS: dict[str, Maker] = {
     "conv_2d": conv_2d,
     "depthwise_conv_2d": depthwise_conv_2d,
@@ -227,12 +256,24 @@ MAKERS: dict[str, Maker] = {
     "slice": _cut,
     "concat": _joined,
     "requantize": _single("requantize", at.CastAttrs(DType.I8), per_tensor(0.04, 3)),
+    "reduce_mean": _mean,
+    "conv_2d_s16": _wide(conv_2d),
+    "depthwise_conv_2d_s16": _wide(depthwise_conv_2d),
+    "fully_connected_s16": _wide(fully_connected),
+    "average_pool_2d_s16": _wide(_pool("average_pool_2d")),
+    "max_pool_2d_s16": _wide(_pool("max_pool_2d")),
+    "add_s16": _wide(_pair("add")),
+    "sub_s16": _wide(_pair("sub")),
+    "mul_s16": _wide(_pair("mul")),
+    "softmax_s16": _wide(_single("softmax", at.SoftmaxAttrs(), per_tensor(1 / 256, -128))),
+    "sigmoid_s16": _wide(_single("sigmoid", None, per_tensor(1 / 256, -128))),
+    "tanh_s16": _wide(_single("tanh", None, per_tensor(1 / 256, -128))),
 }
-COUNTS = {"conv_2d": 260, "depthwise_conv_2d": 160, "fully_connected": 80}
+COUNTS = {"conv_2d": 260, "depthwise_conv_2d": 160, "fully_connected": 80, "conv_2d_s16": 40, "depthwise_conv_2d_s16": 40}
 FEW = 24
 
 
 def tuning_cases(op: str, seed: int, count: int | None = None) -> list[TuningCase]:
     """Cases of an operation, `count` or as many as its variants need."""
-    rng = np.random.default_rng((seed, sorted(MAKERS).index(op)))
+    rng = np.random.default_rng((seed, zlib.crc32(op.encode())))
     return [MAKERS[op](rng) for _ in range(COUNTS.get(op, FEW) if count is None else count)]

@@ -13,6 +13,7 @@ from toolchain.errors import DataError
 from toolchain.ir.graph import Graph, Value
 from toolchain.ir.optable import make_node
 from toolchain.ir.types import Array, DType, f32
+from toolchain.passes.quantize import INT16X8
 from toolchain.reference.evaluator import evaluate
 
 MINMAX = parse_method("minmax")
@@ -83,7 +84,8 @@ def test_row_peak_is_the_smallest_maximum_of_a_row() -> None:
     assert calibrate(negated(), samples, executor(negated()), MINMAX).ranges["x"].row_peak == 2.0
 
 
-def test_preparation_evens_channels_for_int8_alone() -> None:
+def test_preparation_evens_channels_less_for_int16() -> None:
+    """Evening takes a channel's size into the weights that read it: for int8 half of the way, for int16 a quarter."""
     graph = random_network(5)
     samples = images(graph, 4)
     evened, table = prepare(graph, samples, executor)
@@ -91,6 +93,7 @@ def test_preparation_evens_channels_for_int8_alone() -> None:
     assert table.method == "auto"
     last = evened.outputs[0].name
     assert table.ranges[last].maximum == pytest.approx(max(evaluate(evened, s)[last].max() for s in samples))
-    same, wide = prepare(graph, samples, executor, Recipe(activations=DType.I16))
-    assert same is graph
-    assert wide.method == "minmax"
+    less, wide = prepare(graph, samples, executor, Recipe(precisions=INT16X8))
+    assert any(not np.array_equal(evened.constants[name], less.constants[name]) for name in graph.constants)
+    row = wide.ranges[last]
+    assert (row.low, row.high) == pytest.approx((min(row.minimum * 1.55, 0.0) or row.low, row.maximum * 1.55))

@@ -150,8 +150,9 @@ def test_the_choice_does_no_harm_to_ordinary_networks(seed: int) -> None:
 
 def test_few_samples_get_room_and_nothing_is_measured() -> None:
     graph = random_network(5)
-    table, choices = choose_ranges(graph, images(graph, 6), 6, executor, executor(graph), DType.I8)
-    assert choices == []
+    found = choose_ranges(graph, images(graph, 6), 6, executor, executor(graph))
+    table, choices = found.ranges.table, found.choices
+    assert not choices
     row = table.ranges[graph.outputs[0].name]
     assert row.method == f"minmax x{margin(6):g}"
     assert row.high == pytest.approx(row.maximum * margin(6)) or row.maximum <= 0

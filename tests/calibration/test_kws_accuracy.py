@@ -21,8 +21,8 @@ from tests.support.mlperf import MLPERF, needs_mlperf, tflite_micro_outputs
 from toolchain.backends.tflite.writer import write_tflite
 from toolchain.frontends.load import load_model
 from toolchain.ir.graph import Graph
-from toolchain.ir.types import DType
 from toolchain.passes.canonical import canonicalize
+from toolchain.passes.quantize import INT8, INT16X8
 from toolchain.reference.evaluator import run
 
 WORDS = str(MLPERF / "kws_samples.npz")
@@ -35,10 +35,10 @@ def float_graph() -> Graph:
 
 
 @functools.cache
-def quantized(activations: DType, count: int = 100) -> Graph:
+def quantized(wide: bool, count: int = 100) -> Graph:
     graph = float_graph()
     samples = load_samples(f"{WORDS}[0:{count}]", graph.inputs)
-    return quantize_with(graph, samples, float_executor, Recipe(activations=activations)).graph
+    return quantize_with(graph, samples, float_executor, Recipe(precisions=INT16X8 if wide else INT8)).graph
 
 
 def judge(graph: Graph) -> Accuracy:
@@ -59,7 +59,7 @@ def test_float_model_is_right_on_362() -> None:
 
 @needs_mlperf
 def test_int8_beats_the_peers() -> None:
-    found = judge(quantized(DType.I8))
+    found = judge(quantized(False))
     print(found)
     assert found.correct is not None
     assert found.correct >= 361
@@ -74,7 +74,7 @@ def test_int8_beats_the_peers() -> None:
 @needs_mlperf
 def test_ten_samples_are_enough_to_beat_the_peers() -> None:
     """The best peer with ten samples is ONNX Runtime by percentile 99.999: KL 0.00317, MSE 1.46e-4."""
-    found = judge(quantized(DType.I8, 10))
+    found = judge(quantized(False, 10))
     print(found)
     assert found.kl is not None
     assert found.kl <= 0.5 * 0.00317
@@ -84,7 +84,7 @@ def test_ten_samples_are_enough_to_beat_the_peers() -> None:
 
 @needs_mlperf
 def test_int16x8_beats_the_peers() -> None:
-    found = judge(quantized(DType.I16))
+    found = judge(quantized(True))
     print(found)
     assert found.correct is not None
     assert found.correct >= 361
@@ -97,7 +97,7 @@ def test_int16x8_beats_the_peers() -> None:
 @needs_mlperf
 def test_tflite_micro_runs_the_same_bytes(tmp_path: Path) -> None:
     """Per-channel fully connected weights among them, which TFLM takes as LiteRT does."""
-    graph = quantized(DType.I8)
+    graph = quantized(False)
     (tmp_path / "kws.tflite").write_bytes(write_tflite(graph))
     inputs = np.stack([arrays[0] for arrays in load_samples(f"{WORDS}[100:120]", graph.inputs)])
     found = tflite_micro_outputs(tmp_path / "kws.tflite", inputs)

@@ -22,7 +22,7 @@ from toolchain.ir.optable import OPS
 from toolchain.ir.quantization import dequantize_array, quantize_array
 from toolchain.ir.types import Array, DType, Quant, TensorType, f32, per_tensor
 from toolchain.ir.verifier import verify
-from toolchain.passes.quantize import Io, quantize
+from toolchain.passes.quantize import INT16X8, Io, quantize
 from toolchain.reference.evaluator import evaluate, run
 
 SEEDS = st.integers(0, 2**31)
@@ -75,7 +75,7 @@ def test_random_networks_stay_close_to_float(seed: int, softmax: bool) -> None:
 @given(seed=SEEDS)
 def test_16_bit_activations_are_closer_still(seed: int) -> None:
     graph = random_network(seed, steps=3)
-    wide = quantize(graph, table_of(graph), activations=DType.I16)
+    wide = quantize(graph, table_of(graph), precisions=INT16X8)
     assert sqnr(graph, wide, images(graph, 8)) > 26.0
 
 

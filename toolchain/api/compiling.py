@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from calibration.mixed import Budget, Option, Price
 from calibration.prepare import Quantized, Rounding
 from targets.load import load_target
+from targets.model import Target
 from toolchain.api.inspecting import NO_SHAPES
 from toolchain.api.prequantized import keep_parameters, with_parameters
 from toolchain.api.progress import Progress, silent
-from toolchain.api.quantizing import AUTO, AfterPass, Converted, Precision, to_precision
+from toolchain.api.quantizing import AUTO, AfterPass, Converted, Precision, precision_of, to_precision
 from toolchain.api.results import CompileResult
 from toolchain.bundle.codec import decode
 from toolchain.bundle.graph_files import CONSTANTS_NAME, TEXT_NAME, graph_files
@@ -30,6 +32,7 @@ from toolchain.bundle.manifest import (
     Layer,
     Manifest,
     PlanFigures,
+    PrecisionFigures,
     Predicted,
     Ram,
     RangeChoice,
@@ -40,11 +43,10 @@ from toolchain.bundle.manifest import (
     TensorInfo,
 )
 from toolchain.bundle.write import write_bundle
-from toolchain.errors import ModelError
+from toolchain.errors import ModelError, TargetError
 from toolchain.frontends.load import load_model, model_format
 from toolchain.ir.graph import Graph, Value
 from toolchain.ir.optable import macs
-from toolchain.ir.types import DType
 from toolchain.lowering.frontier import Offer
 from toolchain.lowering.limits import Limits
 from toolchain.lowering.lower import InterfaceMode
@@ -56,7 +58,7 @@ from toolchain.lowering.timeline import lives
 from toolchain.lowering.variants import Objective
 from toolchain.passes.canonical import canonicalize
 from toolchain.passes.qdq.notes import Note
-from toolchain.pipeline import NO_MEMORIES, Compiled, CompileOptions, compile_model
+from toolchain.pipeline import NO_MEMORIES, Compiled, CompileOptions, compile_model, program_of
 
 DIGEST_CHUNK_BYTES = 1 << 20
 
@@ -102,21 +104,38 @@ def compile(
     device = load_target(target)
     progress("reading the model")
     canonical = canonicalize(load_model(path, input_shapes), after=after, skip=skip)
+    prefix = default_name(path) if name is None else name
+    options = CompileOptions(prefix, tuple(formats), io, limits, optimize, explain, memories, copy_weights)
     notes: tuple[Note, ...] = ()
     kept = with_parameters(canonical, model_format(path), precision, calibrate)
     if kept is None:
-        converted = to_precision(canonical, precision, calibrate, ranges, rounding, progress, after)
+        converted = to_precision(canonical, precision, calibrate, ranges, rounding, _budget(device, options), progress, after)
     else:
         graph, notes = keep_parameters(kept, precision, calibrate, ranges, progress, after)
         converted = Converted(graph)
     progress("compiling")
-    prefix = default_name(path) if name is None else name
-    options = CompileOptions(prefix, tuple(formats), io, limits, optimize, explain, memories, copy_weights)
     compiled = compile_model(converted.graph, device, options)
     source = SourceModel(path.name, model_format(path), source_digest(path))
     files = {**graph_files(compiled.graph), **compiled.files}
     manifest = write_bundle(Path(output), files, describe_bundle(compiled, source, converted.quantized, notes))
     return CompileResult(Path(output), manifest, compiled.program.plan if compiled.program else None)
+
+
+def _budget(target: Target, options: CompileOptions) -> Budget:
+    """What programs of the target may take under the options, and what they do take."""
+
+    def price(graph: Graph) -> Price | None:
+        try:
+            program = program_of(canonicalize(graph), target, options)
+        except TargetError:
+            return None
+        if program is None:
+            return None
+        latency = latency_ms(target, program.cycles or program.instructions)
+        return Price(program.weight_bytes, program.code_bytes, program.plan.arena_bytes, latency)
+
+    limits = options.limits
+    return Budget(price, limits.flash_bytes is not None, limits.ram_bytes is not None, limits.latency_ms is not None)
 
 
 def default_name(path: Path) -> str:
@@ -173,18 +192,6 @@ def describe_bundle(
     )
 
 
-def precision_of(graph: Graph) -> str:
-    """What a graph computes in: `int8`, `int16x8`, `float16`, `float32`, or `mixed` when only some of it is quantized."""
-    kinds = {output.type.dtype for node in graph.nodes for output in node.outputs if output.type.quant is not None}
-    floats = any(output.type.dtype.is_float and node.op != "dequantize" for node in graph.nodes for output in node.outputs)
-    if not kinds:
-        halves = any(output.type.dtype is DType.F16 for node in graph.nodes for output in node.outputs)
-        return "float16" if halves else "float32"
-    if floats or len(kinds & {DType.I8, DType.I16}) != 1:
-        return "mixed"
-    return "int16x8" if DType.I16 in kinds else "int8"
-
-
 def _calibration(quantized: Quantized) -> Calibration:
     recipe = quantized.recipe
     losses = {name: choice.losses for choice in quantized.choices for name in choice.members}
@@ -192,7 +199,16 @@ def _calibration(quantized: Quantized) -> Calibration:
     tensors = tuple(RangeChoice(name, row.method, row.low, row.high, losses.get(name, {})) for name, row in rows)
     layers = tuple(RoundingChoice(layer.name, layer.error_nearest, layer.error, layer.ridge) for layer in quantized.layers)
     asked = AUTO if recipe.ranges is None else str(recipe.ranges)
-    return Calibration(asked, recipe.rounding, quantized.table.samples, tensors, layers)
+    options = tuple(map(_option, quantized.options))
+    return Calibration(asked, recipe.rounding, quantized.table.samples, tensors, layers, options)
+
+
+def _option(option: Option) -> PrecisionFigures:
+    price = option.price
+    if price is None:
+        return PrecisionFigures(option.wide, option.loss)
+    figures = (price.weight_bytes, price.code_bytes, price.arena_bytes, price.latency_ms)
+    return PrecisionFigures(option.wide, option.loss, *figures, option.allowed, option.chosen)
 
 
 def _tensor(value: Value) -> TensorInfo:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from calibration.data import load_samples
+from calibration.mixed import Budget
 from calibration.prepare import Quantized, Recipe, Rounding, quantize_with
 from calibration.ranges import parse_method
 from runtimes.onnxruntime_engine import float_executor
@@ -15,9 +16,10 @@ from toolchain.errors import DataError, UsageError
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import DType
 from toolchain.passes.canonical import canonicalize
+from toolchain.passes.quantize import INT8, INT16X8
 
 AUTO = "auto"
-Precision = Literal["auto", "int8", "float32"]
+Precision = Literal["auto", "int8", "int16x8", "float32"]
 
 AfterPass = Callable[[str, Graph], None]
 
@@ -36,25 +38,28 @@ def to_precision(
     data: str | None,
     ranges: str = AUTO,
     rounding: Rounding = "optimal",
+    budget: Budget | None = None,
     progress: Progress = silent,
     after: AfterPass | None = None,
 ) -> Converted:
     """The graph in a precision.
 
-    precision: `auto` quantizes a float graph to int8 when there is data, and else keeps the file's types.
-    data: DATA to calibrate on. ranges: how they are chosen, `auto` (value by value, by measured loss) or one method for all,
-    for example `minmax` or `percentile:99.99`. rounding: of weights, for the least output error (`optimal`) or each by itself
-    (`nearest`). after: called with the name and result of every pass.
-    Raises DataError (E2xx; E203 when int8 is asked for without data), UsageError(901) for a precision the file rules out.
+    precision: `auto` quantizes a float graph when there is data, to int8 or, node by node within the budget, to int16x8, and
+    else keeps the file's types. data: DATA to calibrate on. ranges: how they are chosen, `auto` (value by value, by measured
+    loss) or one method for all, for example `minmax` or `percentile:99.99`. rounding: of weights, for the least output error
+    (`optimal`) or each by itself (`nearest`). after: called with the name and result of every pass.
+    Raises DataError (E2xx; E203 for integers without data), UsageError(901) for a precision the file rules out.
     """
     real = is_float(graph)
-    if precision == "float32" and not real:
-        raise float_is_gone(graph)
+    if not real and precision not in ("auto", precision_of(graph)):
+        raise quantized_already(graph, precision)
     if not real or precision == "float32" or (precision == "auto" and data is None):
         return Converted(graph)
     if data is None:
-        raise DataError(203, graph.name, "int8 needs samples to calibrate on, none were given", "Give --calibrate DATA")
-    recipe = Recipe(None if ranges == AUTO else parse_method(ranges), rounding)
+        raise DataError(203, graph.name, f"{precision} needs samples to calibrate on, none were given", "Give --calibrate DATA")
+    method = None if ranges == AUTO else parse_method(ranges)
+    searched = budget if precision == "auto" else None
+    recipe = Recipe(method, rounding, INT16X8 if precision == "int16x8" else INT8, searched)
     samples = load_samples(data, graph.inputs)
     found = quantize_with(graph, samples, float_executor, recipe, progress)
     if after is not None:
@@ -62,9 +67,22 @@ def to_precision(
     return Converted(canonicalize(found.graph, after=after), found)
 
 
-def float_is_gone(graph: Graph) -> UsageError:
-    """What is raised when a quantized model is asked for in float."""
-    return UsageError(901, "--precision", f"{graph.name} is quantized already, float32 is gone", "Give the float model")
+def quantized_already(graph: Graph, precision: Precision) -> UsageError:
+    """What is raised when a quantized model is asked for in a precision that it does not have."""
+    what = f"{graph.name} is quantized already, {precision} cannot be had of it"
+    return UsageError(901, "--precision", what, "Give the float model")
+
+
+def precision_of(graph: Graph) -> str:
+    """What a graph computes in: `int8`, `int16x8`, `float16`, `float32`, or `mixed` when only some of it is quantized."""
+    kinds = {output.type.dtype for node in graph.nodes for output in node.outputs if output.type.quant is not None}
+    floats = any(output.type.dtype.is_float and node.op != "dequantize" for node in graph.nodes for output in node.outputs)
+    if not kinds:
+        halves = any(output.type.dtype is DType.F16 for node in graph.nodes for output in node.outputs)
+        return "float16" if halves else "float32"
+    if floats or len(kinds & {DType.I8, DType.I16}) != 1:
+        return "mixed"
+    return "int16x8" if DType.I16 in kinds else "int8"
 
 
 def is_float(graph: Graph) -> bool:

@@ -281,14 +281,35 @@ class RoundingChoice:
 
 
 @dataclass(frozen=True, slots=True)
+class PrecisionFigures:
+    """A network that `--precision auto` tried. wide: nodes in int16. loss: on samples that set no range, before rounding.
+
+    Figures are predicted, None where it does not keep the limits or they are not known. allowed: within what it may take.
+    """
+
+    wide: int
+    loss: float
+    weight_bytes: int | None = None
+    code_bytes: int | None = None
+    arena_bytes: int | None = None
+    latency_ms: float | None = None
+    allowed: bool = False
+    chosen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
-    """How a float model was quantized. ranges: the method asked for, or `auto`. rounding: `optimal` or `nearest`."""
+    """How a float model was quantized. ranges: the method asked for, or `auto`. rounding: `optimal` or `nearest`.
+
+    precisions: what `--precision auto` had to choose from, int8 first.
+    """
 
     ranges: str
     rounding: str
     samples: int
     tensors: tuple[RangeChoice, ...] = ()
     layers: tuple[RoundingChoice, ...] = ()
+    precisions: tuple[PrecisionFigures, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

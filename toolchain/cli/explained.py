@@ -10,7 +10,7 @@ from toolchain.cli.answer import table
 
 if TYPE_CHECKING:
     from runtimes.base import CallCost
-    from toolchain.bundle.manifest import Adjustment, Layer, PlanFigures, StripFigures
+    from toolchain.bundle.manifest import Adjustment, Layer, PlanFigures, PrecisionFigures, StripFigures
     from toolchain.lowering.program import MemoryPlan
 
 NAME_WIDTH = 48
@@ -64,6 +64,18 @@ def _in_strips(found: StripFigures) -> str:
     layers = f"{_short(found.first)} to {_short(found.last)}"
     share = 100 * found.again / max(found.macs, 1)
     return f"{found.count} strips of columns: {layers}; {found.again:,} of {found.macs:,} MACs ({share:.3g} %) are done twice"
+
+
+def precisions(found: Sequence[PrecisionFigures]) -> str:
+    """One line per network that was tried, least int16 first; the chosen one has a star."""
+    heads = ("", "nodes in int16", "loss", "arena B", "flash B", "ms", "")
+    rows: list[tuple[object, ...]] = []
+    for each in found:
+        flash = None if each.weight_bytes is None else each.weight_bytes + (each.code_bytes or 0)
+        verdict = "" if each.allowed else "takes too much"
+        figures = (each.wide, f"{each.loss:.3g}", each.arena_bytes, flash, each.latency_ms)
+        rows.append(("*" if each.chosen else "", *figures, verdict))
+    return f"Precisions that were tried (* this one; loss on samples that set no range)\n{table(heads, rows)}"
 
 
 def adjusted(adjustments: Sequence[Adjustment]) -> str:

@@ -9,8 +9,8 @@ from toolchain.errors import ModelError
 from toolchain.ir.calibration_table import SOFTMAX_DEPTH, CalibrationTable, ValueRange
 from toolchain.ir.graph import Graph, Node, Value
 from toolchain.ir.types import DType, Quant
-from toolchain.passes.quantize_parameters import range_quant, useful_addend
-from toolchain.passes.quantize_rules import Formats, fixed_quants, follows_first, has_integer_meaning, shared_operands
+from toolchain.passes.quantize_parameters import range_quant, represented, useful_addend
+from toolchain.passes.quantize_rules import Formats, Precisions, fixed_quants, follows_first, has_integer_meaning, shared_operands
 
 CLOSE_WIDTH = 0.9
 """An operand used elsewhere, too, takes over the shared parameters when its range is this share of theirs."""
@@ -18,28 +18,35 @@ CLOSE_WIDTH = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """integer: names of the nodes computed on integers. quants: parameters of float values in the integer domain.
+    """integer: for every node computed on integers the type of its activations. types: what a float value is stored in.
 
-    groups: for each of these values the name that stands for all that share its parameters. fixed: values whose parameters
-    the specification fixes.
+    quants: parameters of values in that type. ranges: what these represent. groups: for each of these values the name that
+    stands for all that share its parameters. fixed: values whose parameters the specification fixes.
     """
 
-    integer: frozenset[str]
+    integer: Mapping[str, DType]
+    types: Mapping[str, DType]
     quants: Mapping[str, Quant]
+    ranges: Mapping[str, tuple[float, float]]
     groups: Mapping[str, str]
     fixed: frozenset[str]
 
+    def quant(self, name: str, dtype: DType) -> Quant:
+        """Parameters of a value for readers of a type, its own or another."""
+        return self.quants[name] if self.types[name] is dtype else range_quant(*self.ranges[name], dtype)
 
-def make_plan(graph: Graph, table: CalibrationTable, formats: Formats, every_end: bool) -> Plan:
+
+def make_plan(graph: Graph, table: CalibrationTable, precisions: Precisions, every_end: bool) -> Plan:
     """The plan for a verified float graph. every_end: graph inputs and outputs are stored as integers, too.
 
     Raises ModelError E111 when a value that needs a range has none in the table.
     """
-    integer = integer_nodes(graph, formats)
-    groups = _Groups(graph, table, formats)
+    integer = integer_nodes(graph, precisions)
+    types = stored_types(graph, integer, precisions)
+    groups = _Groups(graph, table, types)
     chosen = [node for node in graph.nodes if node.name in integer]
     for node in chosen:
-        groups.admit_node(node)
+        groups.admit_node(node, Formats(integer[node.name]))
     if every_end:
         for value in (*graph.inputs, *graph.outputs):
             groups.admit(value)
@@ -49,15 +56,20 @@ def make_plan(graph: Graph, table: CalibrationTable, formats: Formats, every_end
         groups.share_first(node)
     for node in chosen:
         groups.share_operands(node)
-    return Plan(integer, groups.quants(), groups.names(), groups.fixed())
+    quants = groups.quants()
+    ranges = {name: groups.represented(name, quant) for name, quant in quants.items()}
+    return Plan(integer, types, quants, ranges, groups.names(), groups.fixed())
 
 
-def integer_nodes(graph: Graph, formats: Formats) -> frozenset[str]:
-    """Nodes with an integer meaning, less those that only move values from float nodes to float nodes."""
-    able = {node.name for node in graph.nodes if has_integer_meaning(graph, node, formats)}
+def integer_nodes(graph: Graph, precisions: Precisions) -> dict[str, DType]:
+    """The types of nodes with an integer meaning, less those that only move values from float nodes to float nodes.
+
+    What only moves values takes the type of what it moves. A node without a meaning in the wider type takes the narrower one.
+    """
+    able = {node.name: dtype for node in graph.nodes if (dtype := _able(graph, node, precisions)) is not None}
     movers = {node.name for node in graph.nodes if node.name in able and follows_first(node)}
     producers, users = graph.producers(), graph.users()
-    chosen = able - movers
+    chosen = set(able) - movers
     for node in graph.nodes:
         source = producers.get(node.inputs[0].name) if node.inputs else None
         if node.name in movers and (source is None or source.name in chosen):
@@ -66,14 +78,38 @@ def integer_nodes(graph: Graph, formats: Formats) -> frozenset[str]:
         readers = (user for output in node.outputs for user in users.get(output.name, ()))
         if node.name in movers and any(user.name in chosen for user in readers):
             chosen.add(node.name)
-    return frozenset(chosen)
+    found: dict[str, DType] = {}
+    for node in graph.nodes:
+        if node.name in chosen:
+            source = producers.get(node.inputs[0].name) if node.name in movers else None
+            moved = found.get(source.name) if source is not None else None
+            fits = moved is not None and has_integer_meaning(graph, node, Formats(moved))
+            found[node.name] = moved if moved is not None and fits else able[node.name]
+    return found
+
+
+def _able(graph: Graph, node: Node, precisions: Precisions) -> DType | None:
+    """The integer type that a node can compute in, None for float."""
+    asked = precisions.of(node)
+    tried = () if asked is DType.F32 else (asked, precisions.default)
+    return next((dtype for dtype in tried if has_integer_meaning(graph, node, Formats(dtype))), None)
+
+
+def stored_types(graph: Graph, integer: Mapping[str, DType], precisions: Precisions) -> dict[str, DType]:
+    """What every float value is stored in: the type of the node that makes it, or of those that read it where they agree."""
+    users = graph.users()
+    found = {output.name: integer[node.name] for node in graph.nodes if node.name in integer for output in node.outputs}
+    for value in graph.values():
+        readers = {integer[node.name] for node in users.get(value.name, ()) if node.name in integer}
+        found.setdefault(value.name, readers.pop() if len(readers) == 1 else precisions.default)
+    return found
 
 
 class _Groups:
     """Sets of values that share parameters (union-find), each with the union of its members' ranges."""
 
-    def __init__(self, graph: Graph, table: CalibrationTable, formats: Formats) -> None:
-        self._graph, self._table, self._formats = graph, table, formats
+    def __init__(self, graph: Graph, table: CalibrationTable, types: Mapping[str, DType]) -> None:
+        self._graph, self._table, self._types = graph, table, types
         self._parent: dict[str, str] = {}
         self._range: dict[str, tuple[float, float]] = {}
         self._fixed: dict[str, Quant] = {}
@@ -101,11 +137,11 @@ class _Groups:
             low = max(low, min(found.row_peak - depth, high))
         return min(low, 0.0), max(high, 0.0)
 
-    def admit_node(self, node: Node) -> None:
+    def admit_node(self, node: Node, formats: Formats) -> None:
         """Admit an integer node's float operands and outputs, these with the parameters the specification fixes."""
         for value in (*node.inputs, *node.outputs):
             self.admit(value)
-        for output, quant in zip(node.outputs, fixed_quants(node, self._formats), strict=True):
+        for output, quant in zip(node.outputs, fixed_quants(node, formats), strict=True):
             if quant is not None:
                 self._fixed[output.name] = quant
 
@@ -123,7 +159,7 @@ class _Groups:
         """Join the outputs of a node that follows its first operand to that operand's group."""
         if follows_first(node):
             for output in node.outputs:
-                if output.name in self._parent:
+                if output.name in self._parent and self._alike(node.inputs[0], output):
                     self._join(node.inputs[0].name, output.name)
 
     def share_operands(self, node: Node) -> None:
@@ -134,7 +170,7 @@ class _Groups:
         operands = [node.inputs[index] for index in shared_operands(node)]
         if not operands:
             return
-        computed = [value for value in operands if value.name in self._parent]
+        computed = [value for value in operands if value.name in self._parent and self._alike(value, node.output)]
         # Fixed parameters cannot be widened: they are shared only where every operand has the same.
         alike = len(computed) == len(operands) and len({self._fixed.get(self._find(value.name)) for value in computed}) == 1
         ranges = [self._range[self._find(name)] for name in (node.output.name, *(value.name for value in computed))]
@@ -152,9 +188,14 @@ class _Groups:
         for name in self._parent:
             root = self._find(name)
             if root not in found:
-                found[root] = self._fixed.get(root) or range_quant(*self._range[root], self._formats.activation)
+                found[root] = self._fixed.get(root) or range_quant(*self._range[root], self._types[root])
             found[name] = found[root]
         return found
+
+    def represented(self, name: str, quant: Quant) -> tuple[float, float]:
+        """The range of a value's group, or what fixed parameters represent."""
+        root = self._find(name)
+        return represented(quant, self._types[name]) if root in self._fixed else self._range[root]
 
     def names(self) -> dict[str, str]:
         """For every admitted value the name of its group."""
@@ -163,6 +204,10 @@ class _Groups:
     def fixed(self) -> frozenset[str]:
         """The admitted values whose parameters no range changes."""
         return frozenset(name for name in self._parent if self._find(name) in self._fixed)
+
+    def _alike(self, one: Value, other: Value) -> bool:
+        """True for values that are stored in the same type, without which they cannot share parameters."""
+        return self._types[one.name] is self._types[other.name]
 
     def _used_once(self, value: Value) -> bool:
         """True when nothing but one node reads the value, nor what it was moved from."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.op import ShapeError
@@ -47,6 +48,18 @@ class Formats:
     def bias(self) -> DType:
         """int32, or int64 beside 16-bit activations."""
         return DType.I64 if self.activation is DType.I16 else DType.I32
+
+
+@dataclass(frozen=True, slots=True)
+class Precisions:
+    """What every node computes in. default: stored type of activations, i8 or i16. nodes: others by name; f32 stays in float."""
+
+    default: DType = DType.I8
+    nodes: Mapping[str, DType] = field(default_factory=dict)
+
+    def of(self, node: Node) -> DType:
+        """The type asked for a node's activations."""
+        return self.nodes.get(node.name, self.default)
 
 
 def has_integer_meaning(graph: Graph, node: Node, formats: Formats) -> bool:
