@@ -17,7 +17,7 @@ from toolchain.ir.calibration_table import CalibrationTable
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array, DType, Quant, per_tensor
 from toolchain.passes.quantize import INT8
-from toolchain.passes.quantize_plan import make_plan
+from toolchain.passes.quantize_plan import Plan, make_plan
 
 CANDIDATES = (
     RangeMethod(Method.MSE),
@@ -122,7 +122,7 @@ def _measured(graph: Graph, watch: Watch, kept: Sequence[Sequence[Array]], execu
     """The best method for every group of values, each measured with all else in float."""
     tables = {method: _table(watch, method) for method in CANDIDATES}
     plan = make_plan(graph, tables[FALLBACK], INT8, every_end=True)
-    probes = [probe for members in _groups(plan.groups, plan.fixed) if (probe := make_probe(graph, members)) is not None]
+    probes = [probe for members in groups_of(plan, plan.fixed) if (probe := make_probe(graph, members)) is not None]
     work = sum(probe.macs for probe in probes) * len(CANDIDATES)
     count = min(len(kept), MOST_MACS // max(work, 1))
     if count < 2:
@@ -137,10 +137,11 @@ def _table(watch: Watch, method: RangeMethod) -> CalibrationTable:
     return watch.table(lambda _: method, str(method))
 
 
-def _groups(groups: Mapping[str, str], fixed: frozenset[str]) -> list[tuple[str, ...]]:
+def groups_of(plan: Plan, without: frozenset[str] = frozenset()) -> list[tuple[str, ...]]:
+    """The values that share parameters, group by group."""
     found: dict[str, list[str]] = {}
-    for name, group in groups.items():
-        if name not in fixed:
+    for name, group in plan.groups.items():
+        if name not in without:
             found.setdefault(group, []).append(name)
     return [tuple(members) for members in found.values()]
 

@@ -1,8 +1,7 @@
 """`--precision auto`: int16 activations where they gain most, by measured loss and within what the program may cost.
 
-Values are ranked by the loss that storing them alone in int8 costs, which choosing ranges has measured. The nodes that make the
-first of them, then more and more, compute in int16; each such network is lowered for what it costs, and run on samples that set
-no range for what it loses.
+Values are ranked by the loss that storing them alone in int8 costs. The nodes that make the first of them, then more and more,
+compute in int16; each such network is lowered for what it costs, and run on samples that set no range for what it loses.
 """
 
 from __future__ import annotations
@@ -13,8 +12,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from calibration.choose import SURE, Choice, Found, Ranges
+from calibration.choose import Found, Ranges, groups_of
 from calibration.losses import output_losses
+from calibration.probe import float_values, make_probe
 from calibration.rows import to_real
 from calibration.walk import MakeExecutor, chosen_indices
 from toolchain.ir.calibration_table import CalibrationTable
@@ -23,7 +23,7 @@ from toolchain.ir.optable import macs
 from toolchain.ir.quantization import quantize_array
 from toolchain.ir.types import Array, DType
 from toolchain.passes.quantize import INT8, quantize
-from toolchain.passes.quantize_plan import integer_nodes, stored_types
+from toolchain.passes.quantize_plan import integer_nodes, make_plan, stored_types
 from toolchain.passes.quantize_rules import Precisions
 from toolchain.reference.evaluator import run as run_reference
 
@@ -35,6 +35,9 @@ MOST_MACS = 3 * 10**9
 
 MOST_STEPS = 6
 LEAST_HELD = 4
+
+NEAR = 1.0
+"""Standard errors within which a loss counts as the least: of all that lose so little the cheapest is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +108,11 @@ def choose_precisions(
     one that takes least time is chosen.
     """
     work = max(sum(macs(node) for node in real.nodes), 1)
-    tried = candidates(real, found.choices)
-    count = 0 if found.held is None else min(len(found.held.samples), MOST_MACS // (work * (len(tried) + 1)))
+    count = 0 if found.held is None else min(len(found.held.samples), MOST_MACS // (work * (MOST_STEPS + 2)))
     if found.held is None or count < LEAST_HELD:
         return []
     samples = [found.held.samples[index] for index in chosen_indices(len(found.held.samples), count)]
+    tried = candidates(real, ranked_groups(real, found.held.ranges.table, samples, executor))
     run = executor(real)
     wanted = [_outputs(real, run(sample), sample) for sample in samples]
     options: list[Option] = []
@@ -135,12 +138,28 @@ def table_for(graph: Graph, ranges: Ranges, precisions: Precisions) -> Calibrati
     return replace(ranges.table, ranges=chosen)
 
 
-def candidates(graph: Graph, choices: Sequence[Choice]) -> list[Precisions]:
-    """int8, int16 in the nodes that make the values of most loss, for ever more of these, and int16 in all."""
-    makers = graph.producers()
-    ranked = sorted(choices, key=lambda choice: -choice.losses[str(choice.method)])
-    groups = [tuple(name for name in choice.members if name in makers) for choice in ranked]
-    groups = [members for members in groups if members]
+def ranked_groups(
+    graph: Graph, table: CalibrationTable, samples: Sequence[Sequence[Array]], executor: MakeExecutor
+) -> list[tuple[str, ...]]:
+    """The values that share parameters, first those whose storing in int8, with all else in float, costs most."""
+    plan = make_plan(graph, table, INT8, every_end=True)
+    values = float_values(graph, samples, executor)
+    losses: dict[tuple[str, ...], float] = {}
+    for members in groups_of(plan):
+        probe = make_probe(graph, members)
+        if probe is not None:
+            losses[members] = float(probe.losses(plan.quants, values, len(samples), executor, DType.I8, stored=True).mean())
+    return sorted(losses, key=lambda members: -losses[members])
+
+
+def candidates(graph: Graph, ranked: Sequence[Sequence[str]]) -> list[Precisions]:
+    """int8, int16 in the nodes that make the values of most loss, for ever more of these, and int16 in all.
+
+    Only the last of them changes the types of graph inputs and outputs, which programs around the network rely on.
+    """
+    makers, ends = graph.producers(), {value.name for value in graph.outputs}
+    inner = [members for members in ranked if not ends.intersection(members)]
+    groups = [made for members in inner if (made := [name for name in members if name in makers])]
     steps = sorted({round(len(groups) ** (step / MOST_STEPS)) for step in range(MOST_STEPS)}) if groups else []
     found = [INT8]
     for count in steps:
@@ -153,12 +172,17 @@ def candidates(graph: Graph, choices: Sequence[Choice]) -> list[Precisions]:
 
 def _filled(graph: Graph, wide: set[str]) -> set[str]:
     """The nodes, and those between them: int8 in the midst of int16 saves little and takes two conversions."""
-    makers, users = graph.producers(), graph.users()
+    makers, users, ends = graph.producers(), graph.users(), {value.name for value in graph.outputs}
 
     def between(node: Node) -> bool:
         before = [makers[value.name].name for value in node.inputs if value.name in makers]
         after = [user.name for output in node.outputs for user in users.get(output.name, ())]
-        return bool(before) and bool(after) and all(name in wide for name in (*before, *after))
+        return (
+            bool(before)
+            and bool(after)
+            and not ends.intersection(o.name for o in node.outputs)
+            and all(name in wide for name in (*before, *after))
+        )
 
     return wide | {node.name for node in graph.nodes if between(node)}
 
@@ -180,8 +204,8 @@ def _best(options: Sequence[Option]) -> Option:
 
 
 def _surely_more(away: Array) -> bool:
-    """True when the mean is above zero by more than SURE standard errors."""
-    return float(away.mean()) > SURE * float(away.std(ddof=1)) / math.sqrt(len(away))
+    """True when the mean is above zero by more than NEAR standard errors."""
+    return float(away.mean()) > NEAR * float(away.std(ddof=1)) / math.sqrt(len(away))
 
 
 def _outputs(real: Graph, values: Mapping[str, Array], sample: Sequence[Array]) -> dict[str, Array]:

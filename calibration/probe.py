@@ -33,11 +33,17 @@ class Probe:
         return sum(macs(node) for node in self.part.nodes)
 
     def losses(
-        self, quants: Mapping[str, Quant], values: Mapping[str, Array], count: int, executor: MakeExecutor, dtype: DType
+        self,
+        quants: Mapping[str, Quant],
+        values: Mapping[str, Array],
+        count: int,
+        executor: MakeExecutor,
+        dtype: DType,
+        stored: bool = False,
     ) -> Array:
         """The loss of every sample when the members are stored with these parameters.
 
-        values: of the float graph, `count` samples on axis 0.
+        values: of the float graph, `count` samples on axis 0. stored: as in `output_losses`.
         """
         rounded = with_rounding(self.part, {name: quants[name] for name in self.members}, dtype)
         names = [value.name for value in self.part.outputs]
@@ -49,7 +55,7 @@ class Probe:
             found = run([_piece(values[value.name], start, step, count, value) for value in self.part.inputs])
             got = {name: found[out.name] for name, out in zip(names, rounded.outputs, strict=True)}
             wanted = {value.name: _piece(values[value.name], start, step, count, value) for value in self.part.outputs}
-            parts.append(output_losses(got, wanted, names, step))
+            parts.append(output_losses(got, wanted, names, step, stored))
         return np.concatenate(parts)
 
 

@@ -17,7 +17,7 @@ from tests.support.float_graphs import Network, images, random_network
 from toolchain.ir import attrs as at
 from toolchain.ir.graph import Graph, Value
 from toolchain.ir.quantization import dequantize_array, quantize_array
-from toolchain.ir.types import Array, DType, f32
+from toolchain.ir.types import Array, f32
 from toolchain.ir.verifier import verify
 from toolchain.passes.quantize import quantize
 from toolchain.reference.batched import batched

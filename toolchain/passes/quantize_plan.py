@@ -96,12 +96,17 @@ def _able(graph: Graph, node: Node, precisions: Precisions) -> DType | None:
 
 
 def stored_types(graph: Graph, integer: Mapping[str, DType], precisions: Precisions) -> dict[str, DType]:
-    """What every float value is stored in: the type of the node that makes it, or of those that read it where they agree."""
+    """What every float value is stored in: the type of the node that makes it, or of those that read it where they agree.
+
+    A graph input keeps the default type, unless nothing has it.
+    """
     users = graph.users()
+    kept = {value.name for value in graph.inputs} if precisions.default in integer.values() else set[str]()
     found = {output.name: integer[node.name] for node in graph.nodes if node.name in integer for output in node.outputs}
     for value in graph.values():
         readers = {integer[node.name] for node in users.get(value.name, ()) if node.name in integer}
-        found.setdefault(value.name, readers.pop() if len(readers) == 1 else precisions.default)
+        alone = len(readers) == 1 and value.name not in kept
+        found.setdefault(value.name, readers.pop() if alone else precisions.default)
     return found
 
 
