@@ -9,9 +9,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from calibration.calibrate import Executor
-from calibration.mixed import Budget, Option, Price, candidates
+from calibration.calibrate import Executor, calibrate
+from calibration.choose import Ranges
+from calibration.mixed import Budget, Option, Price, candidates, table_for
 from calibration.prepare import Quantized, Recipe, quantize_with
+from calibration.ranges import parse_method
 from tests.support.float_graphs import Network, images, random_network
 from toolchain.ir import attrs as at
 from toolchain.ir.graph import Graph, Value
@@ -19,6 +21,7 @@ from toolchain.ir.quantization import dequantize_array, quantize_array
 from toolchain.ir.types import Array, DType, f32
 from toolchain.ir.verifier import verify
 from toolchain.passes.quantize import INT16X8
+from toolchain.passes.quantize_rules import Precisions
 from toolchain.reference.evaluator import evaluate, run
 
 
@@ -117,13 +120,28 @@ def test_int8_that_does_not_fit_is_left_as_it_is() -> None:
 
 
 def test_int16_in_all_is_evened_for_int16() -> None:
-    graph = narrow_passage()
-    only = Budget(lambda g: None if 0 < wide_bytes(g) - 10_000 < 900 else replace(priced(g), latency_ms=1.0), True, True, True)
-    found = quantize_with(graph, images(graph, 40), executor, Recipe(budget=only))
+    """And is thus what `--precision int16x8` gives."""
+    graph = random_network(5, softmax=True)
     wide = quantize_with(graph, images(graph, 40), executor, Recipe(precisions=INT16X8))
+    most = wide_bytes(wide.graph)
+    found = quantized(
+        graph, lambda g: priced(g) if wide_bytes(g) in (10_000, most) else None, flash=True, arena=True, latency=True
+    )
     assert chosen(found) is found.options[-1]
+    assert len(wide.graph.constants) == len(found.graph.constants)
     for name, array in wide.graph.constants.items():
         np.testing.assert_array_equal(found.graph.constants[name], array)
+
+
+def test_int16_holds_all_that_was_seen() -> None:
+    """Ranges that are cut for int8 are not for int16."""
+    graph = random_network(5)
+    name = graph.nodes[0].name
+    seen = calibrate(graph, images(graph, 6), executor(graph), parse_method("minmax"))
+    cut = replace(seen, ranges={each: replace(row, low=row.low / 2, high=row.high / 2) for each, row in seen.ranges.items()})
+    rows = table_for(graph, Ranges(cut, seen), Precisions(nodes={name: DType.I16})).ranges
+    assert rows[name] == seen.ranges[name]
+    assert rows[graph.inputs[0].name] == cut.ranges[graph.inputs[0].name]
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -148,3 +166,11 @@ def test_candidates_grow_and_end_in_all() -> None:
     sets = [set(each.nodes) for each in found]
     assert all(one < other for one, other in pairwise(sets))
     assert all(graph.outputs[0].name not in each for each in sets[:-1])
+
+
+def test_what_lies_between_int16_nodes_becomes_int16() -> None:
+    graph = narrow_passage()
+    assert [node.op for node in graph.nodes[:4]] == ["conv_2d", "mul", "add", "sub"]
+    sets = [set(each.nodes) for each in candidates(graph, [("v0", "v2", "v3"), ("v5",)])]
+    assert {"v0", "v1", "v2", "v3"} in sets
+    assert {"v0", "v2", "v3"} not in sets
