@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from calibration.calibrate import Executor, Watch
-from calibration.probe import Probe, float_values, held_bytes, make_probe
+from calibration.probe import Probe, Trial, float_values, held_bytes, make_probe
 from calibration.ranges import Method, RangeMethod
 from calibration.walk import MakeExecutor, chosen_indices
 from calibration.widen import margin, widened
 from toolchain.ir.calibration_table import CalibrationTable
 from toolchain.ir.graph import Graph
-from toolchain.ir.types import Array, DType, Quant, per_tensor
+from toolchain.ir.types import Array, Quant, per_tensor
 from toolchain.passes.quantize import INT8
 from toolchain.passes.quantize_plan import Plan, make_plan
 
@@ -36,13 +36,26 @@ FEW = RangeMethod(Method.MINMAX)
 
 LEAST_SAMPLES = 20
 HELD_OUT_EVERY = 4
-MOST_MACS = 2 * 10**11
+MOST_MACS = 10**11
+LEAST_MEASURED = 2
 MOST_BYTES = 256 << 20
 DRAWS = (1.0, 0.99, 1.01)
 """Scales are varied a little, as which way each element happens to be rounded must not decide."""
 
 SURE = 2.0
 """Standard errors by which a method must gain on FALLBACK: losses have long tails, and few samples measure them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What is measured of every group of values. methods: FALLBACK is one of them."""
+
+    methods: tuple[RangeMethod, ...]
+    draws: tuple[float, ...]
+
+
+EFFORTS = (Effort(CANDIDATES, DRAWS), Effort(CANDIDATES, DRAWS[:1]), Effort(CANDIDATES[:4], DRAWS[:1]))
+"""The larger a network the less is measured; of the first that can be afforded for LEAST_MEASURED samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +136,20 @@ def _measured(graph: Graph, watch: Watch, kept: Sequence[Sequence[Array]], execu
     tables = {method: _table(watch, method) for method in CANDIDATES}
     plan = make_plan(graph, tables[FALLBACK], INT8, every_end=True)
     probes = [probe for members in groups_of(plan, plan.fixed) if (probe := make_probe(graph, members)) is not None]
-    work = sum(probe.macs for probe in probes) * len(CANDIDATES)
-    count = min(len(kept), MOST_MACS // max(work, 1))
-    if count < 2:
+    effort = next((each for each in EFFORTS if _affordable(probes, each) >= LEAST_MEASURED), None)
+    if effort is None:
         return []
+    count = min(len(kept), _affordable(probes, effort))
     samples = [kept[index] for index in chosen_indices(len(kept), count)]
     values = float_values(graph, samples, executor)
-    quants = {method: make_plan(graph, table, INT8, every_end=True).quants for method, table in tables.items()}
-    return [_choice(probe, quants, values, len(samples), executor) for probe in probes]
+    quants = {method: make_plan(graph, tables[method], INT8, every_end=True).quants for method in effort.methods}
+    return [_choice(Trial(probe, values, len(samples), executor), probe.members, quants, effort) for probe in probes]
+
+
+def _affordable(probes: Sequence[Probe], effort: Effort) -> int:
+    """How many samples an effort can be made for."""
+    work = sum(probe.macs for probe in probes) * len(effort.methods) * len(effort.draws)
+    return MOST_MACS // max(work, 1)
 
 
 def _table(watch: Watch, method: RangeMethod) -> CalibrationTable:
@@ -146,23 +165,16 @@ def groups_of(plan: Plan, without: frozenset[str] = frozenset()) -> list[tuple[s
     return [tuple(members) for members in found.values()]
 
 
-def _choice(
-    probe: Probe,
-    quants: Mapping[RangeMethod, Mapping[str, Quant]],
-    values: Mapping[str, Array],
-    count: int,
-    executor: MakeExecutor,
-) -> Choice:
+def _choice(trial: Trial, members: tuple[str, ...], quants: Mapping[RangeMethod, Mapping[str, Quant]], effort: Effort) -> Choice:
     losses: dict[RangeMethod, Array] = {}
     known: dict[tuple[Quant, ...], Array] = {}
     for method, by_name in quants.items():
-        parameters = tuple(by_name[name] for name in probe.members)
+        parameters = tuple(by_name[name] for name in members)
         if parameters not in known:
-            tried = [_scaled(by_name, probe.members, draw) for draw in DRAWS]
-            known[parameters] = np.mean([probe.losses(q, values, count, executor, DType.I8) for q in tried], axis=0)
+            known[parameters] = np.mean([trial.losses(_scaled(by_name, members, draw)) for draw in effort.draws], axis=0)
         losses[method] = known[parameters]
     chosen = max(losses, key=lambda method: _sure_gain(losses[FALLBACK] - losses[method]))
-    return Choice(probe.members, chosen, {str(method): float(loss.mean()) for method, loss in losses.items()})
+    return Choice(members, chosen, {str(method): float(loss.mean()) for method, loss in losses.items()})
 
 
 def _scaled(quants: Mapping[str, Quant], members: Sequence[str], factor: float) -> dict[str, Quant]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from calibration.choose import Found, Ranges, groups_of
 from calibration.losses import output_losses
-from calibration.probe import float_values, make_probe
+from calibration.probe import Trial, float_values, make_probe
 from calibration.rows import to_real
 from calibration.walk import MakeExecutor, chosen_indices
 from toolchain.ir.calibration_table import CalibrationTable
@@ -148,7 +148,7 @@ def ranked_groups(
     for members in groups_of(plan):
         probe = make_probe(graph, members)
         if probe is not None:
-            losses[members] = float(probe.losses(plan.quants, values, len(samples), executor, DType.I8, stored=True).mean())
+            losses[members] = float(Trial(probe, values, len(samples), executor, stored=True).losses(plan.quants).mean())
     return sorted(losses, key=lambda members: -losses[members])
 
 
