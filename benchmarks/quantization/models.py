@@ -48,16 +48,16 @@ def _write(folder: Path, case: Case) -> Case:
     return case
 
 
-def words(folder: Path, data: Path, count: int) -> Case:
-    """The keyword-spotting SavedModel of MLPerf Tiny, calibrated on `count` real samples."""
+def words(folder: Path, data: Path, count: int, first: int = 100) -> Case:
+    """The keyword-spotting SavedModel of MLPerf Tiny, calibrated on `count` real samples, tested on 400 from `first` on."""
     source = data / "kws_saved_model"
     (folder / "saved_model").symlink_to(source.resolve())
     with np.load(data / "kws_samples.npz") as file:
         real = ((file["features_int8"].astype(np.float64) - file["zero_point"]) * file["scale"]).astype(np.float32)
         labels = file["labels"]
     graph = canonicalize(load_model(source))
-    name = "kws" if count == 100 else f"kws, {count} samples"
-    return _write(folder, Case(name, graph, real[:count], real[100:500], labels[100:500]))
+    tested = slice(first, first + 400)
+    return _write(folder, Case(f"kws, tested from {first} on", graph, real[:count], real[tested], labels[tested]))
 
 
 def pictures(count: int, size: int, seed: int) -> Array:
@@ -84,13 +84,13 @@ def resnet8(folder: Path, data: Path) -> Case:
     tf = _tensorflow()
     tf.keras.models.load_model(str(data / "ic_float.h5"), compile=False).export(str(folder / "saved_model"), verbose=False)
     graph = canonicalize(load_model(data / "ic_float.tflite"))
-    return _write(folder, Case("resnet8", graph, pictures(100, 32, 1), pictures(200, 32, 2)))
+    return _write(folder, Case("resnet8", graph, pictures(100, 32, 11), pictures(200, 32, 12)))
 
 
 def vww(folder: Path, data: Path) -> Case:
     """The visual wake words network of MLPerf Tiny on structured images in 0…1; there is no SavedModel of it."""
     graph = canonicalize(load_model(data / "vww_float.tflite"))
-    return _write(folder, Case("vww", graph, pictures(100, 96, 1) / 255, pictures(200, 96, 2) / 255))
+    return _write(folder, Case("vww", graph, pictures(100, 96, 11) / 255, pictures(200, 96, 12) / 255))
 
 
 def _trained(folder: Path, name: str, build: Callable[[Any], Any], shape: tuple[int, ...], after: Callable[[Any], None]) -> Case:
@@ -174,6 +174,7 @@ def _unchanged(model: Any) -> None:
 CASES: dict[str, Callable[[Path, Path], Case]] = {
     "kws": lambda folder, data: words(folder, data, 100),
     "kws10": lambda folder, data: words(folder, data, 10),
+    "kws_rest": lambda folder, data: words(folder, data, 100, 500),
     "resnet8": resnet8,
     "vww": vww,
     "digits": lambda folder, data: _trained(folder, "digits", _convolutional, (8, 8, 1), _unchanged),
