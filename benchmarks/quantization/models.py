@@ -48,16 +48,16 @@ def _write(folder: Path, case: Case) -> Case:
     return case
 
 
-def words(folder: Path, data: Path, count: int, first: int = 100) -> Case:
-    """The keyword-spotting SavedModel of MLPerf Tiny, calibrated on `count` real samples, tested on 400 from `first` on."""
+def words(folder: Path, data: Path, count: int) -> Case:
+    """The keyword-spotting SavedModel of MLPerf Tiny, calibrated on `count` real samples."""
     source = data / "kws_saved_model"
     (folder / "saved_model").symlink_to(source.resolve())
     with np.load(data / "kws_samples.npz") as file:
         real = ((file["features_int8"].astype(np.float64) - file["zero_point"]) * file["scale"]).astype(np.float32)
         labels = file["labels"]
     graph = canonicalize(load_model(source))
-    tested = slice(first, first + 400)
-    return _write(folder, Case(f"kws, tested from {first} on", graph, real[:count], real[tested], labels[tested]))
+    name = "kws" if count == 100 else f"kws, {count} samples"
+    return _write(folder, Case(name, graph, real[:count], real[100:500], labels[100:500]))
 
 
 def pictures(count: int, size: int, seed: int) -> Array:
@@ -174,7 +174,6 @@ def _unchanged(model: Any) -> None:
 CASES: dict[str, Callable[[Path, Path], Case]] = {
     "kws": lambda folder, data: words(folder, data, 100),
     "kws10": lambda folder, data: words(folder, data, 10),
-    "kws_rest": lambda folder, data: words(folder, data, 100, 500),
     "resnet8": resnet8,
     "vww": vww,
     "digits": lambda folder, data: _trained(folder, "digits", _convolutional, (8, 8, 1), _unchanged),
