@@ -70,6 +70,7 @@ def print_type(type_: TensorType) -> str:
     same = len(quant.zero_point) == len(quant.scale) and len(set(quant.zero_point)) == 1
     zero = str(quant.zero_point[0]) if same else _print_scalar(quant.zero_point)
     axis = "" if quant.axis is None else f"axis={quant.axis}, "
+    axis += "" if quant.block is None else f"block={quant.block}, "
     return f"{text} quant({axis}scale={_print_scalar(quant.scale)}, zero_point={zero})"
 
 
@@ -320,13 +321,9 @@ def _read_type(line: _Line) -> TensorType:
 
 
 def _read_quant(line: _Line) -> Quant:
-    """`(axis=…, scale=…, zero_point=…)`; one zero point stands for as many as there are scales."""
+    """`(axis=…, block=…, scale=…, zero_point=…)`; one zero point stands for as many as there are scales."""
     line.expect("(")
-    axis: int | None = None
-    if line.take("axis"):
-        line.expect("=")
-        axis = line.integer()
-        line.expect(",")
+    axis, block = _read_count(line, "axis"), _read_count(line, "block")
     line.expect("scale")
     line.expect("=")
     scale = line.list_of(line.real, ")") if line.take("(") else (line.real(),)
@@ -335,7 +332,17 @@ def _read_quant(line: _Line) -> Quant:
     line.expect("=")
     zero = line.list_of(line.integer, ")") if line.take("(") else (line.integer(),) * len(scale)
     line.expect(")")
-    return Quant(scale, zero, axis)
+    return Quant(scale, zero, axis, block)
+
+
+def _read_count(line: _Line, name: str) -> int | None:
+    """`name=…,` where it stands."""
+    if not line.take(name):
+        return None
+    line.expect("=")
+    count = line.integer()
+    line.expect(",")
+    return count
 
 
 @cache

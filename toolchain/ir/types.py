@@ -88,11 +88,14 @@ class Quant:
 
     scale: one float32-exact value, or one per index of `axis`. zero_point: as many values as scale.
     axis: the dimension that scale runs along, None for one scale for the whole tensor.
+    block: with an axis, the elements of each of its indices, in row-major order of the other dimensions, have a scale for
+    every so many (the last may be fewer), those of index 0 first. None is one for all of them.
     """
 
     scale: tuple[float, ...]
     zero_point: tuple[int, ...]
     axis: int | None = None
+    block: int | None = None
 
     @property
     def scalar_scale(self) -> float:
@@ -103,6 +106,12 @@ class Quant:
     def scalar_zero_point(self) -> int:
         """The zero point of a per-tensor quantization."""
         return self.zero_point[0]
+
+    def parts(self, shape: tuple[int, ...]) -> int:
+        """Scales for every index of the axis, for a tensor of the given shape."""
+        if self.axis is None or self.block is None:
+            return 1
+        return -(-math.prod(shape[: self.axis] + shape[self.axis + 1 :]) // self.block)
 
 
 def per_tensor(scale: float, zero_point: int = 0) -> Quant:

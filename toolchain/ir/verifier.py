@@ -63,7 +63,11 @@ def _verify_quant(value: Value) -> None:
     quant, type_ = value.type.quant, value.type
     if quant is None:
         return
-    count = 1 if quant.axis is None else type_.shape[quant.axis] if quant.axis < type_.rank else -1
+    if quant.block is not None and (quant.axis is None or quant.block < 1 or any(quant.zero_point)):
+        what = f"blocks of {quant.block} with axis {quant.axis} and zero points {quant.zero_point[:4]}"
+        raise ModelError(111, value.name, what, "Give blocks an axis, at least one element, and zero points of 0")
+    known = quant.axis is None or 0 <= quant.axis < type_.rank
+    count = -1 if not known else 1 if quant.axis is None else type_.shape[quant.axis] * quant.parts(type_.shape)
     if len(quant.scale) != count or len(quant.zero_point) != count:
         what = f"{len(quant.scale)} scales and {len(quant.zero_point)} zero points for {count} channels"
         raise ModelError(111, value.name, what, "Give one of each per channel")
@@ -135,5 +139,6 @@ def describe(type_: TensorType) -> str:
     if type_.quant is None:
         return text
     if type_.quant.axis is not None:
-        return f"{text} with {len(type_.quant.scale)} scales on axis {type_.quant.axis}"
+        blocks = "" if type_.quant.block is None else f" in blocks of {type_.quant.block}"
+        return f"{text} with {len(type_.quant.scale)} scales on axis {type_.quant.axis}{blocks}"
     return f"{text} scale {type_.quant.scalar_scale:.6g} zero point {type_.quant.scalar_zero_point}"

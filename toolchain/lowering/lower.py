@@ -18,6 +18,7 @@ from toolchain.lowering.order import ordered
 from toolchain.lowering.parts import with_parts
 from toolchain.lowering.plans import Plans
 from toolchain.lowering.program import Program
+from toolchain.lowering.stored import with_stored_weights
 from toolchain.lowering.variants import Objective
 from toolchain.lowering.views import roots
 
@@ -57,7 +58,7 @@ def plans_of(
 
     Raises UsageError 901 (rows of what is no image).
     """
-    own = with_parts(with_own_outputs(graph), fixed)
+    own = with_parts(with_own_outputs(with_stored_weights(graph)), fixed)
     root = roots(own)
     outside = frozenset(root[value.name] for value in (*own.inputs, *own.outputs)) if io == "caller" else frozenset[str]()
     better = ordered(own, root)

@@ -48,6 +48,7 @@ from toolchain.lowering.kernels import (
     rescale,
     resize,
     softmax,
+    stored_layers,
     transpose_conv,
     winograd_dsp,
 )
@@ -91,6 +92,7 @@ VARIANTS: tuple[Variant, ...] = (
     *resize.VARIANTS,
     *softmax.VARIANTS,
     *float_layers.VARIANTS,
+    *stored_layers.VARIANTS,
     *float_elementwise.VARIANTS,
     *plain_elementwise.VARIANTS,
     *plain_reduce.VARIANTS,

@@ -23,6 +23,7 @@ from toolchain.ir.quantization.core import (
     quant_of,
     quantize_array,
     round_half_away,
+    scales_of,
     stored_value,
 )
 from toolchain.ir.quantization.normalize import (
@@ -117,6 +118,7 @@ __all__ = [
     "resize_coordinates",
     "round_half_away",
     "sampled_table",
+    "scales_of",
     "sigmoid_table",
     "softmax_parameters",
     "squared_difference_parameters",

@@ -85,7 +85,7 @@ def matmul_multiplier(x: TensorType, y: TensorType, output: TensorType) -> Multi
 
 def quantize_array(x: Array, dtype: DType, quant: Quant) -> Array:
     """round(x / scale) + zero_point saturated to dtype, halves away from zero; float32 division as in TFLite."""
-    scale, zero = _along_axis(quant, x.ndim)
+    scale, zero = scales_of(quant, x.shape)
     ratio = x.astype(np.float32) / scale
     low, high = dtype.limits
     return np.clip(round_half_away(ratio) + zero, low, high).astype(dtype.numpy)
@@ -99,13 +99,19 @@ def round_half_away(x: Array) -> Array:
 
 def dequantize_array(x: Array, quant: Quant) -> Array:
     """scale * (x − zero_point) in float32."""
-    scale, zero = _along_axis(quant, x.ndim)
+    scale, zero = scales_of(quant, x.shape)
     return ((x.astype(np.int64) - zero).astype(np.float32) * scale).astype(np.float32)
 
 
-def _along_axis(quant: Quant, rank: int) -> tuple[Array, Array]:
-    """Scale (float32) and zero point (int64) shaped to broadcast against a tensor of the given rank."""
-    shape = [1] * rank
-    if quant.axis is not None:
-        shape[quant.axis] = -1
-    return np.array(quant.scale, np.float32).reshape(shape), np.array(quant.zero_point, np.int64).reshape(shape)
+def scales_of(quant: Quant, shape: tuple[int, ...]) -> tuple[Array, Array]:
+    """Scale (float32) and zero point (int64) shaped to broadcast against a tensor of the given shape."""
+    scale, zero = np.array(quant.scale, np.float32), np.array(quant.zero_point, np.int64)
+    sides = [1] * len(shape)
+    if quant.axis is None:
+        return scale.reshape(sides), zero.reshape(sides)
+    if quant.block is None:
+        sides[quant.axis] = -1
+        return scale.reshape(sides), zero.reshape(sides)
+    others = shape[: quant.axis] + shape[quant.axis + 1 :]
+    spread = np.repeat(scale.reshape(shape[quant.axis], -1), quant.block, axis=1)[:, : math.prod(others)]
+    return np.moveaxis(spread.reshape(shape[quant.axis], *others), 0, quant.axis), np.zeros(sides, np.int64)

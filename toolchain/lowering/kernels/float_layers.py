@@ -27,6 +27,7 @@ from toolchain.lowering.kernels.pool import pool_geometry
 from toolchain.lowering.program import Operand, ShapeField
 
 MATMUL_TYPES = (DType.F32, DType.I32, DType.U32, DType.I64, DType.U64)
+Geometry = Callable[[Node], tuple[ShapeField, ...]]
 POOL_TYPES = (DType.I8, DType.U8, DType.I16, DType.I32)
 
 
@@ -58,8 +59,12 @@ def _weights_and_bias(graph: Graph, node: Node) -> tuple[Operand, Operand]:
     return weights, read(graph, node.inputs[2]) if len(node.inputs) > 2 else weights
 
 
+def _bind_layer(geometry: Geometry) -> Callable[[Graph, Node], Binding]:
+    return lambda graph, node: _finish(graph, node, geometry(node))
+
+
 def _finish(graph: Graph, node: Node, geometry: tuple[ShapeField, ...]) -> Binding:
-    shape = (*geometry, *fields(has_bias=int(len(node.inputs) > 2)), activation_field(node))
+    shape = (*geometry, *fields(block=0, has_bias=int(len(node.inputs) > 2)), activation_field(node))
     return Binding(shape, (read(graph, node.inputs[0]), *_weights_and_bias(graph, node), write(node.output)))
 
 
@@ -68,30 +73,30 @@ def _images(node: Node) -> tuple[ShapeField, ...]:
     return fields(batch=x[0], in_h=x[1], in_w=x[2], in_c=x[3], out_h=y[1], out_w=y[2], out_c=y[3])
 
 
-def _bind_conv(graph: Graph, node: Node) -> Binding:
+def conv_geometry(node: Node) -> tuple[ShapeField, ...]:
+    """Sizes of a convolution, depthwise or not."""
     attrs: ConvAttrs = node.attrs
     x, w = node.inputs[0].type.shape, node.inputs[1].type.shape
     groups = x[3] // w[3] if node.op == "conv_2d" else x[3]
     geometry = _images(node) + fields(groups=groups, k_h=w[1], k_w=w[2], stride_h=attrs.stride[0], stride_w=attrs.stride[1])
     geometry += fields(dilation_h=attrs.dilation[0], dilation_w=attrs.dilation[1])
-    return _finish(graph, node, geometry + fields(pad_top=attrs.padding[0], pad_left=attrs.padding[2]))
+    return geometry + fields(pad_top=attrs.padding[0], pad_left=attrs.padding[2])
 
 
-def _bind_transpose_conv(graph: Graph, node: Node) -> Binding:
+def transpose_geometry(node: Node) -> tuple[ShapeField, ...]:
+    """Sizes of a transposed convolution."""
     attrs: TransposeConvAttrs = node.attrs
     w = node.inputs[1].type.shape
     geometry = _images(node) + fields(groups=1, k_h=w[1], k_w=w[2], stride_h=attrs.stride[0], stride_w=attrs.stride[1])
-    geometry += fields(dilation_h=1, dilation_w=1, pad_top=attrs.padding[0], pad_left=attrs.padding[2])
-    return _finish(graph, node, geometry)
+    return geometry + fields(dilation_h=1, dilation_w=1, pad_top=attrs.padding[0], pad_left=attrs.padding[2])
 
 
-def _bind_fully_connected(graph: Graph, node: Node) -> Binding:
+def dense_geometry(node: Node) -> tuple[ShapeField, ...]:
     """A fully connected layer is a 1x1 convolution over as many pixels as there are rows."""
     out, depth = node.inputs[1].type.shape
     rows = math.prod(node.inputs[0].type.shape[:-1])
     geometry = fields(batch=1, in_h=1, in_w=rows, in_c=depth, out_h=1, out_w=rows, out_c=out, groups=1, k_h=1, k_w=1)
-    geometry += fields(stride_h=1, stride_w=1, dilation_h=1, dilation_w=1, pad_top=0, pad_left=0)
-    return _finish(graph, node, geometry)
+    return geometry + fields(stride_h=1, stride_w=1, dilation_h=1, dilation_w=1, pad_top=0, pad_left=0)
 
 
 def _bind_batch_matmul(graph: Graph, node: Node) -> Binding:
@@ -130,12 +135,12 @@ def _bind_resize_bilinear(graph: Graph, node: Node) -> Binding:
     return Binding(shape, (read(graph, node.inputs[0]), *tables, write(node.output)))
 
 
-def _conv(op: str, header: str, bind: Callable[[Graph, Node], Binding], cost: Cost) -> Variant:
-    function = f"strop_{header.removesuffix('.h')}"
+def _conv(op: str, header: str, geometry: Geometry, cost: Cost) -> Variant:
+    function, bind = f"strop_{header.removesuffix('.h')}", _bind_layer(geometry)
     return Variant(op, "portable", header, function, "strop_conv_2d_f32_shape", accepts_float32, bind, cost)
 
 
-def _conv_i32(op: str, bind: Callable[[Graph, Node], Binding]) -> Variant:
+def _conv_i32(op: str, geometry: Geometry) -> Variant:
     """Plain int32, without an activation."""
 
     def accepts(graph: Graph, node: Node) -> bool:
@@ -143,7 +148,7 @@ def _conv_i32(op: str, bind: Callable[[Graph, Node], Binding]) -> Variant:
         return plain and node.attrs.activation is Activation.NONE
 
     shape, cost = "strop_conv_2d_f32_shape", linear(per_mac=6, per_output=30)
-    return Variant(op, "portable", "conv_2d_i32.h", "strop_conv_2d_i32", shape, accepts, bind, cost)
+    return Variant(op, "portable", "conv_2d_i32.h", "strop_conv_2d_i32", shape, accepts, _bind_layer(geometry), cost)
 
 
 def _matmul(dtype: DType) -> Variant:
@@ -173,12 +178,12 @@ def _rows(op: str, cost: Cost) -> Variant:
 
 
 VARIANTS = (
-    _conv("conv_2d", "conv_2d_f32.h", _bind_conv, linear(per_mac=3.4, per_output=16, soft=23)),
-    _conv("fully_connected", "conv_2d_f32.h", _bind_fully_connected, linear(per_mac=3.7, per_output=16, soft=24)),
-    _conv("depthwise_conv_2d", "depthwise_conv_2d_f32.h", _bind_conv, linear(per_mac=5.6, per_output=6, soft=14)),
-    _conv("transpose_conv_2d", "transpose_conv_2d_f32.h", _bind_transpose_conv, linear(per_mac=4.6, per_output=5, soft=18)),
-    _conv_i32("conv_2d", _bind_conv),
-    _conv_i32("fully_connected", _bind_fully_connected),
+    _conv("conv_2d", "conv_2d_f32.h", conv_geometry, linear(per_mac=3.4, per_output=16, soft=23)),
+    _conv("fully_connected", "conv_2d_f32.h", dense_geometry, linear(per_mac=3.7, per_output=16, soft=24)),
+    _conv("depthwise_conv_2d", "depthwise_conv_2d_f32.h", conv_geometry, linear(per_mac=5.6, per_output=6, soft=14)),
+    _conv("transpose_conv_2d", "transpose_conv_2d_f32.h", transpose_geometry, linear(per_mac=4.6, per_output=5, soft=18)),
+    _conv_i32("conv_2d", conv_geometry),
+    _conv_i32("fully_connected", dense_geometry),
     *(_matmul(dtype) for dtype in MATMUL_TYPES),
     _pool("average_pool_2d", DType.F32),
     *(_pool("max_pool_2d", dtype) for dtype in (DType.F32, *POOL_TYPES)),
