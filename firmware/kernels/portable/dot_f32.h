@@ -1,5 +1,5 @@
 /* Dot products of contiguous float32 with weights as they are stored.
- * Cost per MAC with an FPU: about 3.3 instructions in fours, 5 alone; beside int8 or int4 about 6 and 8. */
+ * Cost per MAC with an FPU: about 3.3 instructions in fours, 5 alone; with int8 or int4 about 6 in fours. */
 #ifndef STROP_DOT_F32_H
 #define STROP_DOT_F32_H
 

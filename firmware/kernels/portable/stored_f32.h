@@ -68,8 +68,7 @@ STROP_KERNEL float strop_half(uint16_t bits) {
 }
 
 STROP_KERNEL strop_pair strop_halves(const void *restrict at) {
-    uint16_t bits[2];
-    __builtin_memcpy(bits, at, sizeof bits);
+    const uint16_t *const bits = at;
     const strop_pair found = {strop_half(bits[0]), strop_half(bits[1])};
     return found;
 }

@@ -119,18 +119,18 @@ def _costs(op: str, name: str) -> Cost:
 
 
 COSTS: dict[tuple[str, str], tuple[float, float, float]] = {
-    ("conv_2d", "f16"): (4.5, 16, 20),
-    ("conv_2d", "s8"): (6.5, 18, 17),
-    ("conv_2d", "s4"): (7.0, 18, 17),
+    ("conv_2d", "f16"): (4.2, 20, 20),
+    ("conv_2d", "s8"): (5.8, 25, 17),
+    ("conv_2d", "s4"): (6.2, 30, 16),
     ("fully_connected", "f16"): (4.5, 16, 20),
-    ("fully_connected", "s8"): (6.5, 18, 17),
-    ("fully_connected", "s4"): (7.0, 18, 17),
-    ("depthwise_conv_2d", "f16"): (6.6, 8, 14),
-    ("depthwise_conv_2d", "s8"): (8.6, 10, 13),
-    ("depthwise_conv_2d", "s4"): (9.0, 10, 13),
-    ("transpose_conv_2d", "f16"): (5.6, 8, 18),
-    ("transpose_conv_2d", "s8"): (7.6, 10, 16),
-    ("transpose_conv_2d", "s4"): (8.2, 10, 16),
+    ("fully_connected", "s8"): (6.1, 18, 17),
+    ("fully_connected", "s4"): (6.6, 18, 16),
+    ("depthwise_conv_2d", "f16"): (5.8, 6, 12.6),
+    ("depthwise_conv_2d", "s8"): (7.4, 7, 11.5),
+    ("depthwise_conv_2d", "s4"): (8.0, 7, 10.8),
+    ("transpose_conv_2d", "f16"): (4.4, 8, 18.4),
+    ("transpose_conv_2d", "s8"): (6.0, 8, 15.6),
+    ("transpose_conv_2d", "s4"): (6.6, 8, 14.3),
 }
 """Instructions per MAC and per output with an FPU, and how many times that without one."""
 
