@@ -61,10 +61,12 @@ class Layers:
         stride = (self.size(1, 2), self.size(1, 2))
         activation = pick(self.rng, tuple(at.Activation))
         if op == "transpose_conv_2d":
-            cut = tuple(self.size(0, 1) for _ in range(4))
+            # All, or as much as TFLite's SAME leaves: it has words for these.
+            same = self.size(0, 1) and all(size >= step for size, step in zip(k, stride, strict=True))
+            rows, columns = (k[0] - stride[0], k[1] - stride[1]) if same else (0, 0)
             full = [(x.shape[1 + i] - 1) * stride[i] + k[i] for i in (0, 1)]
-            size = (full[0] - cut[0] - cut[1], full[1] - cut[2] - cut[3])
-            return at.TransposeConvAttrs(stride, (cut[0], cut[1], cut[2], cut[3]), size, activation)
+            cut = (rows // 2, rows - rows // 2, columns // 2, columns - columns // 2)
+            return at.TransposeConvAttrs(stride, cut, (full[0] - rows, full[1] - columns), activation)
         dilation = (self.size(1, 2) if x.shape[1] >= 5 else 1, self.size(1, 2) if x.shape[2] >= 5 else 1)
         pads = (self.size(0, 2), self.size(0, 2), self.size(0, 2), self.size(0, 2))
         return at.ConvAttrs(stride, pads, dilation, activation)
@@ -98,13 +100,19 @@ def halves(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     return (rng.standard_normal(shape) * sizes).astype(np.float16)
 
 
-def stored_layers(seed: int, dtypes: Sequence[DType] = DTYPES, ops: Sequence[str] = OPS, each: int = 3) -> Graph:
+def stored_layers(
+    seed: int,
+    dtypes: Sequence[DType] = DTYPES,
+    ops: Sequence[str] = OPS,
+    each: int = 3,
+    blocks: Sequence[int | None] = BLOCKS,
+) -> Graph:
     """A graph with so many layers of every op and storage."""
     made = Layers(seed)
     for op in ops:
         for dtype in dtypes:
             for _ in range(each):
-                block = None if dtype is DType.F16 else pick(made.rng, BLOCKS)
+                block = None if dtype is DType.F16 else pick(made.rng, blocks)
                 made.add(op, dtype, block)
     return made.graph()
 

@@ -12,12 +12,14 @@ from onnx import TensorProto, helper, numpy_helper
 from toolchain.errors import ModelError
 from toolchain.ir.attrs import Activation
 from toolchain.ir.graph import Graph, Node, Value, names_of
-from toolchain.ir.types import Array, DType, Quant
+from toolchain.ir.quantization import dequantize_array
+from toolchain.ir.types import Array, DType, Quant, TensorType
 
 ELEMENT_TYPES: Mapping[DType, int] = {
     DType.F32: TensorProto.FLOAT,
     DType.F16: TensorProto.FLOAT16,
     DType.F64: TensorProto.DOUBLE,
+    DType.I4: TensorProto.INT4,
     DType.I8: TensorProto.INT8,
     DType.I16: TensorProto.INT16,
     DType.I32: TensorProto.INT32,
@@ -28,8 +30,6 @@ ELEMENT_TYPES: Mapping[DType, int] = {
     DType.U64: TensorProto.UINT64,
     DType.BOOL: TensorProto.BOOL,
 }
-"""ONNX element types; four-bit weights are written dequantized."""
-
 QUANTIZED_TYPES = (DType.I8, DType.U8, DType.I16, DType.U16)
 TO_NCHW, TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
 
@@ -124,21 +124,46 @@ class Builder:
 
     def _dequantize_constant(self, array: Array, quant: Quant, value: Value) -> str:
         """Real form of a stored constant; types that ONNX does not dequantize are written as floats."""
-        if value.type.dtype not in (DType.I8, DType.U8, DType.I32):
-            shape = [1] * array.ndim
-            if quant.axis is not None:
-                shape[quant.axis] = -1
-            centred = array.astype(np.float64) - np.array(quant.zero_point).reshape(shape)
-            return self.constant((centred * np.array(quant.scale).reshape(shape)).astype(np.float32), base=f"{value.name}_onnx")
-        stored = self.constant(array, base=f"{value.name}_onnx")
+        if value.type.dtype not in (DType.I8, DType.U8, DType.I32, DType.I4):
+            return self.constant(dequantize_array(array, quant), base=f"{value.name}_onnx")
+        if quant.block is not None:
+            return self._dequantize_blocks(array, quant, value)
         scale, zero = self._parameters(quant, value.type.dtype)
-        return self.add("DequantizeLinear", [stored, scale, zero], axis=quant.axis)
+        return self.add("DequantizeLinear", [self._integers(array, value), scale, zero], axis=quant.axis)
+
+    def _dequantize_blocks(self, array: Array, quant: Quant, value: Value) -> str:
+        """Blocks run along the second dimension of (channels, the rest), which is then given the shape of the constant."""
+        assert quant.axis is not None, value
+        moved = np.moveaxis(array, quant.axis, 0)
+        rows = moved.reshape(len(moved), -1)
+        scale = self.constant(np.array(quant.scale, np.float32).reshape(len(rows), -1))
+        operands = [self._integers(rows, value), scale]
+        made = self.add("DequantizeLinear", operands, axis=1, block_size=quant.block)
+        shaped = self.add("Reshape", [made, self.integers(moved.shape)])
+        if quant.axis == 0:
+            return shaped
+        perm = list(range(1, array.ndim))
+        return self.add("Transpose", [shaped], perm=[*perm[: quant.axis], 0, *perm[quant.axis :]])
+
+    def _integers(self, array: Array, value: Value) -> str:
+        """A new initializer of stored integers; two of int4 share a byte, the first in the low nibble."""
+        if value.type.dtype is not DType.I4:
+            return self.constant(array, base=f"{value.name}_onnx")
+        name = self._names.fresh(f"{value.name}_onnx")
+        flat = array.reshape(-1).astype(np.uint8) & 15
+        pairs = np.pad(flat, (0, flat.size % 2)).reshape(-1, 2)
+        data = (pairs[:, 0] | pairs[:, 1] << 4).astype(np.uint8).tobytes()
+        self.initializers[name] = helper.make_tensor(name, TensorProto.INT4, array.shape, data, raw=True)
+        return name
 
     def _parameters(self, quant: Quant, dtype: DType) -> tuple[str, str]:
         per_tensor = quant.axis is None
-        scale = np.array(quant.scale[0] if per_tensor else quant.scale, np.float32)
+        scale = self.constant(np.array(quant.scale[0] if per_tensor else quant.scale, np.float32))
+        if dtype is DType.I4:
+            zeros = np.array(quant.zero_point[0] if per_tensor else quant.zero_point, np.int8)
+            return scale, self._integers(zeros, Value("zero", TensorType(zeros.shape, dtype)))
         zero = np.array(quant.zero_point[0] if per_tensor else quant.zero_point, dtype.numpy)
-        return self.constant(scale), self.constant(zero)
+        return scale, self.constant(zero)
 
     def activation(self, name: str, activation: Activation, dtype: DType) -> str:
         """Append a fused activation and return its output, or the input where there is none."""

@@ -15,8 +15,8 @@ from toolchain.ir.graph import Graph, Node, Value
 from toolchain.ir.types import DType, TensorType
 
 OPSET, IR_VERSION = 18, 8
-OPSET_16_BIT, IR_VERSION_16_BIT = 21, 10
-"""The first versions whose QuantizeLinear knows 16-bit integers; the older ones are understood more widely."""
+OPSET_NEW_TYPES, IR_VERSION_NEW_TYPES = 21, 10
+"""The first versions whose (De)QuantizeLinear know int16, int4 and blocks; the older ones are understood more widely."""
 
 LARGEST_BYTES = 2**31 - 1
 PRODUCER = "strop"
@@ -81,9 +81,14 @@ def _info(value: Value, name: str) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, ELEMENT_TYPES[dtype], list(value.type.shape))
 
 
+def _is_new(value: Value) -> bool:
+    quant = value.type.quant
+    return quant is not None and (value.type.dtype.bits in (4, 16) or quant.block is not None)
+
+
 def _serialize(proto: onnx.GraphProto, graph: Graph) -> bytes:
-    wide = any(value.type.quant is not None and value.type.dtype.bits == 16 for value in graph.values())
-    opset, ir_version = (OPSET_16_BIT, IR_VERSION_16_BIT) if wide else (OPSET, IR_VERSION)
+    new = any(map(_is_new, graph.values()))
+    opset, ir_version = (OPSET_NEW_TYPES, IR_VERSION_NEW_TYPES) if new else (OPSET, IR_VERSION)
     weights = sum(array.nbytes for array in graph.constants.values())
     if weights > LARGEST_BYTES:
         raise ModelError(

@@ -86,6 +86,10 @@ class Exporter:
         self._extra[value.name] = data
         return value
 
+    def fold(self, value: Value, data: Array) -> None:
+        """Write a value that a node makes as a constant."""
+        self._extra[value.name] = data
+
     def number(self, node: Node, value: float, like: Value) -> Value:
         """A scalar constant of the element type of another value."""
         dtype = like.type.dtype

@@ -15,6 +15,7 @@ from toolchain.backends.tflite.movement import MOVEMENT
 from toolchain.backends.tflite.versions import (
     conv_version,
     depthwise_version,
+    dequantize_version,
     fully_connected_version,
     transpose_conv_version,
     version_of,
@@ -24,7 +25,7 @@ from toolchain.frontends.tflite.schema import codes
 from toolchain.ir.attrs import Activation, Padding, Pair, PoolAttrs
 from toolchain.ir.graph import Node, Value
 from toolchain.ir.ops.conv import accumulator_type
-from toolchain.ir.quantization import quant_of
+from toolchain.ir.quantization import dequantize_array, quant_of
 from toolchain.ir.types import Array, DType, Quant, TensorType
 
 Export = Callable[[Exporter, Node], None]
@@ -257,8 +258,25 @@ def quantize(exporter: Exporter, node: Node) -> None:
     exporter.write("QUANTIZE", node.inputs, node.outputs, version, "QuantizeOptions")
 
 
+def dequantize(exporter: Exporter, node: Node) -> None:
+    """dequantize; LiteRT has no scales for blocks, TensorFlow Lite Micro none for channels: such constants are floats."""
+    x, data = node.inputs[0], exporter.data_of(node.inputs[0])
+    quant = quant_of(x.type)
+    if data is not None and (quant.block is not None or (exporter.is_compact and quant.axis is not None)):
+        exporter.fold(node.output, dequantize_array(data, quant))
+        return
+    exporter.write("DEQUANTIZE", [x], node.outputs, dequantize_version(x.type), "DequantizeOptions")
+
+
 def cast(exporter: Exporter, node: Node) -> None:
-    """cast; between floats of other widths and plain integers."""
+    """cast; between floats of other widths and plain integers. Of constant float16 it is DEQUANTIZE, as LiteRT has it."""
+    data = exporter.data_of(node.inputs[0])
+    if data is not None and data.dtype == np.float16 and node.output.type.dtype is DType.F32:
+        if exporter.is_compact:
+            exporter.fold(node.output, data.astype(np.float32))
+        else:
+            exporter.write("DEQUANTIZE", node.inputs, node.outputs, dequantize_version(node.inputs[0].type), "DequantizeOptions")
+        return
     fields = {"inDataType": _type_number(node.inputs[0]), "outDataType": _type_number(node.output)}
     exporter.write("CAST", node.inputs, node.outputs, version_of("CAST", node.inputs[0].type.dtype), "CastOptions", **fields)
 
@@ -352,7 +370,7 @@ EXPORTS: dict[str, Export] = {
     "round": _plain("ROUND"),
     "quantize": quantize,
     "requantize": quantize,
-    "dequantize": _plain("DEQUANTIZE", "DequantizeOptions"),
+    "dequantize": dequantize,
     "cast": cast,
     "reduce_mean": _reduce("MEAN"),
     "reduce_sum": _reduce("SUM"),

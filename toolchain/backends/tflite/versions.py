@@ -8,7 +8,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from toolchain.ir.graph import Node
-from toolchain.ir.types import DType
+from toolchain.ir.types import DType, TensorType
 
 _USUAL = MappingProxyType({DType.I8: 2, DType.I16: 3})
 _ALWAYS_ONE = MappingProxyType({DType.F32: 1})
@@ -58,6 +58,15 @@ _BY_BUILTIN = MappingProxyType(
 def version_of(builtin: str, dtype: DType) -> int:
     """The version for a first operand of the given element type, where nothing else decides."""
     return _BY_BUILTIN.get(builtin, _USUAL).get(dtype, 1)
+
+
+def dequantize_version(x: TensorType) -> int:
+    """DEQUANTIZE: 2 for int8 and int16, 3 for float16, 5 for scales per channel, 6 for int4."""
+    if x.dtype is DType.I4:
+        return 6
+    if x.dtype is DType.F16:
+        return 3
+    return 5 if x.quant is not None and x.quant.axis is not None else version_of("DEQUANTIZE", x.dtype)
 
 
 def conv_version(node: Node) -> int:
