@@ -116,7 +116,7 @@ class _Walk:
             bias = self._real.constants[partner.inputs[BIAS].name].astype(np.float64).reshape(rows.shape[:2])
         quant, x, out = quant_of(node.inputs[WEIGHTS].type), node.inputs[0].type, node.output.type
         scale_in = quant_of(x).scalar_scale
-        scales = np.array(quant.scale, np.float64).reshape(rows.shape[:2])
+        scales = np.array(quant.scale, np.float64).reshape(*rows.shape[:2], 1)
         least = least_scales(bias, scale_in, quant_of(out).scalar_scale)
         found = round_weights(rows, scales, least, one, other)
         self._layers.append(LayerRounding(node.name, found.ridge, found.nearest, found.error))
@@ -127,7 +127,7 @@ class _Walk:
         scales = found.scales.reshape(-1).astype(np.float32)
         weights = node.inputs[WEIGHTS]
         scale_in = quant_of(node.inputs[0].type).scalar_scale
-        real = found.stored * scales.astype(np.float64).reshape(found.scales.shape)[..., None]
+        real = found.stored * scales.astype(np.float64).reshape(found.scales.shape)
         wanted = np.einsum("gri,gi->gr", rows, both.real_mean) - np.einsum("gri,gi->gr", real, both.mean) + bias
         axis = WEIGHT_AXIS[node.op]
         quant = Quant(tuple(scales.tolist()), (0,) * len(scales), axis)

@@ -16,7 +16,6 @@ import numpy as np
 from calibration.grams import Moments
 from toolchain.ir.types import Array
 
-LIMIT = 127
 RIDGES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 """Strengths to choose from, in units of the mean of H's diagonal; not to move the weights at all is one more choice."""
 
@@ -26,8 +25,39 @@ LEAST_RIDGE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
+class Grid:
+    """What weights are rounded to: integers low to high. block: inputs to a scale, None for all of a row."""
+
+    low: int = -127
+    high: int = 127
+    block: int | None = None
+
+    def blocks(self, inputs: int) -> Iterator[tuple[int, slice]]:
+        """The blocks of a row, by number."""
+        size = self.block or max(inputs, 1)
+        yield from ((number, slice(first, first + size)) for number, first in enumerate(range(0, inputs, size)))
+
+    def spread(self, scales: Array, inputs: int) -> Array:
+        """Scales (…, blocks) as one for every input."""
+        return np.repeat(scales, self.block or inputs, axis=-1)[..., :inputs]
+
+    def holding(self, weights: Array) -> Array:
+        """The smallest scales (…, blocks) that clip no weight."""
+        parts = [weights[..., place] for _, place in self.blocks(weights.shape[-1])]
+        sides = [(part.max(axis=-1, initial=0.0) / self.high, part.min(axis=-1, initial=0.0) / self.low) for part in parts]
+        return np.stack([np.maximum(*each) for each in sides], axis=-1)
+
+    def nearest(self, weights: Array, scales: Array) -> Array:
+        """Every weight rounded by itself."""
+        return np.clip(np.rint(weights / self.spread(scales, weights.shape[-1])), self.low, self.high)
+
+
+INT8 = Grid()
+
+
+@dataclass(frozen=True, slots=True)
 class Rounded:
-    """Stored weights (groups, rows, inputs) in −127…127, a scale for each row, and what was done.
+    """Stored weights (groups, rows, inputs), scales (groups, rows, blocks), and what was done.
 
     ridge: the strength chosen, None where the float weights were the target. nearest, error: mean squared error of the
     output by the weights, each rounded by itself and as they are here.
@@ -40,30 +70,27 @@ class Rounded:
     error: float
 
 
-def round_weights(weights: Array, scales: Array, least: Array, one: Moments, other: Moments) -> Rounded:
+def round_weights(weights: Array, scales: Array, least: Array, one: Moments, other: Moments, grid: Grid = INT8) -> Rounded:
     """Weights for two sets of samples.
 
-    weights (groups, rows, inputs): of the float layer. scales (groups, rows): those that hold the largest weight.
+    weights (groups, rows, inputs): of the float layer. scales (groups, rows, blocks): those that round each weight by itself.
     least (groups, rows): no scale may be smaller.
     """
     both = one.join(other)
     ridge = choose_ridge(weights, one, other)
     aim = target(weights, both, ridge)
     own = _steadied(both)
-    start = np.maximum(scales, np.abs(aim).max(axis=2, initial=0.0) / LIMIT) if ridge is not None else scales
-    chosen = search_scales(aim, own, np.maximum(start, least), least)
-    stored, chosen = descend(aim, own, feed_errors(aim, own, chosen), chosen, least)
-    nearest = nearest_weights(weights, scales)
-    before, after = _excess(nearest, scales, aim, own), _excess(stored, chosen, aim, own)
+    least = least[..., None]
+    start = np.maximum(np.maximum(scales, grid.holding(aim)), least)
+    chosen = search_scales(aim, own, start, least, grid)
+    stored, chosen = descend(aim, own, feed_errors(aim, own, chosen, grid), chosen, least, grid)
+    nearest = grid.nearest(weights, scales)
+    before, after = _excess(nearest, scales, aim, own, grid), _excess(stored, chosen, aim, own, grid)
     worse = after > before
     stored[worse], chosen[worse] = nearest[worse], scales[worse]
-    figures = (float(_excess(s, c, aim, both.own).sum()) / max(both.count, 1.0) for s, c in ((nearest, scales), (stored, chosen)))
+    pairs = (nearest, scales), (stored, chosen)
+    figures = (float(_excess(each, steps, aim, both.own, grid).sum()) / max(both.count, 1.0) for each, steps in pairs)
     return Rounded(stored, chosen, ridge, *figures)
-
-
-def nearest_weights(weights: Array, scales: Array) -> Array:
-    """Every weight rounded by itself."""
-    return np.clip(np.rint(weights / scales[..., None]), -LIMIT, LIMIT)
 
 
 def choose_ridge(weights: Array, one: Moments, other: Moments) -> float | None:
@@ -114,51 +141,57 @@ def _steadied(seen: Moments) -> Array:
     return steady
 
 
-def _excess(stored: Array, scales: Array, aim: Array, own: Array) -> Array:
+def _excess(stored: Array, scales: Array, aim: Array, own: Array, grid: Grid) -> Array:
     """Error of every row beyond that of the real target."""
-    away = stored * scales[..., None] - aim
+    away = stored * grid.spread(scales, stored.shape[-1]) - aim
     return ((away @ own) * away).sum(axis=2)
 
 
-def search_scales(aim: Array, own: Array, scales: Array, least: Array) -> Array:
-    """For every row the scale, out of shrunk ones, whose nearest rounding has the least output error."""
+def search_scales(aim: Array, own: Array, scales: Array, least: Array, grid: Grid) -> Array:
+    """For every block of a row the scale, out of shrunk ones, whose nearest rounding has the least output error by itself."""
     best, chosen = np.full(scales.shape, np.inf), scales.copy()
     for shrink in SHRINKS:
         tried = np.maximum(scales * shrink, least)
-        error = _excess(nearest_weights(aim, tried), tried, aim, own)
-        better = error < best
-        best[better], chosen[better] = error[better], tried[better]
+        away = grid.nearest(aim, tried) * grid.spread(tried, aim.shape[-1]) - aim
+        for number, place in grid.blocks(aim.shape[-1]):
+            error = ((away[..., place] @ own[:, place, place]) * away[..., place]).sum(axis=2)
+            better = error < best[..., number]
+            best[better, number], chosen[better, number] = error[better], tried[better, number]
     return chosen
 
 
-def feed_errors(aim: Array, own: Array, scales: Array) -> Array:
+def feed_errors(aim: Array, own: Array, scales: Array, grid: Grid) -> Array:
     """GPTQ: inputs in order of falling H, each one's rounding error made up for by those that are left."""
     order = np.argsort(-np.einsum("gii->gi", own), axis=1, kind="stable")
     sorted_own = np.take_along_axis(np.take_along_axis(own, order[:, :, None], 1), order[:, None, :], 2)
     upper = np.linalg.cholesky(np.linalg.inv(sorted_own)).transpose(0, 2, 1)
     left = np.take_along_axis(aim, order[:, None, :], 2)
+    steps = np.take_along_axis(grid.spread(scales, aim.shape[-1]), order[:, None, :], 2)
     stored = np.zeros_like(left)
     for index in range(left.shape[2]):
-        stored[..., index] = np.clip(np.rint(left[..., index] / scales), -LIMIT, LIMIT)
-        error = (left[..., index] - stored[..., index] * scales) / upper[:, None, index, index]
+        stored[..., index] = np.clip(np.rint(left[..., index] / steps[..., index]), grid.low, grid.high)
+        error = (left[..., index] - stored[..., index] * steps[..., index]) / upper[:, None, index, index]
         left[..., index + 1 :] -= error[..., None] * upper[:, None, index, index + 1 :]
     return np.take_along_axis(stored, np.argsort(order, axis=1)[:, None, :], 2)
 
 
-def descend(aim: Array, own: Array, stored: Array, scales: Array, least: Array) -> tuple[Array, Array]:
-    """Coordinate descent: in turn the best scale for the stored weights, and every weight's best integer for the others."""
+def descend(aim: Array, own: Array, stored: Array, scales: Array, least: Array, grid: Grid) -> tuple[Array, Array]:
+    """Coordinate descent: in turn the best scale of every block for the rest, and every weight's best integer for the others."""
     stored, scales = stored.copy(), scales.copy()
     diagonal = np.einsum("gii->gi", own)
+    inputs = stored.shape[-1]
     for _ in range(SWEEPS):
-        pulled = stored @ own
-        along, length = (pulled * aim).sum(axis=2), (pulled * stored).sum(axis=2)
-        scales = np.where((along > 0) & (length > 0), np.maximum(along / np.where(length > 0, length, 1.0), least), scales)
-        slope = (stored * scales[..., None] - aim) @ own
+        slope = (stored * grid.spread(scales, inputs) - aim) @ own
+        for number, place in grid.blocks(inputs):
+            _fit_scale(own, stored[..., place], scales, slope, least, number, place)
+        steps = grid.spread(scales, inputs)
+        slope = (stored * steps - aim) @ own
         moved = False
-        for index in range(stored.shape[2]):
+        for index in range(inputs):
             old = stored[..., index]
-            new = np.clip(np.rint(old - slope[..., index] / (diagonal[:, None, index] * scales)), -LIMIT, LIMIT)
-            change = (new - old) * scales
+            wanted = old - slope[..., index] / (diagonal[:, None, index] * steps[..., index])
+            new = np.clip(np.rint(wanted), grid.low, grid.high)
+            change = (new - old) * steps[..., index]
             if change.any():
                 moved = True
                 stored[..., index] = new
@@ -166,3 +199,13 @@ def descend(aim: Array, own: Array, stored: Array, scales: Array, least: Array) 
         if not moved:
             break
     return stored, scales
+
+
+def _fit_scale(own: Array, part: Array, scales: Array, slope: Array, least: Array, number: int, place: slice) -> None:
+    """The least squares of one block's scale for its stored weights, in place; slope follows."""
+    length = ((part @ own[:, place, place]) * part).sum(axis=2)
+    step = (slope[..., place] * part).sum(axis=2) / np.where(length > 0, length, 1.0)
+    old = scales[..., number].copy()
+    fitted = old - step
+    scales[..., number] = np.where((length > 0) & (fitted > 0), np.maximum(fitted, least[..., 0]), old)
+    slope += (scales[..., number] - old)[..., None] * (part @ own[:, place])

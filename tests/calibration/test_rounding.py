@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from calibration.grams import Moments, columns, from_rows, moments, weight_rows
-from calibration.rounding import choose_ridge, nearest_weights, round_weights, target
+from calibration.rounding import INT8, choose_ridge, round_weights, target
 from tests.support.float_graphs import Network
 from toolchain.ir import attrs as at
 from toolchain.ir.graph import Node, Value
@@ -55,16 +55,16 @@ def test_moments_of_parts_join_to_those_of_the_whole(op: str) -> None:
 
 
 def output_error(stored: np.ndarray, scales: np.ndarray, weights: np.ndarray, x: np.ndarray) -> float:
-    error = (x - x.mean(axis=0)) @ (stored * scales[..., None] - weights)[0].T
+    error = (x - x.mean(axis=0)) @ (stored * scales - weights)[0].T
     return float(np.square(error).mean())
 
 
 def rounded(weights: np.ndarray, one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
     """Output errors on unseen inputs by fitted rounding and by rounding to nearest, of coarse weights (scales times 16)."""
-    scales = np.abs(weights).max(axis=2) / 127
-    found = round_weights(weights, scales, np.full(scales.shape, 1e-9), seen(one, one), seen(other, other))
+    scales = np.abs(weights).max(axis=2, keepdims=True) / 127
+    found = round_weights(weights, scales, np.full(scales.shape[:2], 1e-9), seen(one, one), seen(other, other))
     return output_error(found.stored, found.scales, weights, one), output_error(
-        nearest_weights(weights, scales), scales, weights, one
+        INT8.nearest(weights, scales), scales, weights, one
     )
 
 
@@ -74,22 +74,22 @@ def test_rounding_wins_where_inputs_go_together() -> None:
     mixed = rng.standard_normal((900, 6)) @ rng.standard_normal((6, 32)) + 0.05 * rng.standard_normal((900, 32))
     fitted, nearest = rounded(weights, mixed[:300], mixed[300:600])
     unseen = mixed[600:]
-    scales = np.abs(weights).max(axis=2) / 127
+    scales = np.abs(weights).max(axis=2, keepdims=True) / 127
     found = round_weights(
-        weights, scales, np.full(scales.shape, 1e-9), seen(mixed[:300], mixed[:300]), seen(*[mixed[300:600]] * 2)
+        weights, scales, np.full(scales.shape[:2], 1e-9), seen(mixed[:300], mixed[:300]), seen(*[mixed[300:600]] * 2)
     )
     assert fitted < 0.3 * nearest
     assert output_error(found.stored, found.scales, weights, unseen) < 0.3 * output_error(
-        nearest_weights(weights, scales), scales, weights, unseen
+        INT8.nearest(weights, scales), scales, weights, unseen
     )
 
 
 def test_rounding_does_no_harm_where_inputs_are_independent_and_few() -> None:
     rng = np.random.default_rng(4)
     weights, x = rng.standard_normal((1, 8, 64)), rng.standard_normal((1_010, 64))
-    scales = np.abs(weights).max(axis=2) / 127
-    found = round_weights(weights, scales, np.full(scales.shape, 1e-9), seen(x[:5], x[:5]), seen(x[5:10], x[5:10]))
-    nearest = output_error(nearest_weights(weights, scales), scales, weights, x[10:])
+    scales = np.abs(weights).max(axis=2, keepdims=True) / 127
+    found = round_weights(weights, scales, np.full(scales.shape[:2], 1e-9), seen(x[:5], x[:5]), seen(x[5:10], x[5:10]))
+    nearest = output_error(INT8.nearest(weights, scales), scales, weights, x[10:])
     assert output_error(found.stored, found.scales, weights, x[10:]) < 1.3 * nearest
 
 
@@ -113,7 +113,7 @@ def test_the_target_stays_at_the_weights_where_samples_tell_nothing() -> None:
 def test_dead_inputs_and_rows_of_zeros_stay_zero() -> None:
     weights, x = np.zeros((1, 2, 4)), np.zeros((10, 4))
     weights[0, 0] = 1.0
-    found = round_weights(weights, np.full((1, 2), 1 / 127), np.full((1, 2), 1e-9), seen(x, x), seen(x, x))
+    found = round_weights(weights, np.full((1, 2, 1), 1 / 127), np.full((1, 2), 1e-9), seen(x, x), seen(x, x))
     assert np.isfinite(found.stored).all()
     assert not found.stored[0, 1].any()
     np.testing.assert_allclose(found.stored[0, 0] * found.scales[0, 0], 1.0, rtol=0.01)

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from calibration.mixed import Budget, Option, Price
 from calibration.prepare import Quantized, Rounding
+from calibration.refine import LayerRounding
 from targets.load import load_target
 from targets.model import Target
 from toolchain.api.inspecting import NO_SHAPES
 from toolchain.api.prequantized import keep_parameters, with_parameters
 from toolchain.api.progress import Progress, silent
-from toolchain.api.quantizing import AUTO, AfterPass, Converted, Precision, precision_of, to_precision
+from toolchain.api.quantizing import AUTO, AfterPass, Converted, Precision, form_of, precision_of, to_precision
 from toolchain.api.results import CompileResult
 from toolchain.bundle.codec import decode
 from toolchain.bundle.graph_files import CONSTANTS_NAME, TEXT_NAME, graph_files
@@ -99,6 +100,7 @@ def compile(
     explain: list in the manifest what there was to choose from, which takes longer. Nothing is written when it raises:
     ModelError (E1xx), DataError (E2xx), TargetError (E3xx), EnvironmentFault(404), RunError(505), UsageError(901).
     """
+    form_of(precision)
     limits = Limits(max_ram_bytes, max_flash_bytes, max_latency_ms)
     path = Path(model)
     device = load_target(target)
@@ -117,7 +119,7 @@ def compile(
     compiled = compile_model(converted.graph, device, options)
     source = SourceModel(path.name, model_format(path), source_digest(path))
     files = {**graph_files(compiled.graph), **compiled.files}
-    manifest = write_bundle(Path(output), files, describe_bundle(compiled, source, converted.quantized, notes))
+    manifest = write_bundle(Path(output), files, describe_bundle(compiled, source, converted, notes))
     return CompileResult(Path(output), manifest, compiled.program.plan if compiled.program else None)
 
 
@@ -160,11 +162,11 @@ def source_digest(path: Path) -> str:
 
 
 def describe_bundle(
-    compiled: Compiled, source: SourceModel, quantized: Quantized | None = None, notes: Sequence[Note] = ()
+    compiled: Compiled, source: SourceModel, converted: Converted | None = None, notes: Sequence[Note] = ()
 ) -> Manifest:
     """The manifest of a compiled graph, without its list of files.
 
-    quantized: how the graph came about, where it was float. notes: parameters of the model that could not be kept.
+    converted: how the graph came about, where it was float. notes: parameters of the model that could not be kept.
     """
     graph, program, sections = compiled.graph, compiled.program, dict(compiled.sections)
     c_section = sections.pop("c", None)
@@ -182,7 +184,7 @@ def describe_bundle(
         flash=Flash(program.weight_bytes, program.code_bytes) if program else None,
         predicted=_predicted(program) if program else None,
         asked=_asked(compiled.options) if program else None,
-        calibration=None if quantized is None else _calibration(quantized),
+        calibration=None if converted is None else _calibration(converted),
         plans=tuple(map(_plan, compiled.offers)),
         adjustments=tuple(Adjustment(note.place, note.found, note.done) for note in notes),
         buffers=_buffers(program) if program else (),
@@ -192,12 +194,23 @@ def describe_bundle(
     )
 
 
-def _calibration(quantized: Quantized) -> Calibration:
+def _calibration(converted: Converted) -> Calibration | None:
+    """What samples told, None where there were none."""
+    if converted.fitted is not None:
+        return Calibration("none", "optimal", converted.fitted.samples, layers=_roundings(converted.fitted.layers))
+    return None if converted.quantized is None else _ranges(converted.quantized)
+
+
+def _roundings(layers: Sequence[LayerRounding]) -> tuple[RoundingChoice, ...]:
+    return tuple(RoundingChoice(layer.name, layer.error_nearest, layer.error, layer.ridge) for layer in layers)
+
+
+def _ranges(quantized: Quantized) -> Calibration:
     recipe = quantized.recipe
     losses = {name: choice.losses for choice in quantized.choices for name in choice.members}
     rows = quantized.table.ranges.items()
     tensors = tuple(RangeChoice(name, row.method, row.low, row.high, losses.get(name, {})) for name, row in rows)
-    layers = tuple(RoundingChoice(layer.name, layer.error_nearest, layer.error, layer.ridge) for layer in quantized.layers)
+    layers = _roundings(quantized.layers)
     asked = AUTO if recipe.ranges is None else str(recipe.ranges)
     options = tuple(map(_option, quantized.options))
     return Calibration(asked, recipe.rounding, quantized.table.samples, tensors, layers, options)

@@ -9,7 +9,7 @@ from calibration.prepare import counted
 from calibration.ranges import parse_method
 from runtimes.onnxruntime_engine import float_executor
 from toolchain.api.progress import Progress, silent
-from toolchain.api.quantizing import AUTO, AfterPass, Precision, quantized_already
+from toolchain.api.quantizing import AUTO, AfterPass, Precision, form_of, quantized_already
 from toolchain.ir.graph import Graph
 from toolchain.passes.canonical import canonicalize
 from toolchain.passes.qdq.dynamic import static_form
@@ -45,9 +45,9 @@ def keep_parameters(
 
     data: DATA to calibrate on, read only when some tensors have no parameters; ranges: how theirs are chosen, by one
     method for all. after: called with the name and result of every pass. Raises ModelError E111 that names the tensors
-    without parameters where there is no data, DataError (E2xx), UsageError(901) for float32.
+    without parameters where there is no data, DataError (E2xx), UsageError(901) for other precisions.
     """
-    if precision in ("float32", "int16x8"):
+    if precision in ("float32", "int16x8") or form_of(precision) is not None:
         raise quantized_already(graph, precision)
     notes = Notes()
     filled = fill_in(graph, notes)

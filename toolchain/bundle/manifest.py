@@ -299,9 +299,9 @@ class PrecisionFigures:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How a float model was quantized. ranges: the method asked for, or `auto`. rounding: `optimal` or `nearest`.
+    """How a float model was quantized. ranges: the method asked for, `auto`, or `none` where weights alone were.
 
-    precisions: what `--precision auto` had to choose from, int8 first.
+    rounding: `optimal` or `nearest`. precisions: what `--precision auto` had to choose from, int8 first.
     """
 
     ranges: str

@@ -40,9 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--calibrate", metavar="DATA", help=note)
     note = (
         "auto (default): with --calibrate int8, and int16 where that gains most for at most a tenth more flash, RAM and time "
-        "(or within the limits given); else the types of the file"
+        "(or within the limits given); else the types of the file. int8, int16x8, float32; of weights alone float16, w8 or w4, "
+        "w4:64 for blocks of 64 that share a scale (default 32; of w8 a channel)"
     )
-    parser.add_argument("--precision", choices=("auto", "int8", "int16x8", "float32"), default="auto", help=note)
+    parser.add_argument("--precision", metavar="P", default="auto", help=note)
     add_calibration(parser)
     note = "what kernels are chosen for; balanced (default): least RAM at no more than 5 %% more work"
     parser.add_argument("--optimize", choices=("balanced", "speed", "ram", "size"), default="balanced", help=note)
@@ -63,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--explain", action="store_true", help=f"{note} and the kernel that came second; takes longer")
     note = "leave out a pass of toolchain/passes/canonical.py, `drop_dead_channels` for example; may be repeated"
     parser.add_argument("--skip", action="append", metavar="PASS", help=note)
-    note = "print the graph after a pass to standard error; `quantize` or a name in toolchain/passes/canonical.py"
+    note = "print the graph after a pass to standard error: `quantize`, `store_weights` or one of toolchain/passes/canonical.py"
     parser.add_argument("--print-after", metavar="PASS", help=note)
 
 
@@ -150,7 +151,7 @@ def _printer(wanted: str) -> Callable[[str, Graph], None]:
     """Prints the graph after the passes of a name. Raises UsageError(901) when there is none."""
     from toolchain.ir.text import print_graph
 
-    _pass_name("--print-after", wanted, ("quantize",))
+    _pass_name("--print-after", wanted, ("quantize", "store_weights"))
 
     def after(name: str, graph: Graph) -> None:
         if name == wanted:
