@@ -1,6 +1,6 @@
 """Prints how near int8 comes to the float model: Strop's own and that of other converters, on the same samples.
 
-    python -m benchmarks.quantization [--only kws] [--data ../shared/data/mlperf_tiny] [--peer-python nncf=/venv/bin/python]
+    python -m benchmarks.quantization [--weights] [--only kws] [--data ../shared/data/mlperf_tiny] [--peer-python nncf=PYTHON]
 
 Every peer runs in a process of its own, by this interpreter or by the one that --peer-python (or the environment variable
 STROP_PEER_PYTHON for all) names. One that fails is printed with its last line.
@@ -22,30 +22,36 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.quantization.models import CASES, Case
-from benchmarks.quantization.peers import PEERS
+from benchmarks.quantization.peers import PEERS, WEIGHT_PEERS
 from calibration.metrics import Accuracy, Comparison
-from calibration.prepare import Recipe, quantize_with
+from calibration.prepare import Recipe, quantize_with, silent
 from calibration.ranges import parse_method
 from calibration.rows import to_real
+from calibration.store import store_fitted
 from runtimes.onnxruntime_engine import float_executor
+from targets.load import load_target
 from toolchain.ir.graph import Graph
 from toolchain.ir.quantization import quantize_array
 from toolchain.ir.types import Array
+from toolchain.lowering.lower import lower
+from toolchain.passes.store_weights import parse_form, store_weights
 from toolchain.reference.evaluator import run
 
+WEIGHT_PRECISIONS = ("float16", "w8", "w4:64", "w4", "w4:16")
 TIMEOUT_S = 1200
 OWN = "strop"
-HEAD = f"  {'':30} {'KL':>10} {'MSE':>10} {'SQNR dB':>8} {'agree %':>8} {'top-1 %':>8} {'s':>6}"
+HEAD = f"  {'':30} {'KL':>10} {'MSE':>10} {'SQNR dB':>8} {'agree %':>8} {'top-1 %':>8} {'s':>6} {'bytes':>8}"
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One method on one case. found: None where it failed, with the reason."""
+    """One method on one case. found: None where it failed, with the reason. weight_bytes: 0 where nobody counts them."""
 
     name: str
     found: Accuracy | None
     seconds: float = 0.0
     reason: str = ""
+    weight_bytes: int = 0
 
     def __str__(self) -> str:
         if self.found is None:
@@ -54,7 +60,8 @@ class Row:
         top = "" if a.correct is None else f"{100 * a.correct / a.samples:.2f}"
         sqnr = "" if a.sqnr_db is None else f"{a.sqnr_db:.2f}"
         kl, agree = (float("nan") if x is None else x for x in (a.kl, a.agreement))
-        return f"  {self.name:30} {kl:10.3g} {a.mse:10.3g} {sqnr:>8} {100 * agree:8.2f} {top:>8} {self.seconds:6.1f}"
+        size = f"{self.weight_bytes:,}" if self.weight_bytes else ""
+        return f"  {self.name:30} {kl:10.3g} {a.mse:10.3g} {sqnr:>8} {100 * agree:8.2f} {top:>8} {self.seconds:6.1f} {size:>8}"
 
 
 def judge(outputs: Array, case: Case, wanted: Array) -> Accuracy:
@@ -106,7 +113,25 @@ def peer_row(peer: str, case: Case, folder: Path, wanted: Array, interpreter: st
     found = np.load(output)
     if not np.isfinite(found).all() or found.shape != wanted.shape:
         return Row(peer, None, reason=f"outputs of shape {found.shape}, {wanted.shape} are needed, or not finite")
-    return Row(peer, judge(found, case, wanted), seconds)
+    counted = output.with_suffix(".bytes")
+    return Row(peer, judge(found, case, wanted), seconds, weight_bytes=int(counted.read_text()) if counted.is_file() else 0)
+
+
+def weight_row(precision: str, case: Case, wanted: Array, *, fitted: bool) -> Row:
+    """Strop's weight-only precisions, fitted to the calibration samples or not; the outputs are the reference evaluator's."""
+    form = parse_form(precision)
+    if form is None:
+        raise ValueError(f"{precision} stores no weights")
+    start = time.perf_counter()
+    if fitted:
+        samples = [(sample[None],) for sample in case.calibration]
+        graph = store_fitted(case.graph, form, samples, len(samples), float_executor, silent).graph
+    else:
+        graph = store_weights(case.graph, form)
+    seconds = time.perf_counter() - start
+    label = f"{OWN} {precision}{', calibrated' if fitted else ''}"
+    size = lower(graph, load_target("host")).weight_bytes
+    return Row(label, judge(integer_outputs(graph, case.test), case, wanted), seconds, weight_bytes=size)
 
 
 def summary(rows: Sequence[Row], own: Row) -> str:
@@ -146,6 +171,22 @@ def run_case(key: str, data: Path, interpreters: dict[str, str], peers: Sequence
         print(summary(rows, next(row for row in rows if row.name == OWN)), flush=True)
 
 
+def run_weights(key: str, data: Path, interpreters: dict[str, str], peers: Sequence[str]) -> None:
+    """One network's table of weight-only precisions. bytes: of weights, scales and biases."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        case = CASES[key](folder, data)
+        wanted = float_outputs(case)
+        print(f"{case.name}, weights alone: calibrated on {len(case.calibration)}, tested on {len(case.test)} samples\n{HEAD}")
+        size = lower(case.graph, load_target("host")).weight_bytes
+        print(Row("float", judge(wanted, case, wanted), weight_bytes=size), flush=True)
+        for peer in peers:
+            print(peer_row(peer, case, folder, wanted, interpreters.get(peer.split()[0], interpreters["*"])), flush=True)
+        for fitted in (False, True):
+            for precision in WEIGHT_PRECISIONS:
+                print(weight_row(precision, case, wanted, fitted=fitted), flush=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -155,6 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     note = "interpreter for one peer: tflite, onnxruntime, nncf or ai-edge-quantizer; may be repeated"
     parser.add_argument("--peer-python", action="append", default=[], metavar="PEER=PYTHON", help=note)
     parser.add_argument("--no-peers", action="store_true", help="Strop's own figures alone")
+    parser.add_argument("--weights", action="store_true", help="weight-only precisions instead of int8")
     parser.add_argument("--all-recipes", action="store_true", help="also every range algorithm, and rounding to nearest")
     options = parser.parse_args(arguments)
     interpreters = {"*": os.environ.get("STROP_PEER_PYTHON", sys.executable)}
@@ -165,6 +207,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         methods = ("minmax", "average", "percentile:99.99", "entropy", "mse")
         recipes |= {f"{OWN}, {text}": Recipe(parse_method(text)) for text in methods}
     for key in options.only or CASES:
+        if options.weights:
+            run_weights(key, options.data, interpreters, () if options.no_peers else tuple(WEIGHT_PEERS))
+            continue
         run_case(key, options.data, interpreters, () if options.no_peers else tuple(PEERS), recipes)
     print(f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
     return 0

@@ -114,16 +114,78 @@ def _tflite(folder: Path, calibration: Array, test: Array) -> Array:
     return _run_tflite(converter.convert(), test)
 
 
-def _ai_edge(folder: Path, calibration: Array, test: Array) -> Array:
-    quantizer, recipe = _module("ai_edge_quantizer.quantizer"), _module("ai_edge_quantizer.recipe")
-    path = str(folder / "model.tflite")
+def _signed_samples(path: str, calibration: Array) -> dict[str, list[dict[str, Array]]]:
+    """Samples by the name of the file's signature and of its input."""
     signatures = _module("ai_edge_litert.interpreter").Interpreter(model_path=path).get_signature_list()
     key = next(iter(signatures))
     name = signatures[key]["inputs"][0]
+    return {key: [{name: sample[None]} for sample in calibration]}
+
+
+def _ai_edge(folder: Path, calibration: Array, test: Array) -> Array:
+    quantizer, recipe = _module("ai_edge_quantizer.quantizer"), _module("ai_edge_quantizer.recipe")
+    path = str(folder / "model.tflite")
     made = quantizer.Quantizer(path, recipe.static_wi8_ai8())
-    seen = made.calibrate({key: [{name: sample[None]} for sample in calibration]}, num_threads=1)
+    seen = made.calibrate(_signed_samples(path, calibration), num_threads=1)
     return _run_tflite(bytes(made.quantize(seen).quantized_model), test)
 
+
+def _ai_edge_weights(algorithm: str) -> Callable[[Path, Array, Array], tuple[Array, int]]:
+    def run(folder: Path, calibration: Array, test: Array) -> tuple[Array, int]:
+        quantizer, recipe = _module("ai_edge_quantizer.quantizer"), _module("ai_edge_quantizer.recipe")
+        key = getattr(recipe.AlgorithmName, algorithm)
+        path = str(folder / "model.tflite")
+        made = quantizer.Quantizer(path, recipe.weight_only_wi4_afp32(algorithm_key=key))
+        seen = made.calibrate(_signed_samples(path, calibration), num_threads=1) if made.need_calibration else None
+        content = bytes(made.quantize(seen).quantized_model)
+        return _run_tflite(content, test), _tflite_weight_bytes(content)
+
+    return run
+
+
+def _tflite_weight_bytes(content: bytes) -> int:
+    """Bytes of a file's constants and of their scales."""
+    schema = _module("ai_edge_litert.schema_py_generated")
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    total = 0
+    for tensor in model.subgraphs[0].tensors:
+        data = model.buffers[tensor.buffer].data
+        if data is not None and len(data):
+            scales = None if tensor.quantization is None else tensor.quantization.scale
+            total += len(data) + (0 if scales is None else 4 * len(scales))
+    return total
+
+
+def _nncf_weights(folder: Path, calibration: Array, test: Array) -> tuple[Array, int]:
+    nncf, onnx = _module("nncf"), _module("onnx")
+    mode = nncf.CompressWeightsMode.INT4_SYM
+    # Only from opset 21 on DequantizeLinear knows int4.
+    model = _module("onnx.version_converter").convert_version(onnx.load(str(folder / "model.onnx")), 21)
+    made = nncf.compress_weights(model, mode=mode, group_size=-1, all_layers=True)
+    onnx.save(made, str(folder / "nncf_w4.onnx"))
+    return _run_onnx(folder / "nncf_w4.onnx", test), _onnx_weight_bytes(folder / "nncf_w4.onnx")
+
+
+def _onnx_weight_bytes(path: Path) -> int:
+    """Bytes of a file's initializers; two of four bits share one."""
+    tensors = _module("onnx").load(str(path)).graph.initializer
+    helper, types = _module("onnx.helper"), _module("onnx").TensorProto
+    total = 0
+    for tensor in tensors:
+        four = tensor.data_type in (types.INT4, types.UINT4)
+        bits = 4 if four else helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize * 8
+        total += (int(np.prod(tensor.dims)) * bits + 7) // 8
+    return total
+
+
+WEIGHT_PEERS: dict[str, Callable[[Path, Array, Array], tuple[Array, int]]] = {
+    "ai-edge-quantizer w4": _ai_edge_weights("MIN_MAX_UNIFORM_QUANT"),
+    "ai-edge-quantizer w4 octav": _ai_edge_weights("OCTAV"),
+    "ai-edge-quantizer w4 mse": _ai_edge_weights("MSE"),
+    "ai-edge-quantizer w4 gptq": _ai_edge_weights("GPTQ"),
+    "nncf w4": _nncf_weights,
+}
+"""Peers that store weights alone in four bits; they also give the bytes of weights and scales."""
 
 PEERS: dict[str, Callable[[Path, Array, Array], Array]] = {
     "tflite": _tflite,
@@ -140,7 +202,13 @@ PEERS: dict[str, Callable[[Path, Array, Array], Array]] = {
 def main() -> None:
     """Run one peer."""
     peer, folder, output = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-    np.save(output, PEERS[peer](folder, np.load(folder / "calibration.npy"), np.load(folder / "test.npy")))
+    calibration, test = np.load(folder / "calibration.npy"), np.load(folder / "test.npy")
+    if peer in WEIGHT_PEERS:
+        found, weight_bytes = WEIGHT_PEERS[peer](folder, calibration, test)
+        output.with_suffix(".bytes").write_text(str(weight_bytes))
+    else:
+        found = PEERS[peer](folder, calibration, test)
+    np.save(output, found)
 
 
 if __name__ == "__main__":
