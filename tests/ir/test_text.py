@@ -32,7 +32,9 @@ def quants(draw: st.DrawFn) -> Quant | None:
     count = 1 if kind == "tensor" else draw(st.integers(1, 4))
     scale = tuple(draw(st.lists(FLOATS, min_size=count, max_size=count)))
     zero = tuple(draw(st.lists(st.integers(-(2**31), 2**31), min_size=count, max_size=count)))
-    return Quant(scale, zero, None if kind == "tensor" else draw(st.integers(0, 3)))
+    if kind == "tensor":
+        return Quant(scale, zero)
+    return Quant(scale, zero, draw(st.integers(0, 3)), draw(st.none() | st.integers(1, 64)))
 
 
 TYPES = st.builds(TensorType, st.lists(st.integers(0, 5), max_size=4).map(tuple), DTYPES, quants())

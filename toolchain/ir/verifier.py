@@ -69,8 +69,9 @@ def _verify_quant(value: Value) -> None:
     known = quant.axis is None or 0 <= quant.axis < type_.rank
     count = -1 if not known else 1 if quant.axis is None else type_.shape[quant.axis] * quant.parts(type_.shape)
     if len(quant.scale) != count or len(quant.zero_point) != count:
-        what = f"{len(quant.scale)} scales and {len(quant.zero_point)} zero points for {count} channels"
-        raise ModelError(111, value.name, what, "Give one of each per channel")
+        parts = "channels" if quant.block is None else "blocks"
+        what = f"{len(quant.scale)} scales and {len(quant.zero_point)} zero points for {count} {parts}"
+        raise ModelError(111, value.name, what, f"Give one of each for each of the {parts}")
     if not all(np.isfinite(scale) and scale > 0 for scale in quant.scale):
         raise ModelError(111, value.name, "a scale is not a positive finite number", "Quantize the model again")
     low, high = (0, 0) if not type_.dtype.is_integer else type_.dtype.limits

@@ -16,7 +16,7 @@ from toolchain.frontends.onnx.importers.pooling import average
 from toolchain.frontends.onnx.node import Importer, OnnxNode
 from toolchain.frontends.onnx.quantized import quant_of_arrays
 from toolchain.frontends.onnx.tensors import element_type
-from toolchain.ir.attrs import AlphaAttrs, AxisAttrs, CastAttrs, ReduceAttrs
+from toolchain.ir.attrs import AlphaAttrs, AxisAttrs, CastAttrs, ReduceAttrs, SliceAttrs
 from toolchain.ir.graph import Value
 from toolchain.ir.types import DType, Quant
 
@@ -57,7 +57,7 @@ def _check(node: OnnxNode, quant: Quant, dtype: DType, shape: tuple[int, ...]) -
 
 
 def _blocks(b: Builder, node: OnnxNode, value: Value, x: Value) -> Value:
-    """A scale or zero point, per tensor, per channel or per block, shaped to broadcast against x."""
+    """A scale or zero point, per tensor, per channel or per block (the last may be shorter), shaped to broadcast against x."""
     block, axis = node.integer("block_size", 0), node.integer("axis", 1)
     if value.type.elements == 1 and not block:
         return b.reshape(value, ())
@@ -67,7 +67,9 @@ def _blocks(b: Builder, node: OnnxNode, value: Value, x: Value) -> Value:
     shape = value.type.shape
     apart = b.reshape(value, (*shape[: at + 1], 1, *shape[at + 1 :]))
     wide = b.expand(apart, (*shape[: at + 1], block, *shape[at + 1 :]))
-    return b.reshape(wide, (*shape[:at], shape[at] * block, *shape[at + 1 :]))
+    spread = b.reshape(wide, (*shape[:at], shape[at] * block, *shape[at + 1 :]))
+    ends = (*shape[:at], x.type.shape[at], *shape[at + 1 :])
+    return b.emit("slice", (spread,), SliceAttrs((0,) * len(ends), ends, (1,) * len(ends)))
 
 
 def _quantize_by_arithmetic(b: Builder, node: OnnxNode, x: Value, scale: Value, zero: Value | None, dtype: DType) -> Value:
