@@ -21,6 +21,9 @@ RIDGES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 
 SHRINKS = tuple(1.0 - 0.05 * step for step in range(9))
 SWEEPS = 4
+COARSE, COARSE_STARTS = 7, (1.0, 0.9, 1.1)
+"""Largest integers, and factors of scales to start from, where steps are so coarse that one start is not enough."""
+
 LEAST_RIDGE = 0.01
 
 
@@ -79,11 +82,10 @@ def round_weights(weights: Array, scales: Array, least: Array, one: Moments, oth
     both = one.join(other)
     ridge = choose_ridge(weights, one, other)
     aim = target(weights, both, ridge)
-    own = _steadied(both)
+    own = steadied(both)
     least = least[..., None]
     start = np.maximum(np.maximum(scales, grid.holding(aim)), least)
-    chosen = search_scales(aim, own, start, least, grid)
-    stored, chosen = descend(aim, own, feed_errors(aim, own, chosen, grid), chosen, least, grid)
+    stored, chosen = _best_of(aim, own, search_scales(aim, own, start, least, grid), least, grid)
     nearest = grid.nearest(weights, scales)
     before, after = _excess(nearest, scales, aim, own, grid), _excess(stored, chosen, aim, own, grid)
     worse = after > before
@@ -93,11 +95,23 @@ def round_weights(weights: Array, scales: Array, least: Array, one: Moments, oth
     return Rounded(stored, chosen, ridge, *figures)
 
 
+def _best_of(aim: Array, own: Array, scales: Array, least: Array, grid: Grid) -> tuple[Array, Array]:
+    """Integers and scales from several starts, for every row those of least error: coarse steps end where they start."""
+    best, stored, chosen = np.full(scales.shape[:2], np.inf), np.zeros_like(aim), scales.copy()
+    for factor in COARSE_STARTS if grid.high <= COARSE else (1.0,):
+        start = np.maximum(scales * factor, least)
+        found, steps = descend(aim, own, feed_errors(aim, own, start, grid), start, least, grid)
+        error = _excess(found, steps, aim, own, grid)
+        better = error < best
+        best[better], stored[better], chosen[better] = error[better], found[better], steps[better]
+    return stored, chosen
+
+
 def choose_ridge(weights: Array, one: Moments, other: Moments) -> float | None:
     """The ridge whose weights, fitted to one set of samples, have the least error on the other, both ways added."""
-    totals: dict[float | None, float] = {None: sum(_error(weights, weights, part) for part in (one, other))}
     if min(one.count, other.count) < 2:
         return None
+    totals: dict[float | None, float] = {None: sum(_error(weights, weights, part) for part in (one, other))}
     for fitted, judged in ((one, other), (other, one)):
         for ridge, moved in _targets(weights, fitted, RIDGES):
             totals[ridge] = totals.get(ridge, 0.0) + _error(moved, weights, judged)
@@ -129,7 +143,7 @@ def _error(moved: Array, weights: Array, seen: Moments) -> float:
     return float(quadratic) / max(seen.count, 1.0)
 
 
-def _steadied(seen: Moments) -> Array:
+def steadied(seen: Moments) -> Array:
     """H with its off-diagonal shrunk by how little few observations tell about many inputs, and a ridge."""
     inputs = seen.own.shape[-1]
     keep = seen.count / (seen.count + inputs)

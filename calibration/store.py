@@ -10,7 +10,7 @@ import numpy as np
 
 from calibration.grams import Moments, moments, weight_rows
 from calibration.refine import ROUNDED_OPS, LayerRounding, Told
-from calibration.rounding import Grid, Rounded, round_weights
+from calibration.rounding import Grid, Rounded, round_weights, steadied
 from calibration.walk import Batch, FloatSteps, MakeExecutor, gather
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.types import Array, DType
@@ -25,6 +25,7 @@ from toolchain.passes.store_weights import (
     nearest,
     real_of,
     storable,
+    weight_error,
     with_stored,
 )
 
@@ -135,14 +136,13 @@ class _Losses:
         stored, weights = nearest(self._weights[name], form), self._weights[name]
         if stored is None:
             return 0.0
-        away = real_of(weights, stored) - weights.rows
         if name not in self._seen:
-            return float(np.square(away).sum() / max(np.square(weights.rows).sum(), SMALLEST_SCALE))
+            return weight_error(weights, form)
         node, seen = self._seen[name]
         rows = weight_rows(node, weights.data.astype(np.float64))
-        off = away.reshape(rows.shape)
-        energy, error = (float(((each @ seen.own) * each).sum()) for each in (rows, off))
-        return error / max(energy, SMALLEST_SCALE)
+        away = real_of(weights, stored).reshape(rows.shape) - rows
+        energy, error = (float(((each @ seen.own) * each).sum()) for each in (rows, away))
+        return error / energy if energy > 0 else weight_error(weights, form)
 
     def _look(self) -> None:
         """The moments of every layer's inputs in the float network."""
@@ -222,13 +222,18 @@ class _Walk:
         self._correct_bias(node, rows, found, grid, one.join(other))
 
     def _correct_bias(self, node: Node, rows: Array, found: Rounded, grid: Grid, seen: Moments) -> None:
-        """The bias takes the mean of what is left of the error; a bias that others read, too, stays."""
-        if len(node.inputs) <= BIAS:
+        """The bias takes the mean of what is left of the error; a bias that others read, too, stays.
+
+        A mean is trusted as far as it stands out of its own scatter, as that of few observations is chance.
+        """
+        if len(node.inputs) <= BIAS or seen.count < 2:
             return
         name = node.inputs[BIAS].name
         if name not in self._graph.constants or self._uses[name] > 1:
             return
         real = found.stored * grid.spread(found.scales.astype(np.float32).astype(np.float64), rows.shape[2])
         drift = np.einsum("gri,gi->gr", rows, seen.real_mean) - np.einsum("gri,gi->gr", real, seen.mean)
+        noise = (((real - rows) @ steadied(seen)) * (real - rows)).sum(axis=2) / seen.count**2
+        drift *= np.square(drift) / np.maximum(np.square(drift) + noise, SMALLEST_SCALE)
         bias = self._graph.constants[name].astype(np.float64) + drift.reshape(-1)
         self._found.biases[name] = self._found.constants[name] = bias.astype(np.float32)

@@ -134,10 +134,42 @@ def test_a_float_bundle_stays_within_the_tolerance(tmp_path: Path) -> None:
     assert found.accuracy.agreement == 1.0
 
 
+@pytest.mark.parametrize(("precision", "bits"), [("float16", 16), ("w8", 8), ("w4:16", 4)])
+def test_weights_alone(precision: str, bits: int, tmp_path: Path) -> None:
+    """All formats of a bundle with stored weights compute the same; the manifest says what it is and what fitting gained."""
+    name = precision.split(":", maxsplit=1)[0]
+    plain = compile(MODEL, "host", tmp_path / "plain", formats=("c",), precision="float32").manifest.flash
+    found = compile(MODEL, "host", tmp_path / name, precision=precision, calibrate=f"{CALIBRATION}[0:40]").manifest
+    assert found.precision == read_bundle(tmp_path / name).manifest.precision == name
+    assert plain is not None
+    assert found.flash is not None
+    assert found.flash.weight_bytes < plain.weight_bytes * (bits / 32 + 0.1)
+    assert found.calibration is not None
+    assert (found.calibration.ranges, found.calibration.samples) == ("none", 40)
+    assert len(found.calibration.layers) == (0 if bits == 16 else 4)
+    for place in ("host", "litert", "onnxruntime"):
+        checked = verify(tmp_path / name, place=place, data=f"{TEST}[0:20]", model=MODEL)
+        assert checked.passed, place
+        assert checked.largest_difference <= 1e-5
+        assert checked.accuracy.agreement is not None
+        assert checked.accuracy.agreement >= 0.95
+    unseen = compile(MODEL, "host", tmp_path / "unseen", formats=("c",), precision=precision).manifest
+    assert (unseen.precision, unseen.calibration) == (name, None)
+
+
+def test_an_integer_model_has_no_float_weights_to_store(bundle: Path, tmp_path: Path) -> None:
+    compile(MODEL, "host", tmp_path / "int8", formats=("tflite", "onnx"), calibrate=str(CALIBRATION), name="digits")
+    for file in ("digits.tflite", "digits.onnx"):
+        with pytest.raises(UsageError, match="quantized already, w4 cannot be had"):
+            compile(tmp_path / "int8" / file, "host", tmp_path / "again", precision="w4")
+
+
 @pytest.mark.parametrize(
     ("options", "kind", "code"),
     [
         ({"precision": "int8"}, DataError, 203),
+        ({"precision": "w3"}, UsageError, 901),
+        ({"precision": "w4", "calibrate": "nothing.npz"}, DataError, 205),
         ({"calibrate": "nothing.npz"}, DataError, 205),
         ({"calibrate": str(CALIBRATION), "ranges": "guess"}, UsageError, 901),
         ({"calibrate": str(CALIBRATION), "max_ram_bytes": 100}, StropError, 301),
