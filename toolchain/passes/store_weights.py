@@ -111,8 +111,7 @@ def storable(graph: Graph) -> dict[str, Weights]:
 
 def _reads_weights(node: Node, name: str) -> bool:
     """True for float layers that read a value as weights alone."""
-    names = [value.name for value in node.inputs]
-    if node.op not in WEIGHT_AXIS or names[WEIGHTS] != name or names.count(name) > 1:
+    if node.op not in WEIGHT_AXIS or node.inputs[WEIGHTS].name != name:
         return False
     return all(value.type.dtype is DType.F32 for value in (*node.inputs, *node.outputs))
 
