@@ -10,12 +10,13 @@ from onnx import TensorProto
 from runtimes.litert_engine import run_tflite_litert
 from runtimes.onnxruntime_engine import run_onnx
 from tests.support.float_cases import assert_close
-from tests.support.stored_graphs import samples_of, stored_layers, written_out
+from tests.support.stored_graphs import Layers, samples_of, stored_layers, written_out
 from toolchain.backends.onnx.writer import write_onnx
 from toolchain.backends.tflite.writer import write_tflite
 from toolchain.frontends.tflite.reader import read_model
+from toolchain.ir.graph import Graph
 from toolchain.ir.types import DType
-from toolchain.reference.evaluator import evaluate
+from toolchain.reference.evaluator import evaluate, run
 
 SEEDS = range(4)
 PER_CHANNEL = (None,)
@@ -64,6 +65,14 @@ def test_blocks_are_blocks_in_onnx() -> None:
     assert len(nodes) == len(graph.outputs)
     for node in nodes:
         assert {a.name: a.i for a in node.attribute} == {"axis": 1, "block_size": 3}
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_onnx_blocks_along_any_axis(axis: int) -> None:
+    made = Layers(axis)
+    real = made.stored("w", (3, 4, 5), axis, DType.I4, 7)
+    graph = Graph("stored", (), (real,), tuple(made.nodes), made.constants)
+    np.testing.assert_array_equal(run_onnx(write_onnx(graph), [])[real.name], run(written_out(graph), [])[0])
 
 
 def test_files_for_tflite_micro_hold_floats() -> None:
