@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+import numpy as np
 
 from calibration.mixed import Budget, Option, Price
 from calibration.prepare import Quantized, Rounding
@@ -19,7 +22,7 @@ from toolchain.api.progress import Progress, silent
 from toolchain.api.quantizing import AUTO, AfterPass, Converted, Precision, form_of, precision_of, to_precision
 from toolchain.api.results import CompileResult
 from toolchain.bundle.codec import decode
-from toolchain.bundle.graph_files import CONSTANTS_NAME, TEXT_NAME, graph_files
+from toolchain.bundle.graph_files import CONSTANTS_NAME, EVENED_NAME, TEXT_NAME, evened_file, graph_files
 from toolchain.bundle.manifest import (
     Adjustment,
     Asked,
@@ -39,6 +42,7 @@ from toolchain.bundle.manifest import (
     RangeChoice,
     RoundingChoice,
     RunnerUp,
+    SeenValues,
     SourceModel,
     StripFigures,
     TensorInfo,
@@ -46,6 +50,7 @@ from toolchain.bundle.manifest import (
 from toolchain.bundle.write import write_bundle
 from toolchain.errors import ModelError, TargetError
 from toolchain.frontends.load import load_model, model_format
+from toolchain.ir.calibration_table import ValueRange
 from toolchain.ir.graph import Graph, Value
 from toolchain.ir.optable import macs
 from toolchain.lowering.frontier import Offer
@@ -58,6 +63,7 @@ from toolchain.lowering.program import Choice, KernelCall, Program
 from toolchain.lowering.timeline import lives
 from toolchain.lowering.variants import Objective
 from toolchain.passes.canonical import canonicalize
+from toolchain.passes.evened import evened_factors
 from toolchain.passes.qdq.notes import Note
 from toolchain.pipeline import NO_MEMORIES, Compiled, CompileOptions, compile_model, program_of
 
@@ -118,7 +124,7 @@ def compile(
     progress("compiling")
     compiled = compile_model(converted.graph, device, options)
     source = SourceModel(path.name, model_format(path), source_digest(path))
-    files = {**graph_files(compiled.graph), **compiled.files}
+    files = {**graph_files(compiled.graph), **compiled.files, **_evened(canonical, converted, compiled.graph)}
     manifest = write_bundle(Path(output), files, describe_bundle(compiled, source, converted, notes))
     return CompileResult(Path(output), manifest, compiled.program.plan if compiled.program else None)
 
@@ -138,6 +144,13 @@ def _budget(target: Target, options: CompileOptions) -> Budget:
 
     limits = options.limits
     return Budget(price, limits.flash_bytes is not None, limits.ram_bytes is not None, limits.latency_ms is not None)
+
+
+def _evened(canonical: Graph, converted: Converted, graph: Graph) -> dict[str, bytes]:
+    """The file that tells how a float graph's values compare with those of the integer graph that was made of it."""
+    if converted.quantized is None:
+        return {}
+    return {EVENED_NAME: evened_file(graph, evened_factors(canonical, converted.quantized.real))}
 
 
 def default_name(path: Path) -> str:
@@ -175,7 +188,7 @@ def describe_bundle(
         target=compiled.target.name,
         precision=precision_of(graph),
         source=source,
-        graph=GraphFiles(TEXT_NAME, CONSTANTS_NAME),
+        graph=GraphFiles(TEXT_NAME, CONSTANTS_NAME, EVENED_NAME if quantized is not None else None),
         inputs=tuple(map(_tensor, graph.inputs)),
         outputs=tuple(map(_tensor, graph.outputs)),
         macs=compiled.macs,
@@ -209,7 +222,7 @@ def _ranges(quantized: Quantized) -> Calibration:
     recipe = quantized.recipe
     losses = {name: choice.losses for choice in quantized.choices for name in choice.members}
     rows = quantized.table.ranges.items()
-    tensors = tuple(RangeChoice(name, row.method, row.low, row.high, losses.get(name, {})) for name, row in rows)
+    tensors = tuple(RangeChoice(name, row.method, row.low, row.high, losses.get(name, {}), _seen(row)) for name, row in rows)
     layers = _roundings(quantized.layers)
     asked = AUTO if recipe.ranges is None else str(recipe.ranges)
     options = tuple(map(_option, quantized.options))
@@ -222,6 +235,13 @@ def _option(option: Option) -> PrecisionFigures:
         return PrecisionFigures(option.wide, option.loss)
     figures = (price.weight_bytes, price.code_bytes, price.arena_bytes, price.latency_ms)
     return PrecisionFigures(option.wide, option.loss, *figures, option.allowed, option.chosen)
+
+
+def _seen(row: ValueRange) -> SeenValues:
+    """Over all channels: every index of the last axis was seen equally often."""
+    mean = float(np.mean(row.mean)) if row.mean else 0.0
+    square = float(np.mean(np.square(row.rms))) if row.rms else 0.0
+    return SeenValues(row.minimum, row.maximum, mean, math.sqrt(max(square - mean * mean, 0.0)))
 
 
 def _tensor(value: Value) -> TensorInfo:

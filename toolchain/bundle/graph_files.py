@@ -1,14 +1,17 @@
 """A graph as two files: the text form, and an archive with one .npy per constant in the order of the text.
 
 The archive is what `numpy.savez` writes, uncompressed, with entry times at the epoch of zip, so equal graphs give equal bytes.
-Entries are numbered, not named after the constants, as names of tensors may be anything.
+Entries are numbered, not named after the constants, as names of tensors may be anything. A third file, of the same kind, holds
+what the channels of some values were divided by before quantization, numbered as the values in the order of the text.
 """
 
 from __future__ import annotations
 
 import io
 import math
+import re
 import zipfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,19 +24,44 @@ from toolchain.ir.verifier import verify
 
 TEXT_NAME = "graph.strop"
 CONSTANTS_NAME = "graph.npz"
+EVENED_NAME = "evened.npz"
 _STALE = "Compile the model again"
+_ENTRY = re.compile(r"(0|[1-9][0-9]{0,8})\.npy")
 
 
 def graph_files(graph: Graph) -> dict[str, bytes]:
     """The two files of a graph by name."""
+    arrays = (
+        (i, np.ascontiguousarray(graph.constants[v.name]).reshape(v.type.shape)) for i, v in enumerate(constant_values(graph))
+    )
+    return {TEXT_NAME: print_graph(graph).encode(), CONSTANTS_NAME: _archive(arrays)}
+
+
+def evened_file(graph: Graph, factors: Mapping[str, Array]) -> bytes:
+    """The file of what the channels of a quantized graph's values were divided by; values that the graph lost are left out."""
+    return _archive((i, factors[v.name]) for i, v in enumerate(graph.values()) if v.name in factors)
+
+
+def read_evened(path: Path, graph: Graph) -> dict[str, Array]:
+    """The divisors by value name, each along the value's last axis. Raises RunError(504) for what does not fit the graph."""
+    values = list(graph.values())
+    found: dict[str, Array] = {}
+    for index, array in _read_entries(path).items():
+        shape = values[index].type.shape if index < len(values) else ()
+        if array.dtype != np.float32 or array.shape != shape[-1:] or not (np.isfinite(array) & (array > 0)).all():
+            raise RunError(504, str(path), f"entry {index} of shape {array.shape} fits no value of the graph", _STALE)
+        found[values[index].name] = array
+    return found
+
+
+def _archive(arrays: Iterable[tuple[int, Array]]) -> bytes:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as zipped:
-        for index, value in enumerate(constant_values(graph)):
+        for index, array in arrays:
             entry = io.BytesIO()
-            array = np.ascontiguousarray(graph.constants[value.name]).reshape(value.type.shape)
             np.lib.format.write_array(entry, array, version=(1, 0), allow_pickle=False)
             zipped.writestr(zipfile.ZipInfo(f"{index}.npy"), entry.getvalue())
-    return {TEXT_NAME: print_graph(graph).encode(), CONSTANTS_NAME: archive.getvalue()}
+    return archive.getvalue()
 
 
 def read_graph(text_file: Path, constants_file: Path) -> Graph:
@@ -48,15 +76,24 @@ def read_graph(text_file: Path, constants_file: Path) -> Graph:
 
 
 def _read_arrays(path: Path, count: int) -> list[Array]:
-    """The arrays of an archive in order. Compressed entries are refused, so memory is bounded by the size of the file."""
+    """The arrays of an archive in order."""
+    found = _read_entries(path)
+    if set(found) != set(range(count)):
+        raise RunError(504, str(path), f"it holds {len(found)} arrays, the graph has {count} constants", _STALE)
+    return [found[index] for index in range(count)]
+
+
+def _read_entries(path: Path) -> dict[int, Array]:
+    """The arrays of an archive by number. Compressed entries are refused, so memory is bounded by the size of the file."""
     try:
         with zipfile.ZipFile(path) as zipped:
             entries = {info.filename: info for info in zipped.infolist()}
-            if set(entries) != {f"{index}.npy" for index in range(count)} or len(zipped.infolist()) != count:
-                raise RunError(504, str(path), f"it holds {len(entries)} arrays, the graph has {count} constants", _STALE)
+            numbers = {name: _ENTRY.fullmatch(name) for name in entries}
+            if len(entries) != len(zipped.infolist()) or not all(numbers.values()):
+                raise RunError(504, str(path), "an entry is no numbered array, or is there twice", _STALE)
             if any(info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 for info in entries.values()):
                 raise RunError(504, str(path), "an entry is compressed or encrypted", _STALE)
-            return [_read_array(zipped.read(entries[f"{index}.npy"])) for index in range(count)]
+            return {int(match[1]): _read_array(zipped.read(name)) for name, match in numbers.items() if match}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, NotImplementedError) as fault:
         raise RunError(504, str(path), f"it cannot be read: {fault}", _STALE) from fault
 

@@ -47,10 +47,14 @@ class SourceModel:
 
 @dataclass(frozen=True, slots=True)
 class GraphFiles:
-    """Where the graph lies: its text form and the archive of its constants, relative to the bundle."""
+    """Where the graph lies: its text form and the archive of its constants, relative to the bundle.
+
+    evened: the archive of what channels were divided by before quantization, None where none were.
+    """
 
     text: str
     constants: str
+    evened: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,10 +261,21 @@ class FormatFile:
 
 
 @dataclass(frozen=True, slots=True)
+class SeenValues:
+    """Elements of a value over all calibration samples: extremes, mean and standard deviation."""
+
+    minimum: float
+    maximum: float
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True, slots=True)
 class RangeChoice:
     """The range that a value of the float model was given, in real units, and the method that gave it.
 
     losses: at the network's end by method, with nothing but this value quantized; empty where none was measured.
+    seen: what calibration saw of it, None in bundles of older versions.
     """
 
     name: str
@@ -268,6 +283,7 @@ class RangeChoice:
     low: float
     high: float
     losses: Mapping[str, float] = field(default_factory=dict[str, float])
+    seen: SeenValues | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from toolchain.bundle.graph_files import read_graph
+from toolchain.bundle.graph_files import read_evened, read_graph
 from toolchain.bundle.manifest import MANIFEST_NAME, Manifest, parse_manifest
 from toolchain.bundle.write import is_inside
 from toolchain.errors import RunError
 from toolchain.ir.graph import Graph
+from toolchain.ir.types import Array
 
 # JSON takes some twenty times its size in memory.
 MAX_MANIFEST_BYTES = 16 * 2**20
@@ -39,6 +40,11 @@ class Bundle:
             raise RunError(504, str(text), "its inputs and outputs are not those of the manifest", _STALE)
         return graph
 
+    def evened(self) -> dict[str, Array]:
+        """What the channels of the graph's values were divided by before quantization, by name. Raises RunError(504)."""
+        name = self.manifest.graph.evened
+        return {} if name is None else read_evened(self.file(name), self.graph())
+
 
 def read_bundle(path: Path) -> Bundle:
     """The bundle in a folder. Raises RunError(504) when it is damaged, incomplete or of another version.
@@ -62,7 +68,7 @@ def read_bundle(path: Path) -> Bundle:
 
 def _named_files(manifest: Manifest) -> Iterator[str]:
     """Every path of the manifest that something will open."""
-    yield from (manifest.graph.text, manifest.graph.constants)
+    yield from filter(None, (manifest.graph.text, manifest.graph.constants, manifest.graph.evened))
     for entry in manifest.formats.values():
         yield entry.file
         yield from filter(None, (entry.header, entry.project))
