@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,10 +14,10 @@ from calibration.data_arrays import npy_source, npz_source
 from calibration.data_csv import csv_source
 from calibration.data_functions import function_source
 from calibration.data_images import image_source
-from calibration.rows import Source, convert
+from calibration.rows import Source, convert, real_units
 from toolchain.errors import DataError
 from toolchain.ir.graph import Graph, Value
-from toolchain.ir.types import Array
+from toolchain.ir.types import Array, Quant
 
 _SLICE = re.compile(r"^(?P<file>.+)\[(?P<start>-?\d*):(?P<stop>-?\d*)\]$")
 _FUNCTION = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
@@ -38,6 +38,13 @@ class Samples:
 
     def __iter__(self) -> Iterator[tuple[Array, ...]]:
         """The arrays of every sample. Raises DataError E201, E202, E204, E205, and E203 when there is none."""
+        return self._each(convert)
+
+    def real(self) -> Iterator[tuple[Array, ...]]:
+        """As iterating, but quantized inputs in real units (float32), not rounded to what they can store."""
+        return self._each(real_units)
+
+    def _each(self, form: Callable[[Array, Value, Quant | None, str], Array]) -> Iterator[tuple[Array, ...]]:
         stored_as = self.source.stored_as
         index = self.start
         for row in self.source.rows(self.start, self.stop):
@@ -46,7 +53,7 @@ class Samples:
                 what = f"{len(row.arrays)} arrays were given, the model has {len(self.inputs)} inputs"
                 raise DataError(201, place, what, "Give one array an input, in the model's order")
             parts = zip(row.arrays, self.inputs, stored_as, strict=True)
-            yield tuple(convert(array, value, quant, place) for array, value, quant in parts)
+            yield tuple(form(array, value, quant, place) for array, value, quant in parts)
             index += 1
         if index == self.start:
             raise _no_samples(self.source.name)

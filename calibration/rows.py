@@ -11,7 +11,7 @@ import numpy as np
 from toolchain.errors import DataError
 from toolchain.ir.graph import Value
 from toolchain.ir.quantization import dequantize_array, quantize_array
-from toolchain.ir.types import Array, Quant
+from toolchain.ir.types import Array, DType, Quant, TensorType
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,22 @@ def _from_stored(array: Array, value: Value, place: str) -> Array:
         return _whole(array, value, place)
     hint = "Give real units as floats, or scale and zero_point beside the integers in an .npz"
     raise DataError(202, place, f"{array.dtype} was given, input {value.name!r} takes {target.dtype} or real units", hint)
+
+
+def real_units(array: Array, value: Value, stored_as: Quant | None, place: str) -> Array:
+    """The array in the shape of a graph input and in real units (float32), not rounded to what the input can store.
+
+    Inputs without quantization are converted to their type. Arguments and errors as of `convert`.
+    """
+    quant = value.type.quant
+    if quant is None:
+        return convert(array, value, stored_as, place)
+    shaped = fit_shape(array, value, place)
+    if shaped.dtype.kind == "f":
+        return _from_real(shaped, Value(value.name, TensorType(value.type.shape, DType.F32)), place)
+    if stored_as is not None and shaped.dtype.kind in "iu":
+        return dequantize_array(shaped, stored_as)
+    return dequantize_array(_from_stored(shaped, value, place), quant)
 
 
 def _whole(array: Array, value: Value, place: str) -> Array:

@@ -1,0 +1,180 @@
+"""`strop verify --layers`: every layer of a quantized network beside the float one, what it costs, and what would mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from calibration.debugger.findings import Diagnosis, LayerFinding
+from calibration.debugger.remedies import SETTINGS, Trials, cure_of
+from calibration.debugger.stacks import Forms, Piece, Stacks, mean_losses
+from calibration.debugger.tally import Tally, Worst
+from calibration.debugger.twins import Layer, Twins, make_twins, real_numbers, stored
+from calibration.metrics import are_probabilities
+from calibration.probe import make_probe
+from calibration.walk import MakeExecutor, chosen_indices
+from toolchain.errors import DataError
+from toolchain.ir.graph import Graph
+from toolchain.ir.optable import macs
+from toolchain.ir.types import Array
+from toolchain.reference.evaluator import evaluate
+
+CULPRITS = 5
+"""For how many layers remedies are tried."""
+
+LEAST_SHARE = 0.02
+"""Layers that cost less are not worth a remedy."""
+
+MOST_MEASURED = 64
+MEASURED_MACS = 10**10
+"""Of all changed networks on all samples together."""
+
+HELD_BYTES = 256 << 20
+"""Most that all values of the samples that remedies are measured on may take."""
+
+Told = Callable[[str, int, int], None]
+
+
+def diagnose(
+    quantized: Graph,
+    real: Graph,
+    samples: Iterable[Sequence[Array]],
+    total: int,
+    executor: MakeExecutor,
+    factors: Mapping[str, Array],
+    calibrated: Mapping[str, tuple[float, float]],
+    told: Told,
+) -> Diagnosis:
+    """What every layer costs and what would mend those that cost most.
+
+    quantized, real: the integer graph and the canonical float graph it was made from. samples: of real numbers, one array per
+    input; read twice. total: how many. factors: what channels were divided by, of `Bundle.evened`. calibrated: smallest and
+    largest element that calibration saw, by value. Figures of layers are over all samples; losses and remedies over as many,
+    evenly spread, as MOST_MEASURED, MEASURED_MACS and HELD_BYTES allow.
+    Raises DataError E201 when the graphs differ, E203 without samples.
+    """
+    if total == 0:
+        raise DataError(203, quantized.name, "there are 0 samples", "Give at least one")
+    twins = make_twins(quantized, real, factors)
+    stacks = Stacks(twins, executor)
+    tallies = _tallies(stacks, samples, total, told)
+    measured = chosen_indices(total, _most_measured(stacks))
+    pieces = list(stacks.pieces(samples, measured))
+    before = [stacks.losses(piece) for piece in pieces]
+    worst = Worst()
+    for piece, losses in zip(pieces, before, strict=True):
+        worst.add(losses, piece.indices)
+    rows = _ranked(twins, tallies, [_alone(stacks, layer, pieces) for layer in _told(twins.layers, "loss by layer", told)])
+    trials = Trials(stacks, pieces, mean_losses(before), calibrated)
+    by_name = {layer.value.name: layer for layer in twins.layers}
+    for index, row in enumerate(rows[:CULPRITS]):
+        told("trying remedies", index, CULPRITS)
+        if row.share >= LEAST_SHARE:
+            remedies = trials.of(by_name[row.name])
+            rows[index] = replace(row, remedies=remedies, cure=cure_of(remedies))
+    return Diagnosis(total, len(measured), trials.before, _unit(stacks, pieces), worst.indices(), tuple(rows))
+
+
+def _told(layers: Sequence[Layer], stage: str, told: Told) -> Iterable[Layer]:
+    for index, layer in enumerate(layers):
+        told(stage, index, len(layers))
+        yield layer
+
+
+def _most_measured(stacks: Stacks) -> int:
+    work = sum(macs(node) for node in stacks.twins.quantized.nodes) * CULPRITS * SETTINGS
+    return max(1, min(MOST_MEASURED, MEASURED_MACS // max(work, 1), HELD_BYTES // max(stacks.sample_bytes, 1)))
+
+
+def _tallies(stacks: Stacks, samples: Iterable[Sequence[Array]], total: int, told: Told) -> list[Tally]:
+    """Counts of every layer over all samples."""
+    errors = [OwnError(layer, stacks.executor) for layer in stacks.twins.layers]
+    tallies = [Tally(error.layer.value.type) for error in errors]
+    done = 0
+    for piece in stacks.pieces(samples):
+        told("layers", done, total)
+        done += len(piece.indices)
+        for error, tally in zip(errors, tallies, strict=True):
+            name = error.layer.value.name
+            tally.add(piece.real[name], piece.quantized[name], error.of(piece), piece.indices)
+    return tallies
+
+
+class OwnError:
+    """What a layer itself adds: quantized less float, both of the float network's values rounded as the layer stores them."""
+
+    def __init__(self, layer: Layer, executor: MakeExecutor) -> None:
+        self.layer = layer
+        self._part = None if layer.part is None else Forms(layer.part)
+        self._real = None if layer.real is None else Forms(layer.real, executor)
+
+    def of(self, piece: Piece) -> Array:
+        """For the samples of a piece, in real units. What rounding of the operands does is another layer's error."""
+        value, count = self.layer.value, len(piece.indices)
+        if self._part is None:
+            return real_numbers(stored(piece.real[value.name], value.type), value.type) - piece.real[value.name]
+        operands = {own.name: stored(piece.real[own.name], own.type) for own in self._part.graph.inputs}
+        made = evaluate(self._part.of(count), list(operands.values()))[value.name]
+        wanted = piece.real[value.name]
+        if self._real is not None:
+            kinds = {own.name: own.type for own in self._part.graph.inputs}
+            rounded = [real_numbers(operands[own.name], kinds[own.name]) for own in self._real.graph.inputs]
+            wanted = self._real.run(count, rounded)[value.name]
+        return real_numbers(made, value.type) - wanted
+
+
+def _alone(stacks: Stacks, layer: Layer, pieces: Sequence[Piece]) -> float:
+    """Mean loss of the float network when this layer's own error is added to its output."""
+    name = layer.value.name
+    probe = make_probe(stacks.twins.real, [name])
+    if probe is None:
+        return 0.0
+    rest, error = Forms(probe.part, stacks.executor), OwnError(layer, stacks.executor)
+    losses: list[Array] = []
+    for piece in pieces:
+        changed = piece.real[name] + error.of(piece)
+        inputs = [changed if value.name == name else piece.real[value.name] for value in probe.part.inputs]
+        found = dict(rest.run(len(piece.indices), inputs)) if probe.part.nodes else {}
+        found[name] = changed
+        losses.append(stacks.losses(piece, {end: found[end] for _, end in stacks.twins.ends if end in found}))
+    return mean_losses(losses)
+
+
+def _ranked(twins: Twins, tallies: Sequence[Tally], losses: Sequence[float]) -> list[LayerFinding]:
+    """A row for every layer, most costly first."""
+    whole = sum(losses)
+    rows = [_row(layer, tally, loss, whole) for layer, tally, loss in zip(twins.layers, tallies, losses, strict=True)]
+    return sorted(rows, key=lambda row: -row.loss)
+
+
+def _row(layer: Layer, tally: Tally, loss: float, whole: float) -> LayerFinding:
+    sqnr, own = tally.sqnr()
+    return LayerFinding(
+        layer.value.name,
+        layer.op,
+        loss,
+        loss / whole if whole > 0 else 0.0,
+        sqnr,
+        own,
+        *tally.saturated(),
+        *tally.clipped(),
+        tally.used(),
+        tally.minimum,
+        tally.maximum,
+        tally.worst(),
+        tally.bars(),
+    )
+
+
+def _unit(stacks: Stacks, pieces: Sequence[Piece]) -> str:
+    """What the loss of the outputs is measured in."""
+    kinds = {are_probabilities(_rows(piece.real[end])) for _, end in stacks.twins.ends for piece in pieces}
+    if kinds == {True}:
+        return "KL at temperature 4, nats"
+    return "squared error over mean square" if kinds == {False} else "KL at temperature 4, or squared error over mean square"
+
+
+def _rows(array: Array) -> Array:
+    return array.astype(np.float64).reshape(-1, array.shape[-1] if array.ndim else 1)
