@@ -14,7 +14,7 @@ from calibration.data_arrays import npy_source, npz_source
 from calibration.data_csv import csv_source
 from calibration.data_functions import function_source
 from calibration.data_images import image_source
-from calibration.rows import Source, convert, real_units
+from calibration.rows import Source, class_numbers, convert, real_units
 from toolchain.errors import DataError
 from toolchain.ir.graph import Graph, Value
 from toolchain.ir.types import Array, Quant
@@ -38,13 +38,15 @@ class Samples:
 
     def __iter__(self) -> Iterator[tuple[Array, ...]]:
         """The arrays of every sample. Raises DataError E201, E202, E204, E205, and E203 when there is none."""
-        return self._each(convert)
+        return self.each(convert)
 
-    def real(self) -> Iterator[tuple[Array, ...]]:
-        """As iterating, but quantized inputs in real units (float32), not rounded to what they can store."""
-        return self._each(real_units)
+    @property
+    def real(self) -> RealSamples:
+        """The samples with quantized inputs in real units (float32), not rounded to what they can store."""
+        return RealSamples(self)
 
-    def _each(self, form: Callable[[Array, Value, Quant | None, str], Array]) -> Iterator[tuple[Array, ...]]:
+    def each(self, form: Callable[[Array, Value, Quant | None, str], Array]) -> Iterator[tuple[Array, ...]]:
+        """The arrays of every sample in a form. Errors as of iterating."""
         stored_as = self.source.stored_as
         index = self.start
         for row in self.source.rows(self.start, self.stop):
@@ -65,16 +67,26 @@ class Samples:
         return max((total if self.stop is None else min(self.stop, total)) - self.start, 0)
 
     @property
-    def labels(self) -> Array | None:
-        """Class numbers, int64 (count,), or None when the data has none. Raises E206 when only some samples have one."""
+    def targets(self) -> tuple[Array, ...] | None:
+        """The label of every sample as its source has it, or None when there is none. Raises E206 when only some have one."""
         found = [row.label for row in self.source.rows(self.start, self.stop)]
-        known = [label for label in found if label is not None]
-        if not known:
-            return None
-        if len(known) < len(found):
+        known = tuple(label for label in found if label is not None)
+        if len(known) < len(found) and known:
             what = f"{len(known)} of {len(found)} samples have a label"
             raise DataError(206, self.source.name, what, "Label all samples or none")
-        return np.array(known, np.int64)
+        return known or None
+
+    @property
+    def labels(self) -> Array | None:
+        """Class numbers, int64 (count,), or None when the data has none. Raises E206 when labels are no class numbers."""
+        found = self.targets
+        if found is None:
+            return None
+        shapes = {label.shape for label in found}
+        if len(shapes) > 1:
+            what = f"labels have shapes {', '.join(map(str, sorted(shapes)))}"
+            raise DataError(206, self.source.name, what, "Give one class number a sample")
+        return class_numbers(np.stack(found), self.source.name)
 
     def bind(self, inputs: Sequence[Value]) -> Samples:
         """The same samples for the inputs of another graph, such as the quantized form of the first."""
@@ -83,6 +95,17 @@ class Samples:
     def as_raw(self, graph: Graph) -> Samples:
         """The same samples as a quantized graph stores its inputs."""
         return self.bind(graph.inputs)
+
+
+@dataclass(frozen=True, slots=True)
+class RealSamples:
+    """Samples in real units; can be iterated again and again."""
+
+    samples: Samples
+
+    def __iter__(self) -> Iterator[tuple[Array, ...]]:
+        """The arrays of every sample. Errors as of `Samples`."""
+        return self.samples.each(real_units)
 
 
 def load_samples(spec: str, inputs: Sequence[Value], pixel_range: tuple[float, float] | None = None) -> Samples:

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from calibration.rows import Row, Source, class_numbers, fit_shape
+from calibration.rows import Row, Source, as_label, fit_shape
 from toolchain.errors import DataError
 from toolchain.ir.graph import Value
 from toolchain.ir.types import Array, Quant
@@ -143,7 +143,7 @@ class ArraySource:
             for part in parts:
                 stack.callback(getattr(part, "close"))  # noqa: B009 - Iterator does not declare close
             for index in range(start, end):
-                label = None if self.labels is None else int(self.labels[index])
+                label = None if self.labels is None else self.labels[index]
                 yield Row(tuple(next(part) for part in parts), label)
 
 
@@ -268,10 +268,11 @@ def _scalar(stored: Stored) -> float:
 
 
 def _labels(stored: Stored, count: int) -> Array:
-    """Class numbers; their count must be that of the samples. Raises E206."""
+    """Labels of any shape, samples on axis 0; their count must be that of the samples. Raises E206."""
     if not stored.shape or stored.shape[0] != count:
         what = f"labels have shape {stored.shape} for {count:,} samples"
         raise DataError(206, stored.place, what, "Give one label a sample")
     if math.prod(stored.shape) * stored.dtype.itemsize > SMALL_BYTES:
-        raise DataError(206, stored.place, f"labels of shape {stored.shape} are too large", "Give one class number a sample")
-    return class_numbers(_read_all(stored), stored.place)
+        what = f"labels of shape {stored.shape} are too large, {SMALL_BYTES:,} B are read"
+        raise DataError(206, stored.place, what, "Give one class number a sample")
+    return as_label(_read_all(stored), stored.place)

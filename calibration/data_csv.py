@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from calibration.rows import Row, Source, class_numbers
+from calibration.rows import Row, Source
 from toolchain.errors import DataError
 from toolchain.ir.graph import Value
 from toolchain.ir.types import Quant
@@ -56,10 +56,10 @@ class CsvSource:
         features = [cell for index, cell in enumerate(cells) if index != self.label]
         try:
             numbers = np.array([float(cell) for cell in features], np.float64)
-            label = None if self.label is None else np.array([float(cells[self.label])])
+            label = None if self.label is None else np.array(float(cells[self.label]))
         except ValueError as fault:
             raise DataError(205, place, f"a cell is not a number ({fault})", "Only the first line may be a header") from fault
-        return Row((numbers,), None if label is None else int(class_numbers(label, place)[0]))
+        return Row((numbers,), label)
 
 
 def csv_source(path: Path, inputs: tuple[Value, ...]) -> Source:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from calibration.data_arrays import LABEL_NAMES
-from calibration.rows import Row, Source, class_numbers
+from calibration.rows import Row, Source, as_label
 from toolchain.errors import DataError, StropError
 from toolchain.ir.graph import Value
 from toolchain.ir.types import Quant
@@ -56,14 +56,7 @@ class FunctionSource:
             yield item
 
     def _guard(self, action: Callable[[], Any]) -> Any:
-        """Run the user's code; whatever it raises becomes E205."""
-        try:
-            return action()
-        except StropError:
-            raise
-        except (Exception, SystemExit) as fault:
-            what = f"it raised {type(fault).__name__}: {str(fault)[:200]}"
-            raise DataError(205, self.name, what, "Run the function alone") from fault
+        return guarded(action, self.name)
 
     def _row(self, item: Any, place: str) -> Row:
         if isinstance(item, Mapping):
@@ -88,8 +81,8 @@ class FunctionSource:
             raise DataError(202, place, f"{array.dtype} was given, numbers are needed", "Return NumPy arrays")
         return array
 
-    def _label(self, label: Any, place: str) -> int | None:
-        return None if label is None else int(class_numbers(np.asarray(label).reshape(1, -1), place)[0])
+    def _label(self, label: Any, place: str) -> np.ndarray[Any, np.dtype[Any]] | None:
+        return None if label is None else as_label(self._guard(lambda: np.asarray(label)), place)
 
 
 def function_source(spec: str, inputs: tuple[Value, ...]) -> Source:
@@ -97,6 +90,22 @@ def function_source(spec: str, inputs: tuple[Value, ...]) -> Source:
 
     Raises E205 when the module or the function cannot be found, or its code raises.
     """
+    return FunctionSource(spec, user_function(spec), tuple(value.name for value in inputs))
+
+
+def guarded(action: Callable[[], Any], place: str) -> Any:
+    """What the user's code gives; whatever it raises becomes E205."""
+    try:
+        return action()
+    except StropError:
+        raise
+    except (Exception, SystemExit) as fault:
+        what = f"it raised {type(fault).__name__}: {str(fault)[:200]}"
+        raise DataError(205, place, what, "Run the function alone") from fault
+
+
+def user_function(spec: str) -> Callable[..., Any]:
+    """The function that `module:function` names. Raises E205 when it cannot be found or importing the module raises."""
     module_name, _, function_name = spec.partition(":")
     here = str(Path.cwd())
     sys.path.insert(0, here)
@@ -111,4 +120,4 @@ def function_source(spec: str, inputs: tuple[Value, ...]) -> Source:
     function = getattr(module, function_name, None)
     if not callable(function):
         raise DataError(205, spec, f"{module_name!r} has no function {function_name!r}", "Check the name after the colon")
-    return FunctionSource(spec, function, tuple(value.name for value in inputs))
+    return function

@@ -37,7 +37,7 @@ class ImageSource:
     def rows(self, start: int, stop: int | None) -> Iterator[Row]:
         """The rows from start to before stop."""
         for path, label in self.files[start:stop]:
-            yield Row((self._read(path),), label)
+            yield Row((self._read(path),), None if label is None else np.array(label))
 
     def _read(self, path: Path) -> Array:
         """One image, real units, float32: scaled until it covers the input, its middle cut out (bilinear)."""

@@ -16,10 +16,10 @@ from toolchain.ir.types import Array, DType, Quant, TensorType
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One sample as its source holds it: an array per graph input, and the class number where there is one."""
+    """One sample as its source holds it: an array per graph input, and the label where there is one, of any shape."""
 
     arrays: tuple[Array, ...]
-    label: int | None = None
+    label: Array | None = None
 
 
 class Source(Protocol):
@@ -133,6 +133,16 @@ def to_real(arrays: tuple[Array, ...], inputs: tuple[Value, ...]) -> tuple[Array
     """Stored arrays of quantized inputs in real units (float32); arrays of other inputs unchanged."""
     pairs = zip(arrays, inputs, strict=True)
     return tuple(array if value.type.quant is None else dequantize_array(array, value.type.quant) for array, value in pairs)
+
+
+def as_label(label: object, place: str) -> Array:
+    """Labels as an array: class numbers, one-hot rows, or whatever a metric takes. Raises E206 unless they are finite numbers."""
+    array = np.asarray(label)
+    if array.dtype.kind not in "iufb":
+        raise DataError(206, place, f"labels are {array.dtype}, numbers are needed", "Number the classes from 0")
+    if not np.isfinite(array).all():
+        raise DataError(206, place, "a label is NaN or infinite", "Mend or remove the sample")
+    return array
 
 
 def class_numbers(labels: Array, place: str) -> Array:

@@ -36,6 +36,7 @@ CODES: dict[int, Code] = {
         Code(204, "a sample is not a finite number"),
         Code(205, "the data cannot be read"),
         Code(206, "labels are missing or do not fit the samples"),
+        Code(207, "a metric does not fit the outputs or the labels"),
         Code(301, "the activations do not fit the target's RAM"),
         Code(302, "the program does not fit the target's flash"),
         Code(303, "there is no such target"),

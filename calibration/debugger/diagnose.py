@@ -7,14 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 
+from calibration.coverage import Cover
 from calibration.debugger.findings import Diagnosis, LayerFinding
 from calibration.debugger.remedies import SETTINGS, Trials, cure_of
-from calibration.debugger.stacks import Forms, Piece, Stacks, mean_losses
+from calibration.debugger.stacks import Forms, Piece, Stacks
 from calibration.debugger.tally import Tally, Worst
 from calibration.debugger.twins import Layer, Twins, make_twins, real_numbers, stored
 from calibration.metrics import are_probabilities
 from calibration.probe import make_probe
 from calibration.walk import MakeExecutor, chosen_indices
+from toolchain.bundle.manifest import RangeChoice
 from toolchain.errors import DataError
 from toolchain.ir.graph import Graph
 from toolchain.ir.optable import macs
@@ -44,14 +46,14 @@ def diagnose(
     total: int,
     executor: MakeExecutor,
     factors: Mapping[str, Array],
-    calibrated: Mapping[str, tuple[float, float]],
+    choices: Iterable[RangeChoice],
     told: Told,
 ) -> Diagnosis:
     """What every layer costs and what would mend those that cost most.
 
     quantized, real: the integer graph and the canonical float graph it was made from. samples: of real numbers, one array per
-    input; read twice. total: how many. factors: what channels were divided by, of `Bundle.evened`. calibrated: smallest and
-    largest element that calibration saw, by value. Figures of layers are over all samples; losses and remedies over as many,
+    input; read twice. total: how many. factors: what channels were divided by, of `Bundle.evened`. choices: what
+    calibration saw, of the manifest. Figures of layers are over all samples; losses and remedies over as many,
     evenly spread, as MOST_MEASURED, MEASURED_MACS and HELD_BYTES allow.
     Raises DataError E201 when the graphs differ, E203 without samples.
     """
@@ -59,7 +61,8 @@ def diagnose(
         raise DataError(203, quantized.name, "there are 0 samples", "Give at least one")
     twins = make_twins(quantized, real, factors)
     stacks = Stacks(twins, executor)
-    tallies = _tallies(stacks, samples, total, told)
+    covers = {choice.name: Cover(choice) for choice in choices if choice.seen is not None}
+    tallies = _tallies(stacks, samples, total, covers, told)
     measured = chosen_indices(total, _most_measured(stacks))
     pieces = list(stacks.pieces(samples, measured))
     before = [stacks.losses(piece) for piece in pieces]
@@ -67,14 +70,19 @@ def diagnose(
     for piece, losses in zip(pieces, before, strict=True):
         worst.add(losses, piece.indices)
     rows = _ranked(twins, tallies, [_alone(stacks, layer, pieces) for layer in _told(twins.layers, "loss by layer", told)])
-    trials = Trials(stacks, pieces, mean_losses(before), calibrated)
+    layers = [layer.value.name for layer in twins.layers if layer.part is not None and layer.value.name in covers]
+    coverage = {name: covers[name].result("layer") for name in layers}
+    trials = Trials(stacks, pieces, np.concatenate(before), frozenset(n for n, found in coverage.items() if found.outside > 0))
     by_name = {layer.value.name: layer for layer in twins.layers}
     for index, row in enumerate(rows[:CULPRITS]):
         told("trying remedies", index, CULPRITS)
         if row.share >= LEAST_SHARE:
             remedies = trials.of(by_name[row.name])
             rows[index] = replace(row, remedies=remedies, cure=cure_of(remedies))
-    return Diagnosis(total, len(measured), trials.before, _unit(stacks, pieces), worst.indices(), tuple(rows))
+    unit = _unit(stacks, pieces)
+    return Diagnosis(
+        total, len(measured), float(trials.before.mean()), unit, worst.indices(), tuple(rows), tuple(coverage.values())
+    )
 
 
 def _told(layers: Sequence[Layer], stage: str, told: Told) -> Iterable[Layer]:
@@ -88,8 +96,10 @@ def _most_measured(stacks: Stacks) -> int:
     return max(1, min(MOST_MEASURED, MEASURED_MACS // max(work, 1), HELD_BYTES // max(stacks.sample_bytes, 1)))
 
 
-def _tallies(stacks: Stacks, samples: Iterable[Sequence[Array]], total: int, told: Told) -> list[Tally]:
-    """Counts of every layer over all samples."""
+def _tallies(
+    stacks: Stacks, samples: Iterable[Sequence[Array]], total: int, covers: Mapping[str, Cover], told: Told
+) -> list[Tally]:
+    """Counts of every layer over all samples; what calibration saw of values is held to the float ones."""
     errors = [OwnError(layer, stacks.executor) for layer in stacks.twins.layers]
     tallies = [Tally(error.layer.value.type) for error in errors]
     done = 0
@@ -98,6 +108,8 @@ def _tallies(stacks: Stacks, samples: Iterable[Sequence[Array]], total: int, tol
         done += len(piece.indices)
         for error, tally in zip(errors, tallies, strict=True):
             name = error.layer.value.name
+            if name in covers:
+                covers[name].add(piece.real[name])
             tally.add(piece.real[name], piece.quantized[name], error.of(piece), piece.indices)
     return tallies
 
@@ -139,7 +151,7 @@ def _alone(stacks: Stacks, layer: Layer, pieces: Sequence[Piece]) -> float:
         found = dict(rest.run(len(piece.indices), inputs)) if probe.part.nodes else {}
         found[name] = changed
         losses.append(stacks.losses(piece, {end: found[end] for _, end in stacks.twins.ends if end in found}))
-    return mean_losses(losses)
+    return float(np.concatenate(losses).mean())
 
 
 def _ranked(twins: Twins, tallies: Sequence[Tally], losses: Sequence[float]) -> list[LayerFinding]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from calibration.coverage import Coverage
+
 
 @dataclass(frozen=True, slots=True)
 class Bars:
@@ -25,19 +27,17 @@ class Remedy:
     """A change of one layer that was tried in the quantized network, and the network's mean loss before and after it.
 
     kind: `range` (of its output), `rounding` (of its weights), `int16` (its output in 16 bits) or `float` (the layer and its
-    output in float). setting: of the kind, such as the range method. advice: what a user does to have it.
+    output in float). setting: of the kind, such as the range method. gain: share (to 1) of the loss that it takes away, negative
+    where it makes it worse. sure: the gain is more than twice its standard error. advice: what a user does to have it.
     """
 
     kind: str
     setting: str
     before: float
     after: float
+    gain: float
+    sure: bool
     advice: str
-
-    @property
-    def gain(self) -> float:
-        """Share (to 1) of the network's loss that it takes away; negative where it makes it worse."""
-        return 1.0 - self.after / self.before if self.before > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,13 @@ class LayerFinding:
     """What one layer costs.
 
     loss: of the float network when the error that this layer itself makes is added to its output. share: of the sum of these
-    over all layers (0 to 1). sqnr_db: of its output in the quantized network; own_sqnr_db: with its own error alone, made on the
-    float network's values as they are stored. None where there is no noise or no signal. saturated_low, saturated_high: share of stored elements at an end of the type,
-    an end that is zero not counted. clipped_low, clipped_high: share of float elements that the range cannot hold.
-    used: share of the type's steps between the smallest and largest stored element. low, high: smallest and largest float
-    element. worst: indices of the samples with most noise for their signal, worst first.
-    remedies: that were tried, best first; cure: the one to take, None where none helps or none was tried.
+    over all layers (0 to 1). sqnr_db: of its output in the quantized network; own_sqnr_db: with its own error alone, made on
+    the float network's values as they are stored. None where there is no noise or no signal.
+    saturated_low, saturated_high: share of stored elements at an end of the type, an end that is zero not counted.
+    clipped_low, clipped_high: share of float elements that the range cannot hold. used: share of the type's steps between the
+    smallest and largest stored element. low, high: smallest and largest float element. worst: indices of the samples with most
+    noise for their signal, worst first. remedies: that were tried, best first; cure: the one to take, None where none helps
+    or none was tried.
     """
 
     name: str
@@ -87,7 +88,8 @@ class Diagnosis:
     """Layers of a quantized network, most costly first.
 
     samples: that figures of layers are over; measured: that losses and remedies are over. loss: the quantized network's mean.
-    loss_unit: what losses are in. worst: indices of the samples of most loss among those measured.
+    loss_unit: what losses are in. worst: indices of the samples of most loss among those measured. coverage: of layers'
+    outputs, where the bundle tells what calibration saw.
     """
 
     samples: int
@@ -96,3 +98,4 @@ class Diagnosis:
     loss_unit: str
     worst: tuple[int, ...]
     layers: tuple[LayerFinding, ...]
+    coverage: tuple[Coverage, ...] = ()

@@ -171,7 +171,7 @@ class Unrounded:
         exact = self.exact if node.name == self.layer else {}
         operands = [self._operand(value, exact.get(index)) for index, value in enumerate(node.inputs)]
         if node.op in CONVERSIONS:
-            results = (operands[0],)
+            results: tuple[Value, ...] = (operands[0],)
         else:
             made = (self._named(value, _float(value.type)) for value in node.outputs)
             results = tuple(value if own.type.quant else own for own, value in zip(node.outputs, made, strict=True))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from calibration.choose import SURE
 from calibration.debugger.findings import Remedy
 from calibration.debugger.patches import Unrounded, covered, tied, with_range, with_weights
-from calibration.debugger.stacks import Forms, Piece, Stacks, mean_losses
+from calibration.debugger.stacks import Forms, Piece, Stacks
 from calibration.debugger.twins import Layer
 from calibration.ranges import Method, RangeMethod, Seen
 from calibration.refine import ROUNDED_OPS, refine
@@ -39,15 +41,15 @@ COSTS = ("range", "rounding", "int16", "float")
 
 @dataclass(frozen=True, slots=True)
 class Trials:
-    """What remedies are measured on. pieces: samples with all their values. before: the quantized network's mean loss.
+    """What remedies are measured on. pieces: samples with all their values. before: the quantized network's loss of each.
 
-    calibrated: smallest and largest element of values that calibration saw, where the bundle tells.
+    beyond: values that go further here than in calibration.
     """
 
     stacks: Stacks
     pieces: Sequence[Piece]
-    before: float
-    calibrated: Mapping[str, tuple[float, float]]
+    before: Array
+    beyond: frozenset[str]
 
     def of(self, layer: Layer) -> tuple[Remedy, ...]:
         """All remedies that a layer takes, best first."""
@@ -56,8 +58,11 @@ class Trials:
 
     def _try(self, kind: str, setting: str, graph: Graph, advice: str) -> Remedy:
         forms = Forms(graph)
-        after = mean_losses([self.stacks.changed_losses(piece, forms) for piece in self.pieces])
-        return Remedy(kind, setting, self.before, after, advice)
+        after = np.concatenate([self.stacks.changed_losses(piece, forms) for piece in self.pieces])
+        gains, whole = self.before - after, float(self.before.mean())
+        error = float(gains.std(ddof=1)) / math.sqrt(len(gains)) if len(gains) > 1 else math.inf
+        gain = float(gains.mean())
+        return Remedy(kind, setting, whole, float(after.mean()), gain / whole if whole > 0 else 0.0, gain > SURE * error, advice)
 
     def _ranges(self, layer: Layer) -> list[Remedy]:
         """The best of the range methods on the samples at hand."""
@@ -73,16 +78,9 @@ class Trials:
             changed = None if quant in tried else with_range(graph, names, quant)
             tried[quant] = str(method)
             if changed is not None:
-                found.append(self._try("range", str(method), changed, self._range_advice(layer, seen, method)))
+                advice = "add samples like these to --calibrate, or " if layer.value.name in self.beyond else ""
+                found.append(self._try("range", str(method), changed, f"{advice}--ranges {method}"))
         return sorted(found, key=lambda remedy: remedy.after)[:1]
-
-    def _range_advice(self, layer: Layer, seen: Mapping[str, Seen], method: RangeMethod) -> str:
-        known, own = self.calibrated.get(layer.value.name), seen.get(layer.value.name)
-        if known is not None and own is not None:
-            low, high = own.extremes.bounds()
-            if low < known[0] or high > known[1]:
-                return f"add samples like these to --calibrate, or --ranges {method}"
-        return f"--ranges {method}"
 
     def _seen(self, names: frozenset[str]) -> dict[str, Seen]:
         """Float values among some that are tied together."""
@@ -118,8 +116,10 @@ class Trials:
         node = graph.producers()[layer.value.name]
         if partner is None or len(node.inputs) != len(partner.inputs):
             return None
-        alone = [Graph(each.name, (own.inputs[0],), own.outputs, (own,), each.constants) for each, own in
-                 ((twins.real, partner), (graph, node))]
+        alone = [
+            Graph(each.name, (own.inputs[0],), own.outputs, (own,), each.constants)
+            for each, own in ((twins.real, partner), (graph, node))
+        ]
         values = [sample for piece in self.pieces for sample in np.split(piece.real[partner.inputs[0].name], len(piece.indices))]
         samples = [(value,) for value in values]
         made, layers = refine(alone[0], alone[1], samples, len(samples), self.stacks.executor, lambda *_: None)
@@ -169,7 +169,8 @@ class Trials:
 
 
 def cure_of(remedies: Sequence[Remedy]) -> Remedy | None:
-    """The cheapest remedy that gains nearly as much as the best one, None where none gains."""
-    best = max((remedy.gain for remedy in remedies), default=0.0)
-    fitting = [remedy for remedy in remedies if best > 0 and remedy.gain >= ENOUGH * best]
+    """The cheapest remedy that gains nearly as much as the best one, None where none gains for sure."""
+    helping = [remedy for remedy in remedies if remedy.sure]
+    best = max((remedy.gain for remedy in helping), default=0.0)
+    fitting = [remedy for remedy in helping if remedy.gain >= ENOUGH * best]
     return min(fitting, key=lambda remedy: (COSTS.index(remedy.kind), remedy.after), default=None)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from calibration.calibrate import Executor
 from calibration.debugger.twins import Twins, real_numbers, stored
 from calibration.losses import output_losses
@@ -149,8 +147,3 @@ class Stacks:
         return self.losses(
             piece, {name: real_numbers(find(new[value.name].name), new[value.name].type) for value, name in self.twins.ends}
         )
-
-
-def mean_losses(losses: Sequence[Array]) -> float:
-    """The mean over all samples of several pieces."""
-    return float(np.concatenate(losses).mean())

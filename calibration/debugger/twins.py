@@ -81,12 +81,12 @@ def _alike(ours: TensorType, theirs: TensorType | None) -> bool:
 def _layers(graph: Graph, real: Graph, shared: Mapping[str, tuple[int, ...]]) -> list[Layer]:
     found = [Layer(value, "input") for value in graph.inputs if value.type.quant is not None]
     ours, theirs = graph.producers(), real.producers()
-    for node, output in ((node, output) for node in graph.nodes for output in node.outputs):
+    for op, output in ((node.op, output) for node in graph.nodes for output in node.outputs):
         if output.name in shared and output.type.quant is not None:
             part = _part(graph, output.name, shared, ours)
             same = _part(real, output.name, {value.name for value in part.inputs}, theirs)
             known = {value.name for value in same.inputs} <= {value.name for value in part.inputs}
-            found.append(Layer(output, node.op, part, same if known else None))
+            found.append(Layer(output, op, part, same if known else None))
     return found
 
 

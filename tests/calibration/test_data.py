@@ -280,7 +280,8 @@ def test_npz_with_a_bad_scale_is_E205(tmp_path: Path, scale: float) -> None:
     ("labels", "text"),
     [
         (np.array([0, 1]), r"labels have shape \(2,\) for 3 samples"),
-        (np.array(["a", "b", "c"]), r"labels are <U1, class numbers are needed"),
+        (np.array(["a", "b", "c"]), r"labels are <U1, numbers are needed"),
+        (np.array([0, np.nan, 2]), r"a label is NaN or infinite"),
         (np.array([0, -1, 2]), r"a label is not a whole number of 0 or more"),
         (np.array([0, 0.5, 2]), r"a label is not a whole number of 0 or more"),
         (np.array([[1, 1], [0, 1], [1, 0]]), r"labels of shape \(3, 2\) are neither class numbers nor one-hot rows"),
@@ -288,8 +289,16 @@ def test_npz_with_a_bad_scale_is_E205(tmp_path: Path, scale: float) -> None:
 )
 def test_bad_labels_are_E206(tmp_path: Path, labels: np.ndarray, text: str) -> None:
     np.savez(tmp_path / "a.npz", x=counting(3), y=labels)
-    with pytest.raises(DataError, match=rf"E206 a\.npz y: {text}"):
-        load_samples(str(tmp_path / "a.npz"), [X])
+    with pytest.raises(DataError, match=rf"E206 a\.npz( y)?: {text}"):
+        _ = load_samples(str(tmp_path / "a.npz"), [X]).labels
+
+
+def test_labels_of_any_numbers_are_targets(tmp_path: Path) -> None:
+    wanted = np.array([[0.5, -1], [2, 3], [4, 5.25]])
+    np.savez(tmp_path / "a.npz", x=counting(3), y=wanted)
+    found = load_samples(f"{tmp_path / 'a.npz'}[1:]", [X]).targets
+    assert found is not None
+    np.testing.assert_array_equal(np.stack(found), wanted[1:])
 
 
 @pytest.mark.parametrize("labels", [np.eye(3)[[2, 0, 1]], np.array([[2], [0], [1]]), np.array([2.0, 0.0, 1.0])])
@@ -347,7 +356,6 @@ def test_csv_without_a_header(tmp_path: Path, mark: str) -> None:
         ("1,2,3,4,5,6\n1,2,3\n", r"E205 a\.csv line 2: it has 3 columns, the first line has 6"),
         ("1,2,3,4,5,6\n1,2,3,4,5,six\n", r"E205 a\.csv line 2: a cell is not a number"),
         ("1,2,3,4,5,nan\n", r"E204 a\.csv sample 0: 1 elements of 6"),
-        ("a,b,c,d,e,f,y\n1,2,3,4,5,6,1.5\n", r"E206 a\.csv line 2: a label"),
         ("", r"E203 a\.csv: there are 0 samples"),
         ("a,b,c,d,e,f\n", r"E203 .*a\.csv: there are 0 samples"),
     ],
@@ -355,6 +363,14 @@ def test_csv_without_a_header(tmp_path: Path, mark: str) -> None:
 def test_bad_csv_is_a_coded_error(tmp_path: Path, text: str, error: str) -> None:
     with pytest.raises(DataError, match=error):
         taken(load_samples(written(tmp_path / "a.csv", text), [X]))
+
+
+def test_csv_labels_that_are_no_classes_are_targets(tmp_path: Path) -> None:
+    samples = load_samples(written(tmp_path / "a.csv", "a,b,c,d,e,f,y\n1,2,3,4,5,6,1.5\n"), [X])
+    assert samples.targets is not None
+    assert [float(target) for target in samples.targets] == [1.5]
+    with pytest.raises(DataError, match=r"E206 a\.csv: a label is not a whole number"):
+        _ = samples.labels
 
 
 def test_csv_that_is_no_text_is_E205(tmp_path: Path) -> None:

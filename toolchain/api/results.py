@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from calibration.coverage import Coverage
+from calibration.debugger.findings import Diagnosis
 from calibration.metrics import Accuracy
+from calibration.scores.make import MetricResult
 from runtimes.base import Measurement
 from toolchain.bundle.codec import encode
 from toolchain.bundle.manifest import Manifest
@@ -119,7 +122,9 @@ class VerifyResult:
 
     differing_samples: samples with any differing byte. largest_difference: in steps of the integer outputs, or relative to
     the largest float output. tolerance: what is allowed of it (0 for integers). measurement: of the same run,
-    None from the engine of another format. accuracy: `correct` with labels, the loss with a float model.
+    None from the engine of another format. accuracy: `correct` with labels, the loss with a float model. equal, within_one:
+    shares of output elements (0 to 1) that are the reference's, or at most one step off. metrics, coverage, diagnosis: what was
+    asked for; coverage wherever the bundle tells what it was calibrated on.
     """
 
     bundle: Path
@@ -131,6 +136,17 @@ class VerifyResult:
     tolerance: float
     measurement: Measurement | None
     accuracy: Accuracy
+    equal: float = 1.0
+    within_one: float = 1.0
+    metrics: tuple[MetricResult, ...] = ()
+    coverage: tuple[Coverage, ...] = ()
+    diagnosis: Diagnosis | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Where the data leaves what calibration covered: inputs, and layers where they were looked at."""
+        layers = () if self.diagnosis is None else self.diagnosis.coverage
+        return tuple(each.warning for each in (*self.coverage, *layers) if each.warning is not None)
 
     @property
     def passed(self) -> bool:
@@ -138,8 +154,12 @@ class VerifyResult:
         return self.largest_difference <= self.tolerance
 
     def as_json(self) -> dict[str, object]:
-        """Flat: `bit_exact`, `samples`, `correct`, `agreement`, `kl`, `mse`, `sqnr_db` (null where unknown) and the rest."""
-        return {
+        """Flat: `bit_exact`, `samples`, `correct`, `agreement`, `kl`, `mse`, `sqnr_db` (null where unknown) and the rest.
+
+        `metrics`, `coverage` and `warnings` are lists; `diagnosis` is there where layers were looked at.
+        """
+        more: dict[str, object] = {} if self.diagnosis is None else {"diagnosis": encode(self.diagnosis)}
+        return more | {
             "bundle": str(self.bundle),
             "place": self.place,
             "samples": self.samples,
@@ -147,11 +167,16 @@ class VerifyResult:
             "passed": self.passed,
             "differing_samples": self.differing_samples,
             "largest_difference": self.largest_difference,
+            "equal": self.equal,
+            "within_one": self.within_one,
             "correct": self.accuracy.correct,
             "agreement": self.accuracy.agreement,
             "kl": self.accuracy.kl,
             "mse": self.accuracy.mse,
             "sqnr_db": self.accuracy.sqnr_db,
+            "metrics": [metric.as_json() for metric in self.metrics],
+            "coverage": [encode(each) for each in self.coverage],
+            "warnings": list(self.warnings),
         }
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from calibration.data import Samples, load_samples
+from calibration.data import load_samples
 from calibration.rows import to_real
 from firmware.compilers import CompilerChoice
 from toolchain.api.places import run_anywhere, where
@@ -46,6 +47,6 @@ def save_outputs(found: RunOutputs, path: str | Path) -> None:
         raise RunError(505, str(path), f"it cannot be written: {fault.strerror}", "Name another file with -o") from fault
 
 
-def stacked(samples: Samples) -> tuple[Array, ...]:
-    """All samples at once, per input (samples, *shape) of the stored type."""
+def stacked(samples: Iterable[Sequence[Array]]) -> tuple[Array, ...]:
+    """All samples at once, per input (samples, *shape)."""
     return tuple(np.stack(column) for column in zip(*samples, strict=True))

@@ -8,17 +8,19 @@ from pathlib import Path
 
 import numpy as np
 
-from calibration.data import load_samples
+from calibration.data import Samples, load_samples
 from calibration.metrics import Accuracy, Comparison
 from calibration.rows import to_real
 from firmware.compilers import CompilerChoice
+from toolchain.api import judging
 from toolchain.api.inspecting import NO_SHAPES
+from toolchain.api.judging import check_metrics, coverage, diagnosis
 from toolchain.api.places import as_bytes, run_anywhere, where
 from toolchain.api.progress import Progress, silent
 from toolchain.api.results import VerifyResult
 from toolchain.api.running import stacked
 from toolchain.bundle.read import read_bundle
-from toolchain.errors import UsageError
+from toolchain.errors import DataError, UsageError
 from toolchain.frontends.load import load_model
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array, DType, TensorType
@@ -40,6 +42,8 @@ def verify(
     data: str | None = None,
     model: str | Path | None = None,
     input_shapes: Mapping[str, tuple[int, ...]] = NO_SHAPES,
+    metrics: Sequence[str] = (),
+    layers: bool = False,
     samples: int = RANDOM_SAMPLES,
     seed: int = 0,
     count: bool = False,
@@ -48,23 +52,28 @@ def verify(
     """Run a bundle on a place and compare every output byte with the reference evaluator.
 
     place: of `toolchain.api.places`; None takes the target's. data: DATA to run, with labels for `correct`;
-    None takes `samples` random inputs, extremes first. model: the float model, to measure the loss. count: also count
-    instructions, or time runs, for the measurement. A difference raises nothing: the result tells whether it passed.
+    None takes `samples` random inputs, extremes first. model: the float model, to measure the loss. metrics: names of
+    `calibration.scores.make`, on data. layers: also find out what every layer costs, which needs data and model. count: also
+    count instructions, or time runs, for the measurement. A difference raises nothing: the result tells whether it passed.
     Raises DataError (E2xx), RunError (E5xx), EnvironmentFault (E4xx), ModelError (E1xx), UsageError(901).
     """
     opened = read_bundle(Path(bundle))
     graph = opened.graph()
     if data is None:
         _check_samples(graph, samples, seed)
+    check_metrics(metrics, graph, data)
     chosen = where(opened, place, compiler)
     real = None if model is None else canonicalize(load_model(Path(model), input_shapes))
     given = load_samples(data, graph.inputs) if data is not None else None
     inputs = random_inputs(graph, samples, np.random.default_rng(seed)) if given is None else stacked(given)
+    reals = to_real(inputs, graph.inputs) if given is None else stacked(given.real)
+    found = diagnosis(opened, graph, None if model is None else Path(model), real, given, progress) if layers else None
     progress(f"running {opened.manifest.name}")
     ran = run_anywhere(opened, chosen, inputs, count=count)
     expected = reference_outputs(graph, inputs, progress)
     difference = compare(expected, ran.outputs)
-    labels = None if given is None else given.labels
+    wanted = None if real is None else reference_outputs(real, reals, progress)
+    targets = None if given is None else given.targets
     return VerifyResult(
         bundle=opened.path,
         place=ran.place,
@@ -74,8 +83,25 @@ def verify(
         largest_difference=difference.largest,
         tolerance=_tolerance(chosen.place, expected),
         measurement=ran.measurement,
-        accuracy=accuracy(graph, inputs, ran.outputs, labels, real, progress),
+        accuracy=accuracy(graph, ran.outputs, _classes(given, graph, bool(metrics)), wanted),
+        equal=difference.equal,
+        within_one=difference.within_one,
+        metrics=judging.metrics(metrics, graph, ran.outputs, reals, wanted, targets),
+        coverage=() if given is None else coverage(opened, graph, reals),
+        diagnosis=found,
     )
+
+
+def _classes(given: Samples | None, graph: Graph, others: bool) -> Array | None:
+    """Class numbers of samples; others: labels that are none are taken to be for a metric. Raises DataError(206)."""
+    try:
+        labels = None if given is None else given.labels
+    except DataError:
+        if others:
+            return None
+        raise
+    fitting = labels is None or labels.max(initial=0) < graph.outputs[0].type.elements
+    return labels if fitting or not others else None
 
 
 def _tolerance(place: str, expected: Sequence[Array]) -> float:
@@ -100,23 +126,17 @@ def _check_samples(graph: Graph, samples: int, seed: int) -> None:
 
 
 def accuracy(
-    graph: Graph,
-    inputs: Sequence[Array],
-    outputs: Sequence[Array],
-    labels: Array | None = None,
-    real: Graph | None = None,
-    progress: Progress = silent,
+    graph: Graph, outputs: Sequence[Array], labels: Array | None = None, wanted: Sequence[Array] | None = None
 ) -> Accuracy:
-    """How right the first output is: against labels, and against a float graph on the same inputs in real units.
+    """How right the first output is: against labels, and against what the float model gave on the same inputs.
 
-    graph: the bundle's; inputs, outputs: its stored arrays (samples, *shape). Raises DataError(201, 206).
+    outputs: stored arrays (samples, *shape); wanted: real ones. Raises DataError(201, 206).
     """
     found = to_real(tuple(outputs[:1]), graph.outputs[:1])[0]
-    wanted = None if real is None else reference_outputs(real, to_real(tuple(inputs), graph.inputs), progress)[0]
     comparison = Comparison(graph.name)
     for index, output in enumerate(found):
         label = None if labels is None else int(labels[index])
-        comparison.add(output, None if wanted is None else wanted[index], label)
+        comparison.add(output, None if wanted is None else wanted[0][index], label)
     return comparison.result()
 
 
@@ -165,30 +185,44 @@ def reference_outputs(graph: Graph, inputs: Sequence[Array], progress: Progress 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """samples: how many differ in any byte. largest: largest step of integers, or difference over the largest float."""
+    """samples: how many differ in any byte. largest: largest step of integers, or difference over the largest float.
+
+    equal, within_one: shares of elements (0 to 1) that are the same, or at most one step of integers off.
+    """
 
     samples: int
     largest: float
+    equal: float = 1.0
+    within_one: float = 1.0
 
 
 def compare(expected: Sequence[Array], given: Sequence[Array]) -> Difference:
     """How far outputs (samples, *shape) are from the reference; NaN in both is equal, NaN in one is infinitely far."""
     differing = np.zeros(len(expected[0]), bool)
-    largest = 0.0
+    largest, elements, equal, near = 0.0, 0, 0, 0
     for reference, output in zip(expected, given, strict=True):
         differing |= (as_bytes(reference) != as_bytes(output)).any(axis=1)
         largest = max(largest, _distance(reference, output))
-    return Difference(int(differing.sum()), largest)
+        steps = _steps(reference, output)
+        elements, equal = elements + steps.size, equal + int((steps == 0).sum())
+        near += int((steps <= (1 if reference.dtype.kind in "iu" else 0)).sum())
+    return Difference(int(differing.sum()), largest, equal / max(elements, 1), near / max(elements, 1))
+
+
+def _steps(reference: Array, output: Array) -> Array:
+    """How far every element is from the reference, infinitely where one alone is NaN."""
+    wide, other = reference.astype(np.float64), output.astype(np.float64)
+    equal = (wide == other) | (np.isnan(wide) & np.isnan(other))
+    steps = np.where(equal, 0.0, np.abs(wide - other))
+    return np.where(np.isnan(steps), np.inf, steps)
 
 
 def _distance(reference: Array, output: Array) -> float:
     if reference.size == 0:
         return 0.0
-    wide, other = reference.astype(np.float64), output.astype(np.float64)
-    equal = (wide == other) | (np.isnan(wide) & np.isnan(other))
-    steps = np.where(equal, 0.0, np.abs(wide - other))
-    worst = float(np.where(np.isnan(steps), np.inf, steps).max())
+    worst = float(_steps(reference, output).max())
     if reference.dtype.kind != "f":
         return worst
+    wide = reference.astype(np.float64)
     scale = float(np.abs(wide[np.isfinite(wide)]).max(initial=0.0))
     return worst / scale if scale > 0 else worst

@@ -2,11 +2,13 @@
 
 The exit status is 0 when all outputs are right, else that of E601. Integer outputs must be equal; float outputs may
 differ by 1e-5 of the largest. Other formats of the bundle run in their own engines: tflm must be equal too, LiteRT and
-ONNX Runtime round in other places and may differ by an eighth of the range; how far they do is told.
+ONNX Runtime round in other places and may differ by an eighth of the range; how far they do is told. Data that leaves what
+the bundle was calibrated on is warned of on standard error.
 
 examples:
   strop verify build/kws
-  strop verify build/kws --data 'samples.npz[100:]' --model kws.onnx
+  strop verify build/kws --data 'samples.npz[100:]' --model kws.onnx --metric top:5 --metric auc
+  strop verify build/kws --data 'samples.npz[100:]' --model kws.onnx --layers
   strop verify build/kws --on qemu --compiler gcc --samples 20
   strop verify build/kws --on tflm
 """
@@ -14,8 +16,9 @@ examples:
 from __future__ import annotations
 
 import argparse
+import sys
 
-from toolchain.cli.answer import Answer, pairs
+from toolchain.cli.answer import Answer, pairs, table
 from toolchain.cli.options import add_input_shape, add_place, input_shapes
 from toolchain.cli.progress import shown_progress
 from toolchain.errors import VerificationError
@@ -28,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     note = "inputs to run, with labels to count right answers; by default random inputs"
     parser.add_argument("--data", metavar="DATA", help=note)
     parser.add_argument("--model", metavar="MODEL", help="the float model, to measure what was lost against it")
+    note = "a figure of the bundle and of MODEL on DATA: top[:K], f1[:macro|binary], auc, rmse, mae, map, reconstruction, or "
+    note += "module:function, which is given all outputs and labels; may be repeated"
+    parser.add_argument("--metric", action="append", metavar="NAME[:ARG]", help=note)
+    note = "what every layer costs, and what would mend those that cost most; needs --model and --data"
+    parser.add_argument("--layers", action="store_true", help=note)
     add_input_shape(parser)
     parser.add_argument("--samples", type=int, default=8, metavar="N", help="number of random inputs, extremes first (default 8)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the random inputs (default 0)")
@@ -36,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> Answer:
     """Verify and say what differs."""
     from toolchain.api import verify
+    from toolchain.cli.layers_text import layers_text
 
     with shown_progress() as progress:
         found = verify(
@@ -45,11 +54,15 @@ def run(arguments: argparse.Namespace) -> Answer:
             data=arguments.data,
             model=arguments.model,
             input_shapes=input_shapes(arguments.input_shape),
+            metrics=arguments.metric or (),
+            layers=arguments.layers,
             samples=arguments.samples,
             seed=arguments.seed,
             progress=progress,
         )
-    accuracy = found.accuracy
+    accuracy, steps = found.accuracy, found.equal < 1.0
+    for warning in found.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     facts = (
         ("bundle", str(found.bundle)),
         ("ran on", found.place),
@@ -57,6 +70,8 @@ def run(arguments: argparse.Namespace) -> Answer:
         ("bit exact", found.bit_exact),
         ("differing samples", found.differing_samples or None),
         ("largest difference", found.largest_difference or None),
+        ("outputs equal", f"{found.equal:.3%}" if steps else None),
+        ("within one step", f"{found.within_one:.3%}" if steps else None),
         ("correct", None if accuracy.correct is None else f"{accuracy.correct} of {found.samples}"),
         ("agrees with float", None if accuracy.agreement is None else f"{accuracy.agreement:.2%}"),
         ("KL to float", accuracy.kl),
@@ -67,4 +82,10 @@ def run(arguments: argparse.Namespace) -> Answer:
     if not found.passed:
         what = f"{found.differing_samples} of {found.samples} samples differ, by {found.largest_difference:g} at most"
         fault = VerificationError(601, str(found.bundle), what, "Report this with the bundle, the compiler and the place")
-    return Answer(found.as_json(), pairs(facts), fault)
+    parts = [pairs(facts)]
+    if found.metrics:
+        rows = [(metric.name, metric.real, metric.quantized, metric.loss) for metric in found.metrics]
+        parts.append(table(("metric", "float", "quantized", "lost"), rows))
+    if found.diagnosis is not None:
+        parts.append(layers_text(found.diagnosis))
+    return Answer(found.as_json(), "\n\n".join(parts), fault)
