@@ -15,7 +15,8 @@ MUCH_OUTSIDE = 0.01
 MUCH_CLIPPED = 0.001
 FAR_SHIFT = 0.5
 OTHER_SPREAD = 2.0
-"""Data that nobody saw always leaves what was seen a little; a warning needs more than these."""
+"""Data that nobody saw always leaves what was seen a little; a warning needs more than these. What is cut off counts for inputs:
+ranges of layers cut off what costs little."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +91,10 @@ def _warned(found: Coverage, kind: str) -> Coverage:
     """With a warning where the data leaves what calibration covered."""
     parts: list[str] = []
     seen = f"{found.seen_minimum:.4g} to {found.seen_maximum:.4g}"
-    if found.outside >= MUCH_OUTSIDE or found.clipped >= MUCH_CLIPPED:
-        far = f"; it goes from {found.minimum:.4g} to {found.maximum:.4g}"
-        parts.append(f"{found.outside:.2%} of it is outside the {seen} that calibration saw, {found.clipped:.2%} is clipped{far}")
+    if found.outside >= MUCH_OUTSIDE or (kind == "input" and found.clipped >= MUCH_CLIPPED):
+        cut = f" and {found.clipped:.2%} is cut off" if found.clipped else ""
+        outside = f"{found.outside:.2%} of it is outside the {seen} that calibration saw{cut}"
+        parts.append(f"{outside}, it goes from {found.minimum:.4g} to {found.maximum:.4g}")
     if found.mean_shift is not None and abs(found.mean_shift) >= FAR_SHIFT:
         way = "higher" if found.mean_shift > 0 else "lower"
         parts.append(f"its mean is {abs(found.mean_shift):.2f} standard deviations {way} than in calibration")
@@ -100,7 +102,7 @@ def _warned(found: Coverage, kind: str) -> Coverage:
         parts.append(f"its standard deviation is {found.spread:.2f} times that of calibration")
     if not parts:
         return found
-    text = f"{kind} {found.name!r} is not what calibration covered: {'; '.join(parts)}"
+    text = f"{kind} {found.name.partition(';')[0]!r} is not what calibration covered: {'; '.join(parts)}"
     values = {name: getattr(found, name) for name in found.__slots__ if name != "warning"}
     return Coverage(**values, warning=text)
 

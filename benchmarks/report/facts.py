@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from firmware.compilers import CompilerChoice
 from runtimes.base import Measurement
+from toolchain.api.inspecting import NO_SHAPES
+from toolchain.api.progress import Progress, silent
 from toolchain.api.results import VerifyResult
 from toolchain.api.verifying import verify
 from toolchain.bundle.manifest import Manifest
@@ -34,10 +37,33 @@ class Entry:
         return self.instructions / self.manifest.macs if self.instructions and self.manifest.macs else None
 
 
-def collect(bundle: str | Path, place: str | None = None, compiler: CompilerChoice = "auto") -> Entry:
-    """Run and verify a bundle on random inputs, counting. Raises RunError (E5xx), EnvironmentFault (E4xx), UsageError."""
+def collect(
+    bundle: str | Path,
+    place: str | None = None,
+    compiler: CompilerChoice = "auto",
+    *,
+    model: str | Path | None = None,
+    data: str | None = None,
+    input_shapes: Mapping[str, tuple[int, ...]] = NO_SHAPES,
+    progress: Progress = silent,
+) -> Entry:
+    """Run and verify a bundle on random inputs, or on DATA, counting; with the float model and DATA also layer by layer.
+
+    Raises RunError (E5xx), EnvironmentFault (E4xx), UsageError, DataError (E2xx), ModelError (E1xx).
+    """
     opened = read_bundle(Path(bundle))
-    result = verify(bundle, place=place, compiler=compiler, count=True)
+    layers = model is not None and data is not None
+    result = verify(
+        bundle,
+        place=place,
+        compiler=compiler,
+        data=data,
+        model=model,
+        input_shapes=input_shapes,
+        layers=layers,
+        count=True,
+        progress=progress,
+    )
     if result.measurement is None:
         raise UsageError(901, "--on", f"{result.place} measures nothing", "Use host, emulator, unicorn or qemu")
     return Entry(opened.path, opened.manifest, result, result.measurement)

@@ -8,7 +8,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from benchmarks.report.facts import Entry
+from benchmarks.report.layers import layers_section
 from benchmarks.report.pictures import bar, memory_legend, memory_picture
+from benchmarks.report.tables import html_table
 from toolchain.bundle.manifest import Layer, Manifest, PlanFigures
 from toolchain.errors import RunError
 
@@ -77,7 +79,7 @@ def _head(entries: Sequence[Entry]) -> str:
 
 
 def _summary(entries: Sequence[Entry]) -> str:
-    return _table(SUMMARY_HEADS, [_summary_row(entry) for entry in entries])
+    return html_table(SUMMARY_HEADS, [_summary_row(entry) for entry in entries])
 
 
 def _summary_row(entry: Entry) -> list[str]:
@@ -121,6 +123,7 @@ def _section(entry: Entry) -> str:
             f'<h2 id="{_anchor(entry)}">{escape(entry.bundle.name)}</h2>',
             f"<p>{escape(facts)}</p>{predicted}",
             f'<div class="keep">{memory}\n{picture}</div>' if picture else "",
+            layers_section(entry.result),
             _plans(plan.plans),
             "<h3>Layers</h3>",
             _layers(plan.layers),
@@ -156,7 +159,7 @@ def _plans(plans: Sequence[PlanFigures]) -> str:
         ]
         for plan in plans
     ]
-    return f"<h3>Plans that no other beats</h3>\n<p>Predicted; ✓ is this bundle.</p>\n{_table(PLAN_HEADS, rows)}"
+    return f"<h3>Plans that no other beats</h3>\n<p>Predicted; ✓ is this bundle.</p>\n{html_table(PLAN_HEADS, rows)}"
 
 
 def _layers(layers: Sequence[Layer]) -> str:
@@ -173,19 +176,7 @@ def _layers(layers: Sequence[Layer]) -> str:
         ]
         for index, layer in enumerate(layers, 1)
     ]
-    return _table(LAYER_HEADS, rows, name_column=1)
-
-
-def _table(heads: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], name_column: int = -1) -> str:
-    """A table; heads are texts with the class of their column, cells are HTML."""
-
-    def cell(text: str, column: int) -> str:
-        kind = "name" if column == name_column else heads[column][1]
-        return f'<td class="{kind}">{text}</td>' if kind else f"<td>{text}</td>"
-
-    top = "".join(f'<th class="{kind}">{escape(text)}</th>' if kind else f"<th>{escape(text)}</th>" for text, kind in heads)
-    body = "\n".join(f"<tr>{''.join(cell(text, column) for column, text in enumerate(row))}</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
+    return html_table(LAYER_HEADS, rows, name_column=1)
 
 
 def _anchor(entry: Entry) -> str:

@@ -78,7 +78,7 @@ class Trials:
             changed = None if quant in tried else with_range(graph, names, quant)
             tried[quant] = str(method)
             if changed is not None:
-                advice = "add samples like these to --calibrate, or " if layer.value.name in self.beyond else ""
+                advice = "calibrate on such samples, or " if layer.value.name in self.beyond else ""
                 found.append(self._try("range", str(method), changed, f"{advice}--ranges {method}"))
         return sorted(found, key=lambda remedy: remedy.after)[:1]
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from calibration.debugger.findings import Bars
 from calibration.metrics import sqnr_db
-from calibration.observers import Histogram
 from toolchain.ir.quantization import dequantize_array, quant_of
 from toolchain.ir.types import Array, TensorType
 
@@ -46,7 +45,8 @@ class Tally:
         self._low, self._high = kind.dtype.limits
         self._signal = self._noise = self._own = 0.0
         self._counts = np.zeros(self._high - self._low + 1, np.int64)
-        self._seen = Histogram()
+        self._levels = len(self._counts) // BARS
+        self._real = np.zeros(BARS + 2 * BEYOND, np.int64)
         self.minimum, self.maximum = np.inf, -np.inf
         self._outside = [0, 0]
         self._worst = Worst()
@@ -60,7 +60,10 @@ class Tally:
         self._signal += float(signal.sum())
         self._own += float(np.square(error.astype(np.float64)).sum())
         self._counts += np.bincount(found.reshape(-1).astype(np.int64) - self._low, minlength=len(self._counts))
-        self._seen.update(real)
+        width = self._levels * self._step
+        bars = np.floor((wide - (self.ends[0] - self._step / 2)) / width) + BEYOND
+        index = np.clip(bars, 0, len(self._real) - 1).astype(np.int64)
+        self._real += np.bincount(index.reshape(-1), minlength=len(self._real))
         self.minimum, self.maximum = min(self.minimum, float(real.min())), max(self.maximum, float(real.max()))
         first, last = self.ends
         self._outside[0] += int((wide < first - self._step / 2).sum())
@@ -107,18 +110,13 @@ class Tally:
         return self._worst.indices()
 
     def bars(self) -> Bars:
-        """Both histograms over the same bars."""
-        levels = len(self._counts) // BARS
-        width, (first, last) = levels * self._step, self.ends
-        start = first - self._step / 2
-        before = min(BEYOND, max(0, int(np.ceil((start - self.minimum) / width)))) if self.elements else 0
-        after = min(BEYOND, max(0, int(np.ceil((self.maximum - last) / width)))) if self.elements else 0
-        total = before + BARS + after
-        low = start - before * width
-        quantized = np.zeros(total, np.int64)
-        quantized[before : before + BARS] = self._counts.reshape(BARS, levels).sum(axis=1)
-        centres = (self._seen.edges[:-1] + self._seen.edges[1:]) / 2
-        index = np.clip(np.floor((centres - low) / width), 0, total - 1).astype(np.int64)
-        real = np.zeros(total, np.int64)
-        np.add.at(real, index, self._seen.counts)
-        return Bars(low, width, tuple(real.tolist()), tuple(quantized.tolist()), first, last)
+        """Both histograms over the same bars: those that can be stored, and those beyond that the float elements reach."""
+        first, last = self.ends
+        taken = np.flatnonzero(self._real)
+        start = min(int(taken.min(initial=BEYOND)), BEYOND)
+        stop = max(int(taken.max(initial=0)) + 1, BEYOND + BARS)
+        quantized = np.zeros_like(self._real)
+        quantized[BEYOND : BEYOND + BARS] = self._counts.reshape(BARS, self._levels).sum(axis=1)
+        width = self._levels * self._step
+        low = first - self._step / 2 + (start - BEYOND) * width
+        return Bars(low, width, tuple(self._real[start:stop].tolist()), tuple(quantized[start:stop].tolist()), first, last)

@@ -129,7 +129,9 @@ def test_the_spoilt_layer_comes_first_and_its_range_is_the_cure(victim: int) -> 
     assert first.cure.advice.startswith("--ranges ")
     assert found.loss == pytest.approx(output_loss(quantized, graph, samples), rel=1e-5)
     assert first.cure.before == found.loss
-    mended = with_range(quantized, tied(quantized, name), quant_of(spoilt(graph, samples, name, 1.0).producers()[name].output.type))
+    mended = with_range(
+        quantized, tied(quantized, name), quant_of(spoilt(graph, samples, name, 1.0).producers()[name].output.type)
+    )
     assert mended is not None
     assert first.cure.after < 0.15 * found.loss
     if first.cure.setting == "minmax":
@@ -186,13 +188,14 @@ def test_worst_samples_are_those_that_reach_farthest() -> None:
     assert all(layer.worst[0] == 5 for layer in found.layers if layer.op == "conv_2d")
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", [42, 45, 48, 51, 65])
 def test_evened_channels_are_in_the_same_units(seed: int) -> None:
     """After equalization values differ by factors; with them every layer of the network is close to float."""
-    graph = canonicalize(random_network(seed + 40))
+    graph = canonicalize(random_network(seed))
     samples = images(graph, 24)
     made = quantize_with(graph, samples, float_executor, Recipe(parse_method("minmax"), "nearest"))
     factors = evened_factors(graph, made.real)
+    assert len(factors) > 2 and all(np.ptp(array) > 0.1 for array in factors.values())
     scaled = with_factors(graph, factors)
     names = observed_values(graph)
     ours, theirs = evaluate(scaled, samples[0], names), evaluate(made.real, samples[0], names)

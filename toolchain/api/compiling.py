@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from calibration.mixed import Budget, Option, Price
+from calibration.doubts import calibration_doubts
 from calibration.prepare import Quantized, Rounding
 from calibration.refine import LayerRounding
 from targets.load import load_target
@@ -126,7 +127,8 @@ def compile(
     source = SourceModel(path.name, model_format(path), source_digest(path))
     files = {**graph_files(compiled.graph), **compiled.files, **_evened(canonical, converted, compiled.graph)}
     manifest = write_bundle(Path(output), files, describe_bundle(compiled, source, converted, notes))
-    return CompileResult(Path(output), manifest, compiled.program.plan if compiled.program else None)
+    plan, doubts = compiled.program.plan if compiled.program else None, calibration_doubts(converted.quantized)
+    return CompileResult(Path(output), manifest, plan, doubts)
 
 
 def _budget(target: Target, options: CompileOptions) -> Budget:

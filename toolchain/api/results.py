@@ -19,11 +19,15 @@ from toolchain.lowering.program import MemoryPlan
 
 @dataclass(frozen=True, slots=True)
 class CompileResult:
-    """A bundle that was written and what is predicted of it; no C compiler has run. plan: its arena, None without a program."""
+    """A bundle that was written and what is predicted of it; no C compiler has run. plan: its arena, None without a program.
+
+    warnings: what looks wrong in the calibration data.
+    """
 
     bundle: Path
     manifest: Manifest
     plan: MemoryPlan | None = None
+    warnings: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, object]:
         """`bundle`, `name`, `target`, `precision`, `formats`, `macs`, `ram`, `flash`, `predicted`; null where not predicted.
@@ -51,6 +55,7 @@ class CompileResult:
                 "flash": _object(found.flash, "code_bytes", "weight_bytes"),
                 "predicted": _object(found.predicted, "instructions", "cycles", "latency_ms"),
                 "tflm_tensors": tflm,
+                "warnings": list(self.warnings),
             }
         )
 

@@ -99,6 +99,8 @@ def run(arguments: argparse.Namespace) -> Answer:
             explain=arguments.explain,
         )
     found = result.manifest
+    for warning in result.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     facts = (
         ("bundle", str(result.bundle)),
         ("target", found.target),

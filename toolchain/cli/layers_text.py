@@ -45,11 +45,11 @@ def _row(layer: LayerFinding) -> tuple[object, ...]:
 def _remedies(layer: LayerFinding) -> str:
     """What would mend a layer, and what else was tried, with the share of the whole loss that it takes away."""
     cure = layer.cure
-    head = f"{short_name(layer.name, 60)}: "
+    head = f"{short_name(layer.name)}: "
     if cure is None:
         head += "nothing that was tried helps for sure"
     else:
-        head += f"{_said(cure)} takes the loss from {cure.before:.3g} to {cure.after:.3g}: {cure.advice}"
+        head += f"{_said(cure)} takes the loss from {cure.before:.3g} to {cure.after:.3g}\n  how: {cure.advice}"
     others = ", ".join(f"{_said(remedy)} {100 * remedy.gain:+.0f} %" for remedy in layer.remedies if remedy is not cure)
     return f"{head}\n  also tried: {others}" if others else head
 

@@ -1,8 +1,11 @@
 """Run bundles, verify them, and write one self-contained HTML page: costs, layers, memory over time.
 
+With the float model and data also what quantization costs, layer by layer.
+
 examples:
   strop report build/kws -o kws.html
   strop report build/kws-* -o build/report.html
+  strop report build/kws --model kws.onnx --data 'samples.npz[100:]' -o kws.html
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolchain.cli.answer import Answer, table
-from toolchain.cli.options import add_place
+from toolchain.cli.options import add_input_shape, add_place, input_shapes
 from toolchain.cli.progress import shown_progress
 from toolchain.errors import VerificationError
 
@@ -26,6 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument("bundles", nargs="+", metavar="BUNDLE", help="folders that `strop compile` wrote")
     parser.add_argument("-o", "--output", default="report.html", metavar="FILE", help="the page to write (default report.html)")
+    parser.add_argument("--data", metavar="DATA", help="inputs to run; by default random inputs")
+    note = "the float model that the bundles were compiled from; with --data, layers are compared with it"
+    parser.add_argument("--model", metavar="MODEL", help=note)
+    add_input_shape(parser)
     add_place(parser)
 
 
@@ -40,7 +47,9 @@ def run(arguments: argparse.Namespace) -> Answer:
     with shown_progress() as report:
         for index, bundle in enumerate(arguments.bundles):
             report("running bundles", index, len(arguments.bundles))
-            entries.append(collect(bundle, arguments.on, arguments.compiler))
+            shapes = input_shapes(arguments.input_shape)
+            options = {"model": arguments.model, "data": arguments.data, "input_shapes": shapes, "progress": report}
+            entries.append(collect(bundle, arguments.on, arguments.compiler, **options))
     write_report(Path(arguments.output), entries)
     heads = ("bundle", "target", "instructions", "instr/MAC", "arena B", "stack B", "code B", "weights B", "bit exact")
     rows = [_row(entry) for entry in entries]

@@ -23,6 +23,8 @@ from toolchain.cli.options import add_input_shape, add_place, input_shapes
 from toolchain.cli.progress import shown_progress
 from toolchain.errors import VerificationError
 
+MOST_WARNINGS = 4
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
@@ -61,8 +63,12 @@ def run(arguments: argparse.Namespace) -> Answer:
             progress=progress,
         )
     accuracy, steps = found.accuracy, found.equal < 1.0
-    for warning in found.warnings:
+    for warning in found.warnings[:MOST_WARNINGS]:
         print(f"warning: {warning}", file=sys.stderr)
+    if found.warnings:
+        more = len(found.warnings) - MOST_WARNINGS
+        tail = f" ({more} more such values, under --json)" if more > 0 else ""
+        print(f"warning: accuracy is not known there; calibrate on samples like these{tail}", file=sys.stderr)
     facts = (
         ("bundle", str(found.bundle)),
         ("ran on", found.place),
