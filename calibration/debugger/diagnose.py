@@ -72,7 +72,7 @@ def diagnose(
     rows = _ranked(twins, tallies, [_alone(stacks, layer, pieces) for layer in _told(twins.layers, "loss by layer", told)])
     layers = [layer.value.name for layer in twins.layers if layer.part is not None and layer.value.name in covers]
     coverage = {name: covers[name].result("layer") for name in layers}
-    trials = Trials(stacks, pieces, np.concatenate(before), frozenset(n for n, found in coverage.items() if found.outside > 0))
+    trials = Trials(stacks, pieces, np.concatenate(before), frozenset(n for n, found in coverage.items() if found.warning))
     by_name = {layer.value.name: layer for layer in twins.layers}
     for index, row in enumerate(rows[:CULPRITS]):
         told("trying remedies", index, CULPRITS)
