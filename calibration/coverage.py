@@ -18,6 +18,9 @@ OTHER_SPREAD = 2.0
 """Data that nobody saw always leaves what was seen a little; a warning needs more than these. What is cut off counts for inputs:
 ranges of layers cut off what costs little."""
 
+NEAR = 1e-4
+"""Share of the width of what was seen that is not counted as outside: float engines round in their own ways."""
+
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
@@ -57,8 +60,10 @@ class Cover:
         """Take elements in real units, of any shape."""
         wide, choice, seen = np.asarray(array, np.float64), self._choice, self._seen
         self._elements += wide.size
-        low, high = min(choice.low, seen.minimum, 0.0), max(choice.high, seen.maximum, 0.0)
-        self._outside += int(((wide < seen.minimum) | (wide > seen.maximum)).sum())
+        room = NEAR * (seen.maximum - seen.minimum)
+        first, last = seen.minimum - room, seen.maximum + room
+        low, high = min(choice.low, first, 0.0), max(choice.high, last, 0.0)
+        self._outside += int(((wide < first) | (wide > last)).sum())
         self._clipped += int(((wide < low) | (wide > high)).sum())
         self._sum += float(wide.sum())
         self._square += float(np.square(wide - seen.mean).sum())

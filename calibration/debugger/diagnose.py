@@ -52,7 +52,7 @@ def diagnose(
     """What every layer costs and what would mend those that cost most.
 
     quantized, real: the integer graph and the canonical float graph it was made from. samples: of real numbers, one array per
-    input; read twice. total: how many. factors: what channels were divided by, of `Bundle.evened`. choices: what
+    input; read twice. total: how many. factors: of `Bundle.evened`. choices: what
     calibration saw, of the manifest. Figures of layers are over all samples; losses and remedies over as many,
     evenly spread, as MOST_MEASURED, MEASURED_MACS and HELD_BYTES allow.
     Raises DataError E201 when the graphs differ, E203 without samples.
@@ -100,7 +100,7 @@ def _tallies(
     stacks: Stacks, samples: Iterable[Sequence[Array]], total: int, covers: Mapping[str, Cover], told: Told
 ) -> list[Tally]:
     """Counts of every layer over all samples; what calibration saw of values is held to the float ones."""
-    errors = [OwnError(layer, stacks.executor) for layer in stacks.twins.layers]
+    errors = [OwnError(layer, stacks) for layer in stacks.twins.layers]
     tallies = [Tally(error.layer.value.type) for error in errors]
     done = 0
     for piece in stacks.pieces(samples):
@@ -110,31 +110,35 @@ def _tallies(
             name = error.layer.value.name
             if name in covers:
                 covers[name].add(piece.real[name])
-            tally.add(piece.real[name], piece.quantized[name], error.of(piece), piece.indices)
+            tally.add(stacks.twins.part_of(name, piece.real[name]), piece.quantized[name], error.of(piece), piece.indices)
     return tallies
 
 
 class OwnError:
     """What a layer itself adds: quantized less float, both of the float network's values rounded as the layer stores them."""
 
-    def __init__(self, layer: Layer, executor: MakeExecutor) -> None:
-        self.layer = layer
+    def __init__(self, layer: Layer, stacks: Stacks) -> None:
+        self.layer, self._twins = layer, stacks.twins
         self._part = None if layer.part is None else Forms(layer.part)
-        self._real = None if layer.real is None else Forms(layer.real, executor)
+        self._real = None if layer.real is None else Forms(layer.real, stacks.executor)
 
     def of(self, piece: Piece) -> Array:
         """For the samples of a piece, in real units. What rounding of the operands does is another layer's error."""
         value, count = self.layer.value, len(piece.indices)
+        wanted = self._own(piece, value.name)
         if self._part is None:
-            return real_numbers(stored(piece.real[value.name], value.type), value.type) - piece.real[value.name]
-        operands = {own.name: stored(piece.real[own.name], own.type) for own in self._part.graph.inputs}
+            return real_numbers(stored(wanted, value.type), value.type) - wanted
+        kinds = {operand.name: operand.type for operand in self._part.graph.inputs}
+        operands = {name: stored(self._own(piece, name), kind) for name, kind in kinds.items()}
         made = evaluate(self._part.of(count), list(operands.values()))[value.name]
-        wanted = piece.real[value.name]
         if self._real is not None:
-            kinds = {own.name: own.type for own in self._part.graph.inputs}
-            rounded = [real_numbers(operands[own.name], kinds[own.name]) for own in self._real.graph.inputs]
-            wanted = self._real.run(count, rounded)[value.name]
+            names = [operand.name for operand in self._real.graph.inputs]
+            rounded = [self._twins.put(n, piece.real[n], real_numbers(operands[n], kinds[n])) for n in names]
+            wanted = self._twins.part_of(value.name, self._real.run(count, rounded)[value.name])
         return real_numbers(made, value.type) - wanted
+
+    def _own(self, piece: Piece, name: str) -> Array:
+        return self._twins.part_of(name, piece.real[name])
 
 
 def _alone(stacks: Stacks, layer: Layer, pieces: Sequence[Piece]) -> float:
@@ -143,10 +147,11 @@ def _alone(stacks: Stacks, layer: Layer, pieces: Sequence[Piece]) -> float:
     probe = make_probe(stacks.twins.real, [name])
     if probe is None:
         return 0.0
-    rest, error = Forms(probe.part, stacks.executor), OwnError(layer, stacks.executor)
+    rest, error = Forms(probe.part, stacks.executor), OwnError(layer, stacks)
     losses: list[Array] = []
     for piece in pieces:
-        changed = piece.real[name] + error.of(piece)
+        whole = piece.real[name]
+        changed = stacks.twins.put(name, whole, stacks.twins.part_of(name, whole) + error.of(piece))
         inputs = [changed if value.name == name else piece.real[value.name] for value in probe.part.inputs]
         found = dict(rest.run(len(piece.indices), inputs)) if probe.part.nodes else {}
         found[name] = changed

@@ -112,10 +112,7 @@ class Trials:
     def _fitted(self, layer: Layer, graph: Graph) -> QuantizedWeights | None:
         """The layer's weights rounded for the least error on the samples at hand; graph: with weights rounded to nearest."""
         twins = self.stacks.twins
-        partner = twins.real.producers().get(layer.value.name)
-        node = graph.producers()[layer.value.name]
-        if partner is None or len(node.inputs) != len(partner.inputs):
-            return None
+        partner, node = twins.real.producers()[layer.value.name], graph.producers()[layer.value.name]
         alone = [
             Graph(each.name, (own.inputs[0],), own.outputs, (own,), each.constants)
             for each, own in ((twins.real, partner), (graph, node))
@@ -134,7 +131,8 @@ class Trials:
         )
 
     def _mean(self, piece: Piece, node: Node) -> Array:
-        real = piece.real[node.inputs[0].name]
+        name = node.inputs[0].name
+        real = self.stacks.twins.part_of(name, piece.real[name])
         return real.reshape(-1, real.shape[-1]).astype(np.float64).mean(axis=0)
 
     def _wider(self, layer: Layer) -> list[Remedy]:
@@ -157,15 +155,16 @@ class Trials:
         if layer.part is None or layer.op not in WEIGHT_AXIS:
             return None
         node = layer.part.nodes[-1]
-        return node if node.inputs[0].name in self.pieces[0].real else None
+        return node if node.inputs[0].name in {value.name for value in layer.part.inputs} else None
 
     def _exact(self, layer: Layer) -> dict[int, Array]:
         """The float constants of a layer with weights by operand index, empty where the float graph has no such layer."""
-        partner = self.stacks.twins.real.producers().get(layer.value.name)
-        if partner is None or partner.op != layer.op or partner.op not in WEIGHT_AXIS:
+        node, partner = self._node(layer), self.stacks.twins.real.producers().get(layer.value.name)
+        if node is None or partner is None or partner.op != node.op or len(partner.inputs) != len(node.inputs):
             return {}
-        real = self.stacks.twins.real.constants
-        return {index: real[value.name] for index, value in enumerate(partner.inputs) if value.name in real}
+        real, pairs = self.stacks.twins.real.constants, list(zip(partner.inputs, node.inputs, strict=True))[WEIGHTS:]
+        alike = all(own.name in real and own.type.shape == other.type.shape for own, other in pairs)
+        return {index: real[own.name] for index, (own, _) in enumerate(pairs, WEIGHTS)} if alike else {}
 
 
 def cure_of(remedies: Sequence[Remedy]) -> Remedy | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from toolchain.errors import DataError
 from toolchain.ir.graph import Graph, Node, Value
 from toolchain.ir.quantization import dequantize_array, quantize_array
@@ -28,11 +30,15 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Twins:
-    """Both graphs. real: the float graph with its channels divided as they were before quantization; same names."""
+    """Both graphs. real: the float graph with its channels divided as they were before quantization; same names.
+
+    kept: of values whose channels the quantized graph has not all, a mask of those that it has.
+    """
 
     quantized: Graph
     real: Graph
     layers: tuple[Layer, ...]
+    kept: Mapping[str, Array]
 
     @property
     def ends(self) -> tuple[tuple[Value, str], ...]:
@@ -40,45 +46,64 @@ class Twins:
         pairs = zip(self.quantized.outputs, self.real.outputs, strict=True)
         return tuple((value, own.name) for value, own in pairs if own.type.dtype is DType.F32)
 
+    def part_of(self, name: str, array: Array) -> Array:
+        """Of a float value the channels that the quantized graph has."""
+        return array[..., self.kept[name]] if name in self.kept else array
+
+    def put(self, name: str, array: Array, part: Array) -> Array:
+        """A float value with other elements in the channels that the quantized graph has."""
+        if name not in self.kept:
+            return part
+        changed = array.copy()
+        changed[..., self.kept[name]] = part
+        return changed
+
 
 def make_twins(quantized: Graph, real: Graph, factors: Mapping[str, Array]) -> Twins:
     """Pair the values of two graphs by name and shape.
 
-    real: float, canonical. factors: what channels were divided by before quantization, of `toolchain.passes.evened`.
+    real: float, canonical. factors: what channels were divided by before quantization, negative where they were lost, of
+    `toolchain.passes.evened.signed_factors`.
     Raises DataError E201 when the float graph is not that of the quantized one.
     """
     for kind, ours, theirs in (("inputs", quantized.inputs, real.inputs), ("outputs", quantized.outputs, real.outputs)):
         if [value.type.shape for value in ours] != [value.type.shape for value in theirs]:
             what = f"its {kind} are {_shown(theirs)}, the bundle's are {_shown(ours)}"
             raise DataError(201, real.name, what, "Give the float model that the bundle was compiled from")
-    shared = _shared(quantized, real)
+    shared = _shared(quantized, real, {name: array > 0 for name, array in factors.items()})
     if any(value.name not in shared for value in quantized.inputs):
         what = f"its inputs are {_shown(real.inputs)}, the bundle's are {_shown(quantized.inputs)}"
         raise DataError(201, real.name, what, "Give the float model that the bundle was compiled from")
-    fitting = {name: array for name, array in factors.items() if shared.get(name, (0,))[-1:] == array.shape}
+    lengths = {output.name: output.type.shape[-1:] for node in real.nodes for output in node.outputs}
+    fitting = {name: np.abs(array) for name, array in factors.items() if lengths.get(name) == array.shape}
     scaled = with_factors(real, fitting)
-    return Twins(quantized, scaled, tuple(_layers(quantized, scaled, shared)))
+    kept = {name: factors[name] > 0 for name in shared & fitting.keys() if (factors[name] < 0).any()}
+    return Twins(quantized, scaled, tuple(_layers(quantized, scaled, shared)), kept)
 
 
 def _shown(values: Sequence[Value]) -> str:
     return ", ".join(f"{value.name} {value.type.shape}" for value in values)
 
 
-def _shared(quantized: Graph, real: Graph) -> dict[str, tuple[int, ...]]:
-    """Shapes of the values that both graphs have: inputs, and float values that nodes make."""
+def _shared(quantized: Graph, real: Graph, masks: Mapping[str, Array]) -> frozenset[str]:
+    """The values that both graphs have: inputs, and float values that nodes make."""
     theirs = {value.name: value.type for value in real.inputs}
     theirs |= {out.name: out.type for node in real.nodes for out in node.outputs if out.type.dtype is DType.F32}
     ours = (*quantized.inputs, *(out for node in quantized.nodes for out in node.outputs))
-    return {value.name: value.type.shape for value in ours if _alike(value.type, theirs.get(value.name))}
+    return frozenset(value.name for value in ours if _alike(value.type, theirs.get(value.name), masks.get(value.name)))
 
 
-def _alike(ours: TensorType, theirs: TensorType | None) -> bool:
-    if theirs is None or ours.shape != theirs.shape or not theirs.elements:
+def _alike(ours: TensorType, theirs: TensorType | None, mask: Array | None) -> bool:
+    """True for the same shape, but for channels that a mask of all channels leaves out."""
+    if theirs is None or not theirs.elements or not ours.elements:
+        return False
+    lost = mask is not None and theirs.shape == (*ours.shape[:-1], len(mask))
+    if ours.shape != theirs.shape and not lost:
         return False
     return ours.dtype is theirs.dtype if ours.quant is None else ours.quant.axis is None and theirs.dtype is DType.F32
 
 
-def _layers(graph: Graph, real: Graph, shared: Mapping[str, tuple[int, ...]]) -> list[Layer]:
+def _layers(graph: Graph, real: Graph, shared: Container[str]) -> list[Layer]:
     found = [Layer(value, "input") for value in graph.inputs if value.type.quant is not None]
     ours, theirs = graph.producers(), real.producers()
     for op, output in ((node.op, output) for node in graph.nodes for output in node.outputs):

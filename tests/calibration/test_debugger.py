@@ -28,7 +28,7 @@ from toolchain.ir.graph import Graph, Value
 from toolchain.ir.quantization import dequantize_array, quant_of, quantize_array
 from toolchain.ir.types import Array, DType, f32, i8, per_tensor
 from toolchain.passes.canonical import canonicalize
-from toolchain.passes.evened import evened_factors, with_factors
+from toolchain.passes.evened import evened_factors, kept_channels, signed_factors, with_factors
 from toolchain.passes.quantize import quantize
 from toolchain.reference.evaluator import evaluate, run
 
@@ -209,6 +209,30 @@ def test_evened_channels_are_in_the_same_units(seed: int) -> None:
     low = [layer for layer in found.layers if layer.own_sqnr_db is not None and layer.own_sqnr_db < 18]
     assert not low, [(layer.name, layer.op, layer.own_sqnr_db) for layer in low]
     assert {layer.name for layer in found.layers} >= {node.name for node in graph.nodes if node.op == "conv_2d"}
+
+
+@pytest.mark.parametrize("ranges", ["minmax", "mse"])
+def test_channels_that_were_dropped_do_not_hide_layers(ranges: str) -> None:
+    """Two channels of the first layer are dead: what is left is compared with the float channels that it came from."""
+    graph = classifier()
+    weights, bias = (graph.nodes[0].inputs[index].name for index in (1, 2))
+    constants = {name: array.copy() for name, array in graph.constants.items()}
+    constants[weights][[1, 4]] = 0.0
+    constants[bias][[1, 4]] = -1.0
+    graph = replace(graph, constants=constants)
+    samples = images(graph, 24)
+    made = quantize_with(graph, samples, float_executor, Recipe(parse_method(ranges), "nearest"))
+    final = canonicalize(made.graph)
+    name = graph.nodes[0].name
+    assert final.producers()[name].output.type.shape == (1, 8, 8, 4)
+    kept = kept_channels(made.graph, final)
+    assert kept[name].tolist() == [True, False, True, True, False, True]
+    factors = signed_factors(evened_factors(graph, made.real), kept)
+    found = by_name(diagnose(final, graph, samples, 24, float_executor, factors, (), silent))
+    assert {node.name for node in graph.nodes if node.op == "conv_2d"} <= set(found)
+    row = found[name]
+    assert row.own_sqnr_db is not None and row.own_sqnr_db > 25
+    assert sum(row.histogram.real) == 24 * 8 * 8 * 4
 
 
 def test_shares_add_up_and_losses_of_layers_are_near_the_whole() -> None:

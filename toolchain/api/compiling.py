@@ -64,7 +64,7 @@ from toolchain.lowering.program import Choice, KernelCall, Program
 from toolchain.lowering.timeline import lives
 from toolchain.lowering.variants import Objective
 from toolchain.passes.canonical import canonicalize
-from toolchain.passes.evened import evened_factors
+from toolchain.passes.evened import evened_factors, kept_channels, signed_factors
 from toolchain.passes.qdq.notes import Note
 from toolchain.pipeline import NO_MEMORIES, Compiled, CompileOptions, compile_model, program_of
 
@@ -152,7 +152,8 @@ def _evened(canonical: Graph, converted: Converted, graph: Graph) -> dict[str, b
     """The file that tells how a float graph's values compare with those of the integer graph that was made of it."""
     if converted.quantized is None:
         return {}
-    return {EVENED_NAME: evened_file(graph, evened_factors(canonical, converted.quantized.real))}
+    factors = evened_factors(canonical, converted.quantized.real)
+    return {EVENED_NAME: evened_file(graph, signed_factors(factors, kept_channels(converted.quantized.graph, graph)))}
 
 
 def default_name(path: Path) -> str:

@@ -20,7 +20,7 @@ from toolchain.api.progress import Progress, silent
 from toolchain.api.results import VerifyResult
 from toolchain.api.running import stacked
 from toolchain.bundle.read import read_bundle
-from toolchain.errors import DataError, UsageError
+from toolchain.errors import UsageError
 from toolchain.frontends.load import load_model
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array, DType, TensorType
@@ -32,6 +32,8 @@ FLOAT_TOLERANCE = 1e-5
 FOREIGN_SHARE = 1 / 8
 MAX_RANDOM_BYTES = 1 << 28
 SMALL_INTEGER = 1 << 15
+CLASS_METRICS = frozenset({"top", "accuracy", "f1", "auc"})
+"""Metrics whose labels are class numbers."""
 
 
 def verify(
@@ -83,7 +85,7 @@ def verify(
         largest_difference=difference.largest,
         tolerance=_tolerance(chosen.place, expected),
         measurement=ran.measurement,
-        accuracy=accuracy(graph, ran.outputs, _classes(given, graph, bool(metrics)), wanted),
+        accuracy=accuracy(graph, ran.outputs, _classes(given, graph, metrics), wanted),
         equal=difference.equal,
         within_one=difference.within_one,
         metrics=judging.metrics(metrics, graph, ran.outputs, reals, wanted, targets),
@@ -92,16 +94,13 @@ def verify(
     )
 
 
-def _classes(given: Samples | None, graph: Graph, others: bool) -> Array | None:
-    """Class numbers of samples; others: labels that are none are taken to be for a metric. Raises DataError(206)."""
-    try:
-        labels = None if given is None else given.labels
-    except DataError:
-        if others:
-            return None
-        raise
+def _classes(given: Samples | None, graph: Graph, metrics: Sequence[str]) -> Array | None:
+    """Class numbers of samples, None where metrics take the labels for something else. Raises DataError(206)."""
+    if given is None or any(name.partition(":")[0] not in CLASS_METRICS for name in metrics):
+        return None
+    labels = given.labels
     fitting = labels is None or labels.max(initial=0) < graph.outputs[0].type.elements
-    return labels if fitting or not others else None
+    return labels if fitting or not metrics else None
 
 
 def _tolerance(place: str, expected: Sequence[Array]) -> float:

@@ -2,7 +2,8 @@
 
 The archive is what `numpy.savez` writes, uncompressed, with entry times at the epoch of zip, so equal graphs give equal bytes.
 Entries are numbered, not named after the constants, as names of tensors may be anything. A third file, of the same kind, holds
-what the channels of some values were divided by before quantization, numbered as the values in the order of the text.
+what the channels of some values were divided by before quantization, numbered as the values in the order of the text;
+negative where the graph lost the channel.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from toolchain.errors import RunError
-from toolchain.ir.graph import Graph
+from toolchain.ir.graph import Graph, Value
 from toolchain.ir.text import constant_names, constant_values, parse_graph, print_graph
 from toolchain.ir.types import Array
 from toolchain.ir.verifier import verify
@@ -38,20 +39,26 @@ def graph_files(graph: Graph) -> dict[str, bytes]:
 
 
 def evened_file(graph: Graph, factors: Mapping[str, Array]) -> bytes:
-    """The file of what the channels of a quantized graph's values were divided by; values that the graph lost are left out."""
-    return _archive((i, factors[v.name]) for i, v in enumerate(graph.values()) if v.name in factors)
+    """The file of what channels were divided by, of `passes.evened.signed_factors`; values that they do not fit are left out."""
+    found = ((index, factors.get(value.name), value) for index, value in enumerate(graph.values()))
+    return _archive((index, array) for index, array, value in found if array is not None and _fits(array, value))
 
 
 def read_evened(path: Path, graph: Graph) -> dict[str, Array]:
-    """The divisors by value name, each along the value's last axis. Raises RunError(504) for what does not fit the graph."""
+    """The signed divisors by value name. Raises RunError(504) for what does not fit the graph."""
     values = list(graph.values())
     found: dict[str, Array] = {}
     for index, array in _read_entries(path).items():
-        shape = values[index].type.shape if index < len(values) else ()
-        if array.dtype != np.float32 or array.shape != shape[-1:] or not (np.isfinite(array) & (array > 0)).all():
+        if index >= len(values) or not _fits(array, values[index]):
             raise RunError(504, str(path), f"entry {index} of shape {array.shape} fits no value of the graph", _STALE)
         found[values[index].name] = array
     return found
+
+
+def _fits(array: Array, value: Value) -> bool:
+    """True for float32 numbers along one axis, as many of them positive as the value has channels."""
+    right = array.dtype == np.float32 and array.ndim == 1 and bool(np.isfinite(array).all()) and bool((array != 0).all())
+    return right and value.type.shape[-1:] == (int((array > 0).sum()),)
 
 
 def _archive(arrays: Iterable[tuple[int, Array]]) -> bytes:

@@ -41,7 +41,7 @@ class Bundle:
         return graph
 
     def evened(self) -> dict[str, Array]:
-        """What the channels of the graph's values were divided by before quantization, by name. Raises RunError(504)."""
+        """What channels were divided by before quantization, by value, negative where they were lost. Raises RunError(504)."""
         name = self.manifest.graph.evened
         return {} if name is None else read_evened(self.file(name), self.graph())
 

@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> Answer:
             seed=arguments.seed,
             progress=progress,
         )
-    accuracy, steps = found.accuracy, found.equal < 1.0
+    accuracy, steps = found.accuracy, found.equal < 1.0 or found.measurement is None
     for warning in found.warnings[:MOST_WARNINGS]:
         print(f"warning: {warning}", file=sys.stderr)
     if found.warnings:

@@ -1,4 +1,4 @@
-"""Which channels an equalized graph has scaled, and by how much: what it takes to bring the original graph into its units."""
+"""Which channels a quantized graph has scaled, by how much, and which it lost: how values of the float graph compare with it."""
 
 from __future__ import annotations
 
@@ -50,6 +50,59 @@ def with_factors(graph: Graph, factors: Mapping[str, Array]) -> Graph:
             bias = node.inputs[BIAS].name
             constants[bias] = (graph.constants[bias] / own).astype(np.float32)
     return replace(graph, constants=MappingProxyType(constants))
+
+
+def kept_channels(before: Graph, after: Graph) -> dict[str, Array]:
+    """For every value of a quantized graph that lost channels, which of them are left: a mask along its last axis.
+
+    before, after: the graph without and with its dead channels dropped. Values whose weights do not tell are left out.
+    """
+    found: dict[str, Array] = {}
+    old_nodes = before.producers()
+    for node in after.nodes:
+        old = old_nodes.get(node.name)
+        if old is None or old.op != node.op or node.output.type.shape == old.output.type.shape:
+            continue
+        mask = found.get(old.inputs[0].name)
+        if node.op in WEIGHT_AXIS:
+            mask = _kept_rows(_rows(before, old, mask), _rows(after, node, None))
+        channels, left = (each.output.type.shape[-1] for each in (old, node))
+        if mask is not None and channels % len(mask) == 0 and left * len(mask) == channels * int(mask.sum()):
+            found[node.name] = np.tile(mask, channels // len(mask))
+    return found
+
+
+def _rows(graph: Graph, node: Node, inputs: Array | None) -> list[bytes]:
+    """The stored weights of every output channel with their scale; inputs: which input channels to look at, None for all."""
+    value = node.inputs[WEIGHTS]
+    weights = np.moveaxis(graph.constants[value.name], WEIGHT_AXIS[node.op], 0)
+    if inputs is not None and node.op != "depthwise_conv_2d" and weights.shape[-1] == len(inputs):
+        weights = weights[..., inputs]
+    scales = () if value.type.quant is None else value.type.quant.scale
+    wide = scales if len(scales) == len(weights) else scales * len(weights)
+    return [row.tobytes() + np.float32(scale).tobytes() for row, scale in zip(weights, wide, strict=True)]
+
+
+def _kept_rows(before: list[bytes], after: list[bytes]) -> Array | None:
+    """Which rows are left, in their order; None where the rows that are left are not among them."""
+    mask, waiting = np.zeros(len(before), bool), iter(range(len(before)))
+    for row in after:
+        index = next((index for index in waiting if before[index] == row), None)
+        if index is None:
+            return None
+        mask[index] = True
+    return mask
+
+
+def signed_factors(factors: Mapping[str, Array], kept: Mapping[str, Array]) -> dict[str, Array]:
+    """Divisors of all channels by value name, those of lost channels negative: what a bundle holds."""
+    found: dict[str, Array] = {}
+    for name in {**factors, **kept}:
+        mask = kept.get(name)
+        divisors = factors.get(name, np.ones(0 if mask is None else len(mask), np.float32))
+        if mask is None or len(mask) == len(divisors):
+            found[name] = divisors if mask is None else np.where(mask, divisors, -divisors).astype(np.float32)
+    return found
 
 
 def _divisors(node: Node, before: Graph, after: Graph, found: Mapping[str, Array]) -> Array | None:
