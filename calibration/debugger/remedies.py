@@ -13,6 +13,7 @@ from calibration.debugger.findings import Remedy
 from calibration.debugger.patches import Unrounded, covered, tied, with_range, with_weights
 from calibration.debugger.stacks import Forms, Piece, Stacks
 from calibration.debugger.twins import Layer
+from calibration.prepare import silent
 from calibration.ranges import Method, RangeMethod, Seen
 from calibration.refine import ROUNDED_OPS, refine
 from toolchain.ir.graph import Graph, Node
@@ -119,7 +120,7 @@ class Trials:
         ]
         values = [sample for piece in self.pieces for sample in np.split(piece.real[partner.inputs[0].name], len(piece.indices))]
         samples = [(value,) for value in values]
-        made, layers = refine(alone[0], alone[1], samples, len(samples), self.stacks.executor, lambda *_: None)
+        made, layers = refine(alone[0], alone[1], samples, len(samples), self.stacks.executor, silent)
         if not layers:
             return None
         weights, bias = made.nodes[0].inputs[WEIGHTS], made.nodes[0].inputs[BIAS:]

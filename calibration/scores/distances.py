@@ -14,7 +14,7 @@ from calibration.scores.score import Scored, class_of, first_output, label_of, u
 
 
 @dataclass(slots=True)
-class TargetError:
+class Deviation:
     """Root of the mean squared (`rmse`), or mean absolute (`mae`) difference of the first output's elements to the targets."""
 
     kind: Literal["rmse", "mae"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from calibration.scores.classes import F1, Auc, TopK
 from calibration.scores.detection import MeanAveragePrecision
-from calibration.scores.distances import Reconstruction, TargetError
+from calibration.scores.distances import Deviation, Reconstruction
 from calibration.scores.own import OwnMetric, own_metric
 from calibration.scores.score import Score, Scored
 from toolchain.errors import UsageError
@@ -50,9 +50,9 @@ def make_score(spec: str, outputs: Sequence[str]) -> Score:
     if spec == "auc":
         return Auc(spec)
     if spec == "rmse":
-        return TargetError("rmse", spec)
+        return Deviation("rmse", spec)
     if spec == "mae":
-        return TargetError("mae", spec)
+        return Deviation("mae", spec)
     if spec == "map":
         return MeanAveragePrecision(spec, outputs)
     if spec == "reconstruction":

@@ -87,6 +87,14 @@ def test_layers_need_a_model_data_and_integers(bundle: Path, tmp_path: Path) -> 
         verify(bundle, layers=True, data=f"{TEST}[0:2]", model=tmp_path / "digits.onnx")
 
 
+def test_layers_of_a_quantized_model_need_its_float_form(bundle: Path, tmp_path: Path) -> None:
+    opened = read_bundle(bundle)
+    model = opened.file(opened.manifest.formats["onnx"].file)
+    compile(model, "host", tmp_path / "b", formats=("c",))
+    with pytest.raises(UsageError, match=r"E901 --model: .*\.onnx is quantized already"):
+        verify(tmp_path / "b", layers=True, data=f"{TEST}[0:2]", model=model)
+
+
 def test_the_divisors_of_channels_come_back(bundle: Path, tmp_path: Path) -> None:
     opened = read_bundle(bundle)
     graph, factors = opened.graph(), opened.evened()

@@ -275,6 +275,15 @@ def test_a_value_that_is_tied_changes_with_its_companions() -> None:
     assert after < 20 * before + 1e-3
 
 
+def test_one_sample_proves_no_remedy() -> None:
+    graph = classifier()
+    samples = images(graph, 12)
+    quantized = spoilt(graph, samples, graph.nodes[1].name)
+    first = looked_at(quantized, graph, samples[:1]).layers[0]
+    assert max(remedy.gain for remedy in first.remedies) > 0.5
+    assert not any(remedy.sure for remedy in first.remedies) and first.cure is None
+
+
 def test_fixed_parameters_are_left_alone() -> None:
     graph = classifier()
     quantized = spoilt(graph, images(graph, 4), graph.nodes[0].name, 1.0)

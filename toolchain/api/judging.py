@@ -64,6 +64,8 @@ def diagnosis(
         raise UsageError(901, "--layers", what, "Give --model MODEL and --data DATA")
     if all(value.type.quant is None for value in graph.values()):
         raise UsageError(901, "--layers", f"{bundle.manifest.name} is not quantized", "Compile it with --calibrate DATA")
+    if any(value.type.quant is not None for value in real.values()):
+        raise UsageError(901, "--model", f"{model.name} is quantized already", "Give the float model that it was made from")
     factors = bundle.evened()
     if factors and source_digest(model) != bundle.manifest.source.sha256:
         what = f"{model.name} is not the file that the bundle was compiled from, {bundle.manifest.source.file}"

@@ -47,9 +47,17 @@ def run(arguments: argparse.Namespace) -> Answer:
     with shown_progress() as report:
         for index, bundle in enumerate(arguments.bundles):
             report("running bundles", index, len(arguments.bundles))
-            shapes = input_shapes(arguments.input_shape)
-            options = {"model": arguments.model, "data": arguments.data, "input_shapes": shapes, "progress": report}
-            entries.append(collect(bundle, arguments.on, arguments.compiler, **options))
+            entries.append(
+                collect(
+                    bundle,
+                    arguments.on,
+                    arguments.compiler,
+                    model=arguments.model,
+                    data=arguments.data,
+                    input_shapes=input_shapes(arguments.input_shape),
+                    progress=report,
+                )
+            )
     write_report(Path(arguments.output), entries)
     heads = ("bundle", "target", "instructions", "instr/MAC", "arena B", "stack B", "code B", "weights B", "bit exact")
     rows = [_row(entry) for entry in entries]
