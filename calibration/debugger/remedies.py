@@ -33,6 +33,9 @@ METHODS = (
 SETTINGS = len(METHODS) + 4
 """How many changed networks are run for a layer."""
 
+LEAST_FITTED = 2
+"""Weights are fitted to one half of the samples and judged by the other."""
+
 ENOUGH = 0.8
 """A remedy is the cure when it gains this share of what the best one does and none before it in COSTS does."""
 
@@ -120,6 +123,8 @@ class Trials:
         ]
         values = [sample for piece in self.pieces for sample in np.split(piece.real[partner.inputs[0].name], len(piece.indices))]
         samples = [(value,) for value in values]
+        if len(samples) < LEAST_FITTED:
+            return None
         made, layers = refine(alone[0], alone[1], samples, len(samples), self.stacks.executor, silent)
         if not layers:
             return None

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from calibration.calibrate import Executor
 from calibration.debugger.twins import Twins, real_numbers, stored
 from calibration.losses import output_losses
-from calibration.metrics import PROBABILITY_FLOOR
 from calibration.walk import BATCH, MakeExecutor, stack
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array
@@ -117,7 +116,7 @@ class Stacks:
         found = outputs
         if found is None:
             found = {name: real_numbers(piece.quantized[value.name], value.type) for value, name in ends}
-        return output_losses({**wanted, **found}, wanted, [name for _, name in ends], PROBABILITY_FLOOR)
+        return output_losses({**wanted, **found}, wanted, [name for _, name in ends], len(piece.indices), stored=True)
 
     def changed_losses(self, piece: Piece, changed: Forms) -> Array:
         """As `losses`, of a changed form of the quantized graph; only what a change reaches is run again.

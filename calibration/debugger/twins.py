@@ -78,7 +78,11 @@ def make_twins(quantized: Graph, real: Graph, factors: Mapping[str, Array]) -> T
     fitting = {name: np.abs(array) for name, array in factors.items() if lengths.get(name) == array.shape}
     scaled = with_factors(real, fitting)
     kept = {name: factors[name] > 0 for name in shared & fitting.keys() if (factors[name] < 0).any()}
-    return Twins(quantized, scaled, tuple(_layers(quantized, scaled, shared)), kept)
+    layers = _layers(quantized, scaled, shared)
+    if all(layer.part is None for layer in layers):
+        what = f"none of its {len(real.nodes)} layers has the name of one of the bundle's {len(quantized.nodes)}"
+        raise DataError(201, real.name, what, "Give the float model that the bundle was compiled from")
+    return Twins(quantized, scaled, tuple(layers), kept)
 
 
 def _shown(values: Sequence[Value]) -> str:

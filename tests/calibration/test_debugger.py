@@ -15,7 +15,6 @@ from calibration.debugger.patches import tied, with_range
 from calibration.debugger.remedies import cure_of
 from calibration.debugger.tally import Tally
 from calibration.losses import output_losses
-from calibration.metrics import PROBABILITY_FLOOR
 from calibration.prepare import Recipe, quantize_with
 from calibration.ranges import parse_method
 from runtimes.onnxruntime_engine import float_executor
@@ -26,10 +25,11 @@ from toolchain.ir import attrs as at
 from toolchain.ir.calibration_table import CalibrationTable
 from toolchain.ir.graph import Graph, Value
 from toolchain.ir.quantization import dequantize_array, quant_of, quantize_array
-from toolchain.ir.types import Array, DType, f32, i8, per_tensor
+from toolchain.ir.types import Array, f32, i8, per_tensor
 from toolchain.passes.canonical import canonicalize
 from toolchain.passes.evened import evened_factors, kept_channels, signed_factors, with_factors
-from toolchain.passes.quantize import quantize
+from toolchain.passes.quantize import INT16X8, quantize
+from toolchain.passes.split_layers import split_layers
 from toolchain.reference.evaluator import evaluate, run
 
 
@@ -78,7 +78,7 @@ def output_loss(graph: Graph, real: Graph, samples: list[tuple[Array, ...]]) -> 
         (got,) = run(graph, stored)
         (wanted,) = run(real, sample)
         found = dequantize_array(got, quant_of(graph.outputs[0].type))
-        losses.append(output_losses({"y": found}, {"y": wanted}, ["y"], PROBABILITY_FLOOR)[0])
+        losses.append(output_losses({"y": found}, {"y": wanted}, ["y"], 1, stored=True)[0])
     return float(np.mean(losses))
 
 
@@ -194,6 +194,7 @@ def test_evened_channels_are_in_the_same_units(seed: int) -> None:
     graph = canonicalize(random_network(seed))
     samples = images(graph, 24)
     made = quantize_with(graph, samples, float_executor, Recipe(parse_method("minmax"), "nearest"))
+    graph = split_layers(graph)
     factors = evened_factors(graph, made.real)
     assert len(factors) > 2 and all(np.ptp(array) > 0.1 for array in factors.values())
     scaled = with_factors(graph, factors)
@@ -322,6 +323,9 @@ def test_faults_are_coded() -> None:
         looked_at(quantized, graph, [])
     with pytest.raises(DataError, match=r"E201 net1: its inputs are x"):
         looked_at(quantized, other, images(other, 1))
+    renamed = graph.map_values(lambda value: value if value.name == "x" else replace(value, name=f"other_{value.name}"))
+    with pytest.raises(DataError, match=r"E201 net: none of its 7 layers has the name of one of the bundle's 7"):
+        looked_at(quantized, renamed, images(graph, 1))
 
 
 def test_sixteen_bits_and_several_outputs() -> None:
@@ -331,7 +335,7 @@ def test_sixteen_bits_and_several_outputs() -> None:
     graph = Graph("two", (x,), (one, two), tuple(net.nodes), net.constants)
     samples = images(graph, 6)
     table = calibrate(graph, samples, lambda s: evaluate(graph, s, observed_values(graph)), parse_method("minmax"))
-    found = looked_at(quantize(graph, table, activations=DType.I16), graph, samples)
+    found = looked_at(quantize(graph, table, precisions=INT16X8), graph, samples)
     assert {layer.name for layer in found.layers} == {"x", one.name, two.name}
     assert found.loss_unit == "squared error over mean square"
     assert all(layer.own_sqnr_db is None or layer.own_sqnr_db > 30 for layer in found.layers)

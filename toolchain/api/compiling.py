@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from calibration.mixed import Budget, Option, Price
 from calibration.doubts import calibration_doubts
+from calibration.mixed import Budget, Option, Price
 from calibration.prepare import Quantized, Rounding
 from calibration.refine import LayerRounding
 from targets.load import load_target
@@ -66,6 +66,7 @@ from toolchain.lowering.variants import Objective
 from toolchain.passes.canonical import canonicalize
 from toolchain.passes.evened import evened_factors, kept_channels, signed_factors
 from toolchain.passes.qdq.notes import Note
+from toolchain.passes.split_layers import split_layers
 from toolchain.pipeline import NO_MEMORIES, Compiled, CompileOptions, compile_model, program_of
 
 DIGEST_CHUNK_BYTES = 1 << 20
@@ -152,7 +153,7 @@ def _evened(canonical: Graph, converted: Converted, graph: Graph) -> dict[str, b
     """The file that tells how a float graph's values compare with those of the integer graph that was made of it."""
     if converted.quantized is None:
         return {}
-    factors = evened_factors(canonical, converted.quantized.real)
+    factors = evened_factors(split_layers(canonical), converted.quantized.real)
     return {EVENED_NAME: evened_file(graph, signed_factors(factors, kept_channels(converted.quantized.graph, graph)))}
 
 

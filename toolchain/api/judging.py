@@ -18,6 +18,7 @@ from toolchain.bundle.read import Bundle
 from toolchain.errors import UsageError
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array
+from toolchain.passes.split_layers import split_layers
 
 
 def check_metrics(specs: Sequence[str], graph: Graph, data: str | None) -> None:
@@ -72,4 +73,4 @@ def diagnosis(
         raise UsageError(901, "--model", what, "Give that file, as channels were scaled by it")
     known = bundle.manifest.calibration
     choices = () if known is None else known.tensors
-    return diagnose(graph, real, data.real, data.count, float_executor, factors, choices, told)
+    return diagnose(graph, split_layers(real), data.real, data.count, float_executor, factors, choices, told)
