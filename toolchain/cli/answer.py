@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from toolchain.errors import StropError
@@ -18,6 +19,12 @@ class Answer:
     document: Mapping[str, object]
     text: str
     fault: StropError | None = None
+
+
+def warn(texts: Iterable[str]) -> None:
+    """Say on standard error what a person should look at."""
+    for text in texts:
+        print(f"warning: {text}", file=sys.stderr)
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

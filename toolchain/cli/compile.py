@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from toolchain.cli.answer import Answer, pairs
+from toolchain.cli.answer import Answer, pairs, warn
 from toolchain.cli.explained import adjusted, arena, explained, offered, precisions
 from toolchain.cli.options import add_calibration, add_input_shape, byte_count, input_shapes, memories, milliseconds
 from toolchain.cli.progress import shown_progress
@@ -99,8 +99,7 @@ def run(arguments: argparse.Namespace) -> Answer:
             explain=arguments.explain,
         )
     found = result.manifest
-    for warning in result.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+    warn(result.warnings)
     facts = (
         ("bundle", str(result.bundle)),
         ("target", found.target),

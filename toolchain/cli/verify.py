@@ -16,9 +16,8 @@ examples:
 from __future__ import annotations
 
 import argparse
-import sys
 
-from toolchain.cli.answer import Answer, pairs, table
+from toolchain.cli.answer import Answer, pairs, table, warn
 from toolchain.cli.options import add_input_shape, add_place, input_shapes
 from toolchain.cli.progress import shown_progress
 from toolchain.errors import VerificationError
@@ -63,12 +62,11 @@ def run(arguments: argparse.Namespace) -> Answer:
             progress=progress,
         )
     accuracy, steps = found.accuracy, found.equal < 1.0 or found.measurement is None
-    for warning in found.warnings[:MOST_WARNINGS]:
-        print(f"warning: {warning}", file=sys.stderr)
+    warn(found.warnings[:MOST_WARNINGS])
     if found.warnings:
         more = len(found.warnings) - MOST_WARNINGS
         tail = f" ({more} more such values, under --json)" if more > 0 else ""
-        print(f"warning: accuracy is not known there; calibrate on samples like these{tail}", file=sys.stderr)
+        warn([f"accuracy is not known there; calibrate on samples like these{tail}"])
     facts = (
         ("bundle", str(found.bundle)),
         ("ran on", found.place),
