@@ -14,7 +14,7 @@ from calibration.data_arrays import npy_source, npz_source
 from calibration.data_csv import csv_source
 from calibration.data_functions import function_source
 from calibration.data_images import image_source
-from calibration.rows import Source, class_numbers, convert, real_units
+from calibration.rows import Row, Source, class_numbers, convert, real_units
 from toolchain.errors import DataError
 from toolchain.ir.graph import Graph, Value
 from toolchain.ir.types import Array, Quant
@@ -22,6 +22,10 @@ from toolchain.ir.types import Array, Quant
 _SLICE = re.compile(r"^(?P<file>.+)\[(?P<start>-?\d*):(?P<stop>-?\d*)\]$")
 _FUNCTION = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 FORMS = "a .npy, .npz or .csv file, a folder of images, or module:function"
+
+
+Form = Callable[[Array, Value, Quant | None, str], Array]
+"""Makes what an input takes of an array; also told how the source's integers are stored, and what messages call the sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +49,38 @@ class Samples:
         """The samples with quantized inputs in real units (float32), not rounded to what they can store."""
         return RealSamples(self)
 
-    def each(self, form: Callable[[Array, Value, Quant | None, str], Array]) -> Iterator[tuple[Array, ...]]:
+    def each(self, form: Form) -> Iterator[tuple[Array, ...]]:
         """The arrays of every sample in a form. Errors as of iterating."""
-        stored_as = self.source.stored_as
+        for row, place in self._rows():
+            yield self._formed(row, form, place)
+
+    def take(self) -> Taken:
+        """All samples at once, in one pass over the source. Errors as of iterating, and of `targets`."""
+        stored: list[tuple[Array, ...]] = []
+        real: list[tuple[Array, ...]] = []
+        labels: list[Array | None] = []
+        for row, place in self._rows():
+            stored.append(self._formed(row, convert, place))
+            real.append(self._formed(row, real_units, place))
+            labels.append(row.label)
+        return Taken(self.source.name, _columns(stored), _columns(real), _all_or_none(labels, self.source.name))
+
+    def _rows(self) -> Iterator[tuple[Row, str]]:
+        """Every sample that has as many arrays as there are inputs, and what messages call it."""
         index = self.start
         for row in self.source.rows(self.start, self.stop):
             place = f"{self.source.name} sample {index}"
             if len(row.arrays) != len(self.inputs):
                 what = f"{len(row.arrays)} arrays were given, the model has {len(self.inputs)} inputs"
                 raise DataError(201, place, what, "Give one array an input, in the model's order")
-            parts = zip(row.arrays, self.inputs, stored_as, strict=True)
-            yield tuple(form(array, value, quant, place) for array, value, quant in parts)
+            yield row, place
             index += 1
         if index == self.start:
             raise _no_samples(self.source.name)
+
+    def _formed(self, row: Row, form: Form, place: str) -> tuple[Array, ...]:
+        parts = zip(row.arrays, self.inputs, self.source.stored_as, strict=True)
+        return tuple(form(array, value, quant, place) for array, value, quant in parts)
 
     @property
     def count(self) -> int:
@@ -69,24 +91,12 @@ class Samples:
     @property
     def targets(self) -> tuple[Array, ...] | None:
         """The label of every sample as its source has it, or None when there is none. Raises E206 when only some have one."""
-        found = [row.label for row in self.source.rows(self.start, self.stop)]
-        known = tuple(label for label in found if label is not None)
-        if len(known) < len(found) and known:
-            what = f"{len(known)} of {len(found)} samples have a label"
-            raise DataError(206, self.source.name, what, "Label all samples or none")
-        return known or None
+        return _all_or_none([row.label for row in self.source.rows(self.start, self.stop)], self.source.name)
 
     @property
     def labels(self) -> Array | None:
         """Class numbers, int64 (count,), or None when the data has none. Raises E206 when labels are no class numbers."""
-        found = self.targets
-        if found is None:
-            return None
-        shapes = {label.shape for label in found}
-        if len(shapes) > 1:
-            what = f"labels have shapes {', '.join(map(str, sorted(shapes)))}"
-            raise DataError(206, self.source.name, what, "Give one class number a sample")
-        return class_numbers(np.stack(found), self.source.name)
+        return _numbers(self.targets, self.source.name)
 
     def bind(self, inputs: Sequence[Value]) -> Samples:
         """The same samples for the inputs of another graph, such as the quantized form of the first."""
@@ -106,6 +116,41 @@ class RealSamples:
     def __iter__(self) -> Iterator[tuple[Array, ...]]:
         """The arrays of every sample. Errors as of `Samples`."""
         return self.samples.each(real_units)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Samples on axis 0. stored, real: per input, as the input stores them and in real units. targets: of `Samples`."""
+
+    name: str
+    stored: tuple[Array, ...]
+    real: tuple[Array, ...]
+    targets: tuple[Array, ...] | None
+
+    @property
+    def labels(self) -> Array | None:
+        """Class numbers, int64 (count,), or None when the data has none. Raises E206 when labels are no class numbers."""
+        return _numbers(self.targets, self.name)
+
+
+def _columns(rows: Sequence[tuple[Array, ...]]) -> tuple[Array, ...]:
+    return tuple(np.stack(column) for column in zip(*rows, strict=True))
+
+
+def _all_or_none(labels: Sequence[Array | None], place: str) -> tuple[Array, ...] | None:
+    known = tuple(label for label in labels if label is not None)
+    if len(known) < len(labels) and known:
+        raise DataError(206, place, f"{len(known)} of {len(labels)} samples have a label", "Label all samples or none")
+    return known or None
+
+
+def _numbers(targets: Sequence[Array] | None, place: str) -> Array | None:
+    if targets is None:
+        return None
+    shapes = {label.shape for label in targets}
+    if len(shapes) > 1:
+        raise DataError(206, place, f"labels have shapes {', '.join(map(str, sorted(shapes)))}", "Give one class number a sample")
+    return class_numbers(np.stack(targets), place)
 
 
 def load_samples(spec: str, inputs: Sequence[Value], pixel_range: tuple[float, float] | None = None) -> Samples:

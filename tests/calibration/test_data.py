@@ -424,6 +424,20 @@ def test_functions_yield_arrays_tuples_or_dicts(module: str) -> None:
         taken(labelled)
 
 
+def test_all_samples_are_taken_in_one_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function that draws other samples every time gives the same ones stored, in real units, and their labels."""
+    text = "import numpy as np\ncalls = []\ndef draw():\n    calls.append(1)\n    rng = np.random.default_rng(len(calls))\n"
+    text += "    for _ in range(4):\n        x = rng.random((2, 3))\n        yield x, int(x[0, 0] * 10)\n"
+    (tmp_path / "drawing.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    value = Value("x", i8((2, 3), 1 / 255, -128))
+    taken_at_once = load_samples("drawing:draw", [value]).take()
+    assert len(sys.modules.pop("drawing").calls) == 1
+    assert np.abs(taken_at_once.real[0] - (taken_at_once.stored[0].astype(int) + 128) / 255).max() < 0.6 / 255
+    assert taken_at_once.labels is not None
+    assert taken_at_once.labels.tolist() == (taken_at_once.real[0][:, 0, 0] * 10).astype(int).tolist()
+
+
 def test_functions_give_names_and_slices(module: str) -> None:
     named = load_samples(f"{module}:named", [X])
     assert taken(named)[0].tolist() == [[[1, 2, 3], [4, 5, 6]]]

@@ -138,6 +138,15 @@ def test_the_spoilt_layer_comes_first_and_its_range_is_the_cure(victim: int) -> 
         assert first.cure.after == pytest.approx(output_loss(mended, graph, samples), rel=1e-5)
 
 
+def test_a_spoilt_input_comes_first_too() -> None:
+    graph = classifier()
+    samples = images(graph, 24)
+    first = looked_at(spoilt(graph, samples, "x", 0.2), graph, samples).layers[0]
+    assert (first.name, first.op) == ("x", "input")
+    assert first.cure is not None and first.cure.kind == "range" and first.cure.gain > 0.9
+    assert {remedy.kind for remedy in first.remedies} == {"range", "int16", "float"}
+
+
 def test_a_layer_after_the_spoilt_one_has_no_error_of_its_own() -> None:
     graph = classifier()
     samples = images(graph, 8)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ from toolchain.api.places import run_anywhere, where
 from toolchain.api.results import OutputData, RunOutputs
 from toolchain.bundle.read import read_bundle
 from toolchain.errors import RunError
-from toolchain.ir.types import Array
 
 
 def run(bundle: str | Path, data: str, *, place: str | None = None, compiler: CompilerChoice = "auto") -> RunOutputs:
@@ -27,7 +25,7 @@ def run(bundle: str | Path, data: str, *, place: str | None = None, compiler: Co
     """
     opened = read_bundle(Path(bundle))
     graph = opened.graph()
-    inputs = stacked(load_samples(data, graph.inputs))
+    inputs = load_samples(data, graph.inputs).take().stored
     ran = run_anywhere(opened, where(opened, place, compiler), inputs)
     real = to_real(tuple(ran.outputs), graph.outputs)
     outputs = tuple(OutputData(v.name, s, r) for v, s, r in zip(graph.outputs, ran.outputs, real, strict=True))
@@ -45,8 +43,3 @@ def save_outputs(found: RunOutputs, path: str | Path) -> None:
                 archive.writestr(zipfile.ZipInfo(f"{output.name}.npy"), entry.getvalue())
     except OSError as fault:
         raise RunError(505, str(path), f"it cannot be written: {fault.strerror}", "Name another file with -o") from fault
-
-
-def stacked(samples: Iterable[Sequence[Array]]) -> tuple[Array, ...]:
-    """All samples at once, per input (samples, *shape)."""
-    return tuple(np.stack(column) for column in zip(*samples, strict=True))

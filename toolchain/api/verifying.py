@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from calibration.data import Samples, load_samples
+from calibration.data import Taken, load_samples
 from calibration.metrics import Accuracy, Comparison
 from calibration.rows import to_real
 from firmware.compilers import CompilerChoice
@@ -18,7 +18,6 @@ from toolchain.api.judging import check_metrics, coverage, diagnosis
 from toolchain.api.places import as_bytes, run_anywhere, where
 from toolchain.api.progress import Progress, silent
 from toolchain.api.results import VerifyResult
-from toolchain.api.running import stacked
 from toolchain.bundle.read import read_bundle
 from toolchain.errors import UsageError
 from toolchain.frontends.load import load_model
@@ -67,15 +66,16 @@ def verify(
     chosen = where(opened, place, compiler)
     real = None if model is None else canonicalize(load_model(Path(model), input_shapes))
     given = load_samples(data, graph.inputs) if data is not None else None
-    inputs = random_inputs(graph, samples, np.random.default_rng(seed)) if given is None else stacked(given)
-    reals = to_real(inputs, graph.inputs) if given is None else stacked(given.real)
+    taken = None if given is None else given.take()
+    inputs = random_inputs(graph, samples, np.random.default_rng(seed)) if taken is None else taken.stored
+    reals = to_real(inputs, graph.inputs) if taken is None else taken.real
     found = diagnosis(opened, graph, None if model is None else Path(model), real, given, progress) if layers else None
     progress(f"running {opened.manifest.name}")
     ran = run_anywhere(opened, chosen, inputs, count=count)
     expected = reference_outputs(graph, inputs, progress)
     difference = compare(expected, ran.outputs)
     wanted = None if real is None else reference_outputs(real, reals, progress)
-    targets = None if given is None else given.targets
+    targets = None if taken is None else taken.targets
     return VerifyResult(
         bundle=opened.path,
         place=ran.place,
@@ -85,16 +85,16 @@ def verify(
         largest_difference=difference.largest,
         tolerance=_tolerance(chosen.place, expected),
         measurement=ran.measurement,
-        accuracy=accuracy(graph, ran.outputs, _classes(given, graph, metrics), wanted),
+        accuracy=accuracy(graph, ran.outputs, _classes(taken, graph, metrics), wanted),
         equal=difference.equal,
         within_one=difference.within_one,
         metrics=judging.metrics(metrics, graph, ran.outputs, reals, wanted, targets),
-        coverage=() if given is None else coverage(opened, graph, reals),
+        coverage=() if taken is None else coverage(opened, graph, reals),
         diagnosis=found,
     )
 
 
-def _classes(given: Samples | None, graph: Graph, metrics: Sequence[str]) -> Array | None:
+def _classes(given: Taken | None, graph: Graph, metrics: Sequence[str]) -> Array | None:
     """Class numbers of samples, None where metrics take the labels for something else. Raises DataError(206)."""
     if given is None or any(name.partition(":")[0] not in CLASS_METRICS for name in metrics):
         return None
