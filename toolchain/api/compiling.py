@@ -186,13 +186,14 @@ def describe_bundle(
     converted: how the graph came about, where it was float. notes: parameters of the model that could not be kept.
     """
     graph, program, sections = compiled.graph, compiled.program, dict(compiled.sections)
+    evened = EVENED_NAME if converted is not None and converted.quantized is not None else None
     c_section = sections.pop("c", None)
     return Manifest(
         name=compiled.options.name,
         target=compiled.target.name,
         precision=precision_of(graph),
         source=source,
-        graph=GraphFiles(TEXT_NAME, CONSTANTS_NAME, EVENED_NAME if quantized is not None else None),
+        graph=GraphFiles(TEXT_NAME, CONSTANTS_NAME, evened),
         inputs=tuple(map(_tensor, graph.inputs)),
         outputs=tuple(map(_tensor, graph.outputs)),
         macs=compiled.macs,
