@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks.report.facts import Entry
 from benchmarks.report.layers import layers_section
 from benchmarks.report.pictures import bar, memory_legend, memory_picture
+from benchmarks.report.precisions import precisions_section
 from benchmarks.report.tables import html_table
 from toolchain.bundle.manifest import Layer, Manifest, PlanFigures
 from toolchain.errors import RunError
@@ -124,6 +125,7 @@ def _section(entry: Entry) -> str:
             f"<p>{escape(facts)}</p>{predicted}",
             f'<div class="keep">{memory}\n{picture}</div>' if picture else "",
             layers_section(entry.result),
+            precisions_section(plan.calibration.precisions if plan.calibration else ()),
             _plans(plan.plans),
             "<h3>Layers</h3>",
             _layers(plan.layers),

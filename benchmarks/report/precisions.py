@@ -6,13 +6,27 @@ import math
 from collections.abc import Sequence
 from html import escape
 
+from benchmarks.report.tables import html_table
 from toolchain.bundle.manifest import PrecisionFigures
 
 WIDTH, HEIGHT = 560, 260
 LEFT, RIGHT, TOP, BOTTOM = 76, 24, 16, 44
 LEAST_LOSS = 1e-9
 DOT = 5.0
-HEADS = ("nodes in int16", "loss", "arena B", "flash B", "ms", "")
+HEADS = (("nodes in int16", ""), ("loss", ""), ("arena B", ""), ("flash B", ""), ("ms", ""), ("", "text"))
+
+
+def precisions_section(found: Sequence[PrecisionFigures]) -> str:
+    """The section, empty where nothing was tried."""
+    if not found:
+        return ""
+    note = (
+        "Networks with int16 activations where int8 loses most; the number at a dot is that of nodes in int16. Losses are on "
+        "samples that set no range, before weights are rounded. The line joins those that no other beats; hollow dots cost "
+        "more than was allowed."
+    )
+    table = html_table(HEADS, precision_rows(found))
+    return f'<h3>Precision of nodes</h3>\n<p>{note}</p>\n<div class="keep">{precision_picture(found)}</div>\n{table}'
 
 
 def precision_picture(found: Sequence[PrecisionFigures]) -> str:
@@ -82,19 +96,30 @@ class _Axis:
 def _grid(across: _Axis, up: _Axis) -> list[str]:
     """Lines at round numbers, with what they stand for."""
     parts: list[str] = []
-    for decade in range(math.ceil(up.low), math.floor(up.high) + 1):
-        y = up(decade)
-        parts.append(f'<line x1="{LEFT}" y1="{y:.1f}" x2="{WIDTH - RIGHT}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="end" x="{LEFT - 6}" y="{y + 4:.1f}">1e{decade}</text>')
+    for loss in _loss_ticks(up.low, up.high):
+        y = up(math.log10(loss))
+        parts.append(f'<line class="grid" x1="{LEFT}" y1="{y:.1f}" x2="{WIDTH - RIGHT}" y2="{y:.1f}"/>')
+        parts.append(f'<text class="end" x="{LEFT - 6}" y="{y + 4:.1f}">{loss:.2g}</text>')
     step = _round_step((across.high - across.low) / 5)
     for index in range(math.ceil(across.low / step), math.floor(across.high / step) + 1):
         x = across(index * step)
-        parts.append(f'<line x1="{x:.1f}" y1="{TOP}" x2="{x:.1f}" y2="{HEIGHT - BOTTOM}"/>')
+        parts.append(f'<line class="grid" x1="{x:.1f}" y1="{TOP}" x2="{x:.1f}" y2="{HEIGHT - BOTTOM}"/>')
         parts.append(f'<text class="middle" x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}">{index * step:g}</text>')
     parts.append(f'<text class="middle" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 8}">predicted ms of one inference</text>')
     middle = (TOP + HEIGHT - BOTTOM) / 2
     parts.append(f'<text class="middle" transform="rotate(-90 14 {middle})" x="14" y="{middle}">loss</text>')
     return parts
+
+
+def _loss_ticks(low: float, high: float) -> list[float]:
+    """Losses to mark between two powers of ten: these, or with twos and fives, or the middle where there are none."""
+    decades = range(math.floor(low), math.ceil(high) + 1)
+    for factors in ((1,), (1, 2, 5), (1, 1.2, 1.5, 2, 3, 4, 5, 6, 7, 8)):
+        found = [factor * 10.0**decade for decade in decades for factor in factors]
+        inside = [loss for loss in found if low <= math.log10(loss) <= high]
+        if len(inside) > 1:
+            return inside
+    return [10.0 ** ((low + high) / 2)]
 
 
 def _round_step(least: float) -> float:
