@@ -1,6 +1,6 @@
 """Prints how near int8 comes to the float model: Strop's own and that of other converters, on the same samples.
 
-    python -m benchmarks.quantization [--weights] [--only kws] [--data ../shared/data/mlperf_tiny] [--peer-python nncf=PYTHON]
+    python -m benchmarks.quantization [--table int8] [--only kws] [--data FOLDER] [--peer-python nncf=PYTHON]
 
 Every peer runs in a process of its own, by this interpreter or by the one that --peer-python (or the environment variable
 STROP_PEER_PYTHON for all) names. One that fails is printed with its last line.
@@ -15,29 +15,36 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.quantization.models import CASES, Case
-from benchmarks.quantization.peers import PEERS, WEIGHT_PEERS
+from benchmarks.quantization.peers import PEERS, WEIGHT_PEERS, WIDE_PEERS
 from calibration.metrics import Accuracy, Comparison
+from calibration.mixed import Budget
 from calibration.prepare import Recipe, quantize_with, silent
 from calibration.ranges import parse_method
 from calibration.rows import to_real
 from calibration.store import store_fitted
 from runtimes.onnxruntime_engine import float_executor
 from targets.load import load_target
+from toolchain.api.compiling import budget_of
 from toolchain.ir.graph import Graph
 from toolchain.ir.quantization import quantize_array
 from toolchain.ir.types import Array
+from toolchain.lowering.limits import Limits
 from toolchain.lowering.lower import lower
+from toolchain.passes.quantize import INT16X8
 from toolchain.passes.store_weights import parse_form, store_weights
+from toolchain.pipeline import CompileOptions
 from toolchain.reference.evaluator import run
 
 WEIGHT_PRECISIONS = ("float16", "w8", "w4:64", "w4", "w4:16")
+TARGET = "nucleo_l4r5zi"
+FLASH_SHARE = 1.1
 TIMEOUT_S = 1200
 OWN = "strop"
 HEAD = f"  {'':30} {'KL':>10} {'MSE':>10} {'SQNR dB':>8} {'agree %':>8} {'top-1 %':>8} {'s':>6} {'bytes':>8}"
@@ -134,9 +141,9 @@ def weight_row(precision: str, case: Case, wanted: Array, *, fitted: bool) -> Ro
     return Row(label, judge(integer_outputs(graph, case.test), case, wanted), seconds, weight_bytes=size)
 
 
-def summary(rows: Sequence[Row], own: Row) -> str:
-    """Own figures as a share of the best peer's, each by itself."""
-    peers = [row.found for row in rows if row.name in PEERS and row.found is not None]
+def summary(rows: Sequence[Row], names: Container[str], own: Row) -> str:
+    """Own figures as a share of the best peer's, each by itself. names: of the peers."""
+    peers = [row.found for row in rows if row.name in names and row.found is not None]
     if not peers or own.found is None:
         return "  no peer to compare with"
     parts: list[str] = []
@@ -153,35 +160,79 @@ def summary(rows: Sequence[Row], own: Row) -> str:
     return "  " + ", ".join(parts)
 
 
-def run_case(key: str, data: Path, interpreters: dict[str, str], peers: Sequence[str], recipes: dict[str, Recipe]) -> None:
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What all tables have in common: the folder of models, interpreters by peer, and whether peers take part."""
+
+    data: Path
+    interpreters: Mapping[str, str]
+    peers: bool = True
+
+    def interpreter(self, peer: str) -> str:
+        """What runs a peer."""
+        return self.interpreters.get(peer.split(maxsplit=1)[0], self.interpreters["*"])
+
+    def rows(self, peers: Iterable[str], case: Case, folder: Path, wanted: Array) -> list[Row]:
+        """The rows of peers, printed as they come."""
+        found: list[Row] = []
+        for peer in peers if self.peers else ():
+            found.append(peer_row(peer, case, folder, wanted, self.interpreter(peer)))
+            print(found[-1], flush=True)
+        return found
+
+
+def run_int8(key: str, setting: Setting, recipes: Mapping[str, Recipe]) -> None:
     """One network: its table and what it comes to."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        case = CASES[key](folder, data)
+        case = CASES[key](Path(name), setting.data)
         wanted = float_outputs(case)
         print(f"{case.name}: calibrated on {len(case.calibration)}, tested on {len(case.test)} samples\n{HEAD}", flush=True)
-        rows = [Row("float", judge(wanted, case, wanted))]
-        print(rows[0], flush=True)
-        for peer in peers:
-            rows.append(peer_row(peer, case, folder, wanted, interpreters.get(peer.split()[0], interpreters["*"])))
-            print(rows[-1], flush=True)
+        print(Row("float", judge(wanted, case, wanted)), flush=True)
+        rows = setting.rows(PEERS, case, Path(name), wanted)
         for label, recipe in recipes.items():
             rows.append(own_row(label, case, wanted, recipe))
             print(rows[-1], flush=True)
-        print(summary(rows, next(row for row in rows if row.name == OWN)), flush=True)
+        print(summary(rows, PEERS, next(row for row in rows if row.name == OWN)), flush=True)
 
 
-def run_weights(key: str, data: Path, interpreters: dict[str, str], peers: Sequence[str]) -> None:
+def run_wide(key: str, setting: Setting) -> None:
+    """One network's table of int16 activations: in all nodes, and where `auto` takes them within a tenth more flash than int8."""
+    with tempfile.TemporaryDirectory() as name:
+        case = CASES[key](Path(name), setting.data)
+        wanted = float_outputs(case)
+        head = f"{case.name}, int16 activations: calibrated on {len(case.calibration)}, tested on {len(case.test)} samples"
+        print(f"{head}; bytes: flash on {TARGET}\n{HEAD}", flush=True)
+        rows = setting.rows(WIDE_PEERS, case, Path(name), wanted)
+        target, options = load_target(TARGET), CompileOptions("net", ("c",))
+        budget = budget_of(target, options)
+        for label, recipe in ((f"{OWN} int8", Recipe()), (OWN, Recipe(precisions=INT16X8))):
+            rows.append(priced_row(label, case, wanted, recipe, budget))
+            print(rows[-1], flush=True)
+        most = int(FLASH_SHARE * rows[-2].weight_bytes)
+        within = budget_of(target, replace(options, limits=Limits(1 << 20, most, 1e6)))
+        rows.append(priced_row(f"{OWN} auto, {most:,} B of flash", case, wanted, Recipe(budget=within), budget))
+        print(rows[-1], flush=True)
+        print(summary(rows, WIDE_PEERS, next(row for row in rows if row.name == OWN)), flush=True)
+
+
+def priced_row(name: str, case: Case, wanted: Array, recipe: Recipe, budget: Budget) -> Row:
+    """Strop's row by a recipe, with the predicted flash."""
+    start = time.perf_counter()
+    found = quantize_with(case.graph, [(sample[None],) for sample in case.calibration], float_executor, recipe)
+    seconds, price = time.perf_counter() - start, budget.price(found.graph)
+    flash = 0 if price is None else price.weight_bytes + (price.code_bytes or 0)
+    return Row(name, judge(integer_outputs(found.graph, case.test), case, wanted), seconds, weight_bytes=flash)
+
+
+def run_weights(key: str, setting: Setting) -> None:
     """One network's table of weight-only precisions. bytes: of weights, scales and biases."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        case = CASES[key](folder, data)
+        case = CASES[key](Path(name), setting.data)
         wanted = float_outputs(case)
         print(f"{case.name}, weights alone: calibrated on {len(case.calibration)}, tested on {len(case.test)} samples\n{HEAD}")
         size = lower(case.graph, load_target("host")).weight_bytes
         print(Row("float", judge(wanted, case, wanted), weight_bytes=size), flush=True)
-        for peer in peers:
-            print(peer_row(peer, case, folder, wanted, interpreters.get(peer.split()[0], interpreters["*"])), flush=True)
+        setting.rows(WEIGHT_PEERS, case, Path(name), wanted)
         for fitted in (False, True):
             for precision in WEIGHT_PRECISIONS:
                 print(weight_row(precision, case, wanted, fitted=fitted), flush=True)
@@ -196,7 +247,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     note = "interpreter for one peer: tflite, onnxruntime, nncf or ai-edge-quantizer; may be repeated"
     parser.add_argument("--peer-python", action="append", default=[], metavar="PEER=PYTHON", help=note)
     parser.add_argument("--no-peers", action="store_true", help="Strop's own figures alone")
-    parser.add_argument("--weights", action="store_true", help="weight-only precisions instead of int8")
+    note = "int8 (default), wide (int16 activations) or weights (weights alone); may be repeated"
+    parser.add_argument("--table", action="append", choices=("int8", "wide", "weights"), help=note)
     parser.add_argument("--all-recipes", action="store_true", help="also every range algorithm, and rounding to nearest")
     options = parser.parse_args(arguments)
     interpreters = {"*": os.environ.get("STROP_PEER_PYTHON", sys.executable)}
@@ -206,11 +258,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         recipes |= {f"{OWN}, nearest": Recipe(rounding="nearest")}
         methods = ("minmax", "average", "percentile:99.99", "entropy", "mse")
         recipes |= {f"{OWN}, {text}": Recipe(parse_method(text)) for text in methods}
-    for key in options.only or CASES:
-        if options.weights:
-            run_weights(key, options.data, interpreters, () if options.no_peers else tuple(WEIGHT_PEERS))
-            continue
-        run_case(key, options.data, interpreters, () if options.no_peers else tuple(PEERS), recipes)
+    setting = Setting(options.data, interpreters, not options.no_peers)
+    for table in options.table or ("int8",):
+        for key in options.only or CASES:
+            match table:
+                case "wide":
+                    run_wide(key, setting)
+                case "weights":
+                    run_weights(key, setting)
+                case _:
+                    run_int8(key, setting, recipes)
     print(f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
     return 0
 

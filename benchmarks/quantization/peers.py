@@ -90,28 +90,31 @@ def _run_tflite(content: bytes, samples: Array) -> Array:
     found: list[Array] = []
     for sample in samples:
         x = sample.reshape(entry["shape"])
-        if entry["dtype"] == np.int8:
-            scale, zero = entry["quantization"]
-            x = np.clip(np.rint(x / scale) + zero, -128, 127).astype(np.int8)
+        if entry["dtype"] != np.float32:
+            (scale, zero), limits = entry["quantization"], np.iinfo(entry["dtype"])
+            x = np.clip(np.rint(x / scale) + zero, limits.min, limits.max).astype(entry["dtype"])
         interpreter.set_tensor(entry["index"], x)
         interpreter.invoke()
         y = interpreter.get_tensor(end["index"])
-        if end["dtype"] == np.int8:
+        if end["dtype"] != np.float32:
             scale, zero = end["quantization"]
             y = (y.astype(np.float32) - zero) * scale
         found.append(y.reshape(-1))
     return np.stack(found)
 
 
-def _tflite(folder: Path, calibration: Array, test: Array) -> Array:
-    tf = _module("tensorflow")
-    # The converter of TensorFlow 2 does not open the SavedModels of Keras 2 that hold an optimizer.
-    converter = tf.compat.v1.lite.TFLiteConverter.from_saved_model(str(folder / "saved_model"))
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: ([sample[None]] for sample in calibration)
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = converter.inference_output_type = tf.int8
-    return _run_tflite(converter.convert(), test)
+def _tflite(operators: str, ends: str) -> Callable[[Path, Array, Array], Array]:
+    def run(folder: Path, calibration: Array, test: Array) -> Array:
+        tf = _module("tensorflow")
+        # The converter of TensorFlow 2 does not open the SavedModels of Keras 2 that hold an optimizer.
+        converter = tf.compat.v1.lite.TFLiteConverter.from_saved_model(str(folder / "saved_model"))
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([sample[None]] for sample in calibration)
+        converter.target_spec.supported_ops = [getattr(tf.lite.OpsSet, operators)]
+        converter.inference_input_type = converter.inference_output_type = getattr(tf, ends)
+        return _run_tflite(converter.convert(), test)
+
+    return run
 
 
 def _signed_samples(path: str, calibration: Array) -> dict[str, list[dict[str, Array]]]:
@@ -122,12 +125,15 @@ def _signed_samples(path: str, calibration: Array) -> dict[str, list[dict[str, A
     return {key: [{name: sample[None]} for sample in calibration]}
 
 
-def _ai_edge(folder: Path, calibration: Array, test: Array) -> Array:
-    quantizer, recipe = _module("ai_edge_quantizer.quantizer"), _module("ai_edge_quantizer.recipe")
-    path = str(folder / "model.tflite")
-    made = quantizer.Quantizer(path, recipe.static_wi8_ai8())
-    seen = made.calibrate(_signed_samples(path, calibration), num_threads=1)
-    return _run_tflite(bytes(made.quantize(seen).quantized_model), test)
+def _ai_edge(name: str) -> Callable[[Path, Array, Array], Array]:
+    def run(folder: Path, calibration: Array, test: Array) -> Array:
+        quantizer, recipe = _module("ai_edge_quantizer.quantizer"), _module("ai_edge_quantizer.recipe")
+        path = str(folder / "model.tflite")
+        made = quantizer.Quantizer(path, getattr(recipe, name)())
+        seen = made.calibrate(_signed_samples(path, calibration), num_threads=1)
+        return _run_tflite(bytes(made.quantize(seen).quantized_model), test)
+
+    return run
 
 
 def _ai_edge_weights(algorithm: str) -> Callable[[Path, Array, Array], tuple[Array, int]]:
@@ -188,15 +194,21 @@ WEIGHT_PEERS: dict[str, Callable[[Path, Array, Array], tuple[Array, int]]] = {
 """Peers that store weights alone in four bits; they also give the bytes of weights and scales."""
 
 PEERS: dict[str, Callable[[Path, Array, Array], Array]] = {
-    "tflite": _tflite,
+    "tflite": _tflite("TFLITE_BUILTINS_INT8", "int8"),
     "onnxruntime minmax": _onnxruntime("MinMax", 0.0),
     "onnxruntime entropy": _onnxruntime("Entropy", 0.0),
     "onnxruntime percentile 99.9": _onnxruntime("Percentile", 99.9),
     "onnxruntime percentile 99.99": _onnxruntime("Percentile", 99.99),
     "onnxruntime percentile 99.999": _onnxruntime("Percentile", 99.999),
     "nncf": _nncf,
-    "ai-edge-quantizer": _ai_edge,
+    "ai-edge-quantizer": _ai_edge("static_wi8_ai8"),
 }
+
+WIDE_PEERS: dict[str, Callable[[Path, Array, Array], Array]] = {
+    "tflite int16x8": _tflite("EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8", "int16"),
+    "ai-edge-quantizer int16x8": _ai_edge("static_wi8_ai16"),
+}
+"""Peers with int16 activations."""
 
 
 def main() -> None:
@@ -207,7 +219,7 @@ def main() -> None:
         found, weight_bytes = WEIGHT_PEERS[peer](folder, calibration, test)
         output.with_suffix(".bytes").write_text(str(weight_bytes))
     else:
-        found = PEERS[peer](folder, calibration, test)
+        found = {**PEERS, **WIDE_PEERS}[peer](folder, calibration, test)
     np.save(output, found)
 
 

@@ -119,7 +119,7 @@ def compile(
     notes: tuple[Note, ...] = ()
     kept = with_parameters(canonical, model_format(path), precision, calibrate)
     if kept is None:
-        converted = to_precision(canonical, precision, calibrate, ranges, rounding, _budget(device, options), progress, after)
+        converted = to_precision(canonical, precision, calibrate, ranges, rounding, budget_of(device, options), progress, after)
     else:
         graph, notes = keep_parameters(kept, precision, calibrate, ranges, progress, after)
         converted = Converted(graph)
@@ -132,7 +132,7 @@ def compile(
     return CompileResult(Path(output), manifest, plan, doubts)
 
 
-def _budget(target: Target, options: CompileOptions) -> Budget:
+def budget_of(target: Target, options: CompileOptions) -> Budget:
     """What programs of the target may take under the options, and what they do take."""
 
     def price(graph: Graph) -> Price | None:
