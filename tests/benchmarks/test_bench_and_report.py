@@ -104,7 +104,7 @@ class Page(HTMLParser):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert tag in {"line", "rect", "path"}
+        assert tag in {"line", "rect", "path", "polyline"}
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
