@@ -21,8 +21,10 @@ from toolchain.frontends.apart import run_apart
 from toolchain.frontends.keras_files import check_keras_zip
 from toolchain.frontends.signed import as_signed
 from toolchain.frontends.tensorflow_files import Shapes, check_frozen, check_names, check_saved_model, static_shape
+from toolchain.frontends.tensorflow_worker import keras_as_tflite
 from toolchain.frontends.tflite.load import parse_tflite
 from toolchain.ir.graph import Graph, Value
+from toolchain.ir.verifier import verify
 
 LIMIT_SECONDS = 900.0
 _AGAIN = "Export or copy the model again"
@@ -41,8 +43,18 @@ def load_tensorflow(path: Path, kind: str, input_shapes: Shapes = MappingProxyTy
         raise EnvironmentFault(404, "tensorflow", what, "pip install 'strop[keras]'")
     with tempfile.TemporaryDirectory(prefix="strop-") as folder:
         data, names = _apart(job, Path(folder), path.name)
+    return _graph(data, names, path.name, path.stem)
+
+
+def keras_graph(tf: Any, model: Any) -> Graph:
+    """The float graph of a Keras model in memory. tf: the package. Raises ModelError 103 to 105."""
+    data, names = keras_as_tflite(tf, model, model.name)
+    return verify(_graph(data, names, model.name, model.name))
+
+
+def _graph(data: bytes, names: Mapping[str, Mapping[str, str]], place: str, name: str) -> Graph:
     # Fake quantization comes as pairs of quantize and dequantize on uint8.
-    graph = as_signed(parse_tflite(data, path.name, name=path.stem))
+    graph = as_signed(parse_tflite(data, place, name=name))
     return _renamed(graph, names["inputs"], names["outputs"])
 
 

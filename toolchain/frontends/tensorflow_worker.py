@@ -106,11 +106,16 @@ def _damaged(place: str, fault: Exception) -> ModelError:
     return ModelError(103, place, f"TensorFlow cannot open it ({lines[0][:300]})", _AGAIN)
 
 
-def _read_keras(tf: Any, path: Path, shapes: Shapes) -> _Frozen:
-    from tensorflow.python.framework.convert_to_constants import (  # type: ignore[import-untyped, unused-ignore]
-        convert_variables_to_constants_v2,
-    )
+def keras_as_tflite(tf: Any, model: Any, place: str) -> tuple[bytes, dict[str, dict[str, str]]]:
+    """The float .tflite of a Keras model in memory, and tensor names of its inputs and outputs by the names that users see.
 
+    An unknown batch is 1. Raises ModelError 103 to 105.
+    """
+    frozen = _freeze_keras(tf, model, place, {})
+    return _convert(tf, frozen, place), {"inputs": dict(frozen.inputs), "outputs": dict(frozen.outputs)}
+
+
+def _read_keras(tf: Any, path: Path, shapes: Shapes) -> _Frozen:
     try:
         model = tf.keras.models.load_model(str(path), compile=False, safe_mode=True)
     except _faults(tf) as fault:
@@ -118,8 +123,17 @@ def _read_keras(tf: Any, path: Path, shapes: Shapes) -> _Frozen:
             what = f"a layer is not one of Keras's own ({str(fault).splitlines()[0][:200]})"
             raise ModelError(104, path.name, what, "Export the model as a SavedModel (model.export)") from fault
         raise _damaged(path.name, fault) from fault
+    return _freeze_keras(tf, model, path.name, shapes)
+
+
+def _freeze_keras(tf: Any, model: Any, place: str, shapes: Shapes) -> _Frozen:
+    """The graph of a Keras model for inference, with its weights as constants."""
+    from tensorflow.python.framework.convert_to_constants import (  # type: ignore[import-untyped, unused-ignore]
+        convert_variables_to_constants_v2,
+    )
+
     if not model.inputs:
-        raise ModelError(105, path.name, "the model was saved before it had an input shape", "Build the model, then save it")
+        raise ModelError(105, place, "the model was saved before it had an input shape", "Build the model, then save it")
     check_names(shapes, [tensor.name for tensor in model.inputs])
     specs = [tf.TensorSpec(static_shape(t.name, tuple(t.shape), shapes), t.dtype, name=t.name) for t in model.inputs]
 
@@ -129,7 +143,7 @@ def _read_keras(tf: Any, path: Path, shapes: Shapes) -> _Frozen:
     try:
         frozen = convert_variables_to_constants_v2(tf.function(call).get_concrete_function(*specs))
     except _faults(tf) as fault:
-        raise _damaged(path.name, fault) from fault
+        raise _damaged(place, fault) from fault
     inputs = {tensor.name: value.name for tensor, value in zip(model.inputs, frozen.inputs, strict=True)}
     names = list(model.output_names) if hasattr(model, "output_names") else []
     if len(set(names)) != len(frozen.outputs):

@@ -1,1 +1,1 @@
-"""Quantization-aware fine-tuning: a float model whose forward is Strop's integer arithmetic, byte for byte, in torch and Keras."""
+"""Quantization-aware fine-tuning: float models whose forward is Strop's integer arithmetic, byte for byte, in torch and Keras."""

@@ -36,7 +36,9 @@ def bounds(run: Run, activation: Activation, value: Value) -> tuple[Bound, Bound
     p, limits = run.p, value.type.dtype.limits
     found: list[Bound] = [float(limit) for limit in limits]
     for index, real in enumerate(activation.bounds):
-        if math.isfinite(real):
+        if real == 0.0:
+            found[index] = run.zero(value)
+        elif math.isfinite(real):
             found[index] = p.cast(p.clip(stored_number(run, real, value), *map(float, limits)), "f32")
     return found[0], found[1]
 

@@ -1,4 +1,4 @@
-"""Ops that only move stored numbers, and the choice of the largest: exact as they are, gradients go where the numbers came from."""
+"""Ops that move, choose, sum and average stored numbers."""
 
 from __future__ import annotations
 

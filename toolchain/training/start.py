@@ -22,7 +22,6 @@ from toolchain.passes.canonical import canonicalize
 from toolchain.training.plan import Plan, make_plan
 from toolchain.training.steps import check_steps
 
-
 CHECKED_SAMPLES = 8
 """How many samples an export is checked on."""
 
@@ -89,3 +88,13 @@ def first_samples(data: Any, inputs: Sequence[Value]) -> list[Array]:
     """Some samples of the calibration data, one array an input with samples on axis 0."""
     rows = list(islice(iter(calibration_samples(data, inputs)), CHECKED_SAMPLES))
     return [np.concatenate(parts) for parts in zip(*rows, strict=True)]
+
+
+def check_batch(graph: Graph, shapes: Sequence[Sequence[int | None]]) -> None:
+    """Raise DataError E201 unless there is an input for each of the graph's, of its shape but for axis 0."""
+    if len(shapes) != len(graph.inputs):
+        raise DataError(201, graph.name, f"{len(shapes)} inputs were given, the model has {len(graph.inputs)}", "Give one each")
+    for value, shape in zip(graph.inputs, shapes, strict=True):
+        if tuple(shape[1:]) != value.type.shape[1:]:
+            what = f"shape {tuple(shape)} was given, {('N', *value.type.shape[1:])} is needed"
+            raise DataError(201, value.name, what, "Give batches of what the float model takes")

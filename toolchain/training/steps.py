@@ -78,8 +78,8 @@ MOVES = (
 )
 
 STEPS: Mapping[str, Step] = {
-    **{op: movement.move for op in MOVES},
-    **{op: elementwise.unary for op in UNARY},
+    **dict.fromkeys(MOVES, movement.move),
+    **dict.fromkeys(UNARY, elementwise.unary),
     "conv_2d": layers.conv_2d,
     "transpose_conv_2d": layers.conv_2d,
     "depthwise_conv_2d": layers.depthwise_conv_2d,
@@ -107,11 +107,10 @@ STEPS: Mapping[str, Step] = {
     "div": _by_evaluator(_div),
     "squared_difference": _by_evaluator(_squared_difference),
     "prelu": _by_evaluator(_prelu),
-    **{
-        op: _without_gradient
-        for op in ("argmax", "argmin", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal")
-    },
-    **{op: _without_gradient for op in ("logical_and", "logical_or", "logical_not", "cast", "floor_div", "floor_mod")},
+    **dict.fromkeys(
+        ("argmax", "argmin", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal"), _without_gradient
+    ),
+    **dict.fromkeys(("logical_and", "logical_or", "logical_not", "cast", "floor_div", "floor_mod"), _without_gradient),
 }
 ENDS: Mapping[str, Step] = {"softmax": softmax, "log_softmax": log_softmax, "sigmoid": sigmoid}
 """Ops at the network's end whose result a loss takes the logarithm of."""

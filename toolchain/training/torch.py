@@ -16,14 +16,14 @@ from torch import nn
 
 from calibration.prepare import Rounding
 from toolchain.api.quantizing import AUTO
-from toolchain.errors import DataError, EnvironmentFault, ModelError
+from toolchain.errors import EnvironmentFault, ModelError
 from toolchain.frontends.onnx.load import import_onnx
 from toolchain.ir.graph import Graph, NameSource
 from toolchain.ir.types import Array
 from toolchain.training.finish import check_outputs, trained_graph, write_tflite
 from toolchain.training.plan import Plan
 from toolchain.training.program import Program
-from toolchain.training.start import CHECKED_SAMPLES, Options, as_array, first_samples, start
+from toolchain.training.start import Options, as_array, check_batch, first_samples, start
 from toolchain.training.steps import ENDS, STEPS
 from toolchain.training.torch_primitives import TorchPrimitives
 
@@ -51,14 +51,7 @@ class QuantizedModule(nn.Module):
     def forward(self, *inputs: torch.Tensor) -> Any:
         """The float module's outputs in integer arithmetic, dequantized. inputs: (N, …), in real units."""
         graph, parameters = self._plan.graph, self._tensors()
-        if len(inputs) != len(graph.inputs):
-            raise DataError(
-                201, graph.name, f"{len(inputs)} inputs were given, the model has {len(graph.inputs)}", "Give one each"
-            )
-        for value, tensor in zip(graph.inputs, inputs, strict=True):
-            if tuple(tensor.shape[1:]) != value.type.shape[1:]:
-                what = f"shape {tuple(tensor.shape)} was given, (N, {', '.join(map(str, value.type.shape[1:]))}) is needed"
-                raise DataError(201, value.name, what, "Give batches of what the float model takes")
+        check_batch(graph, [tuple(tensor.shape) for tensor in inputs])
         self._primitives.device = inputs[0].device
         kinds = [torch.float32 if v.type.quant is not None or v.type.dtype.is_float else torch.int64 for v in graph.inputs]
         cast = [tensor.to(kind) for tensor, kind in zip(inputs, kinds, strict=True)]
