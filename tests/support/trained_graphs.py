@@ -248,4 +248,5 @@ class Trained:
                 loss = tf.reduce_sum(self.model(data) * weights)
             found = dict(zip(variables, tape.gradient(loss, list(variables.values())), strict=True))
         zeros = self.plan.parameters
-        return float(loss), {n: np.zeros_like(zeros[n]) if g is None else np.asarray(g) for n, g in found.items()}
+        value = float(np.asarray(loss.detach() if self.framework == "torch" else loss))
+        return value, {n: np.zeros_like(zeros[n]) if g is None else np.asarray(g) for n, g in found.items()}

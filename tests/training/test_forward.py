@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ BEYOND = 1.6
 """Samples are so much larger than those that set the ranges, so that something saturates."""
 
 
-@lru_cache(maxsize=None)
+@cache
 def planned(case: str) -> tuple[Plan, Array]:
     graph = network(case)
     data = samples(graph, 4)

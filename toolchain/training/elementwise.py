@@ -78,8 +78,8 @@ def unary(run: Run, node: Node) -> tuple[Tensor]:
     real = run.real(x)
     # A tangent: its value is that of the function, its gradient goes on to the operand and to both scales.
     tangent = p.look_up(value, index) + p.look_up(slope, index) * (real - p.stop(real))
-    low, high = out.type.dtype.limits
-    return (p.straight(p.look_up(stored, index), p.clip(tangent / run.scale(out) + run.zero(out), low, high)),)
+    steps = tangent / run.scale(out) + run.zero(out)
+    return (p.straight(p.look_up(stored, index), run.unsaturated(steps, out.type.dtype.limits)),)
 
 
 @lru_cache(maxsize=512)

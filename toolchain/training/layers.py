@@ -17,6 +17,8 @@ from toolchain.training.program import Run
 
 EXACT_FLOAT32 = 1 << 24
 LARGEST_OPERAND, LARGEST_WEIGHT = 255, 128
+BEYOND = 1024.0
+"""More than any stored number."""
 
 
 def holds(terms: int, weight: int = LARGEST_WEIGHT) -> Kind:
@@ -49,9 +51,15 @@ def finish(run: Run, node: Node, exact: Tensor, smooth: Tensor) -> Tensor:
     exact: int64. smooth: float32, what the float network computes, in steps of the output.
     """
     p, out = run.p, node.output
-    low, high = bounds(run, getattr(node.attrs, "activation", Activation.NONE), out)
-    zero = run.zero(out)
-    return p.straight(p.clip(p.cast(exact, "f32") + zero, low, high), p.clip(smooth + zero, low, high))
+    activation = getattr(node.attrs, "activation", Activation.NONE)
+    low, high = bounds(run, activation, out)
+    zero, steps = run.zero(out), run.unsaturated(smooth + run.zero(out), out.type.dtype.limits)
+    if activation is not Activation.NONE:
+        steps = p.clip(
+            steps,
+            *(b if math.isfinite(r) else s for b, r, s in zip((low, high), activation.bounds, (-BEYOND, BEYOND), strict=True)),
+        )
+    return p.straight(p.clip(p.cast(exact, "f32") + zero, low, high), steps)
 
 
 def requantized(run: Run, node: Node, sums: Tensor, factor: Tensor, ratio: Tensor) -> Tensor:

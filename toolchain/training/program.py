@@ -24,6 +24,7 @@ from toolchain.training.primitives import Kind, Primitives, Tensor
 LEAST_SHARE = 1.0 / 64.0
 """A trained scale never falls below this share of the first one."""
 BIAS_LIMIT = 2.0**30
+HALF = 0.5
 
 Step = Callable[["Run", Node], Sequence[Tensor]]
 
@@ -103,7 +104,11 @@ class Run:
         p, (low, high) = self.p, limits
         ratio = real / scale
         exact = p.clip(round_away(p, ratio) + zero, low, high)
-        return p.straight(p.cast(exact, "f32"), p.clip(ratio + zero, low, high))
+        return p.straight(p.cast(exact, "f32"), self.unsaturated(ratio + zero, limits))
+
+    def unsaturated(self, steps: Tensor, limits: tuple[int, int]) -> Tensor:
+        """Steps that keep their gradient where they round to a number within limits: the largest weight of a channel does."""
+        return self.p.clip(steps, limits[0] - HALF, limits[1] + HALF)
 
     def bias(self, node: Node) -> Tensor | None:
         """The stored bias of a layer in float64, None where it has none."""

@@ -62,8 +62,8 @@ def _by_evaluator(smooth: Step) -> Step:
         (exact,), (real,) = run.on_host(node), smooth(run, node)
         if out.type.quant is None:
             return (p.straight(exact, real),)
-        low, high = out.type.dtype.limits
-        return (p.straight(exact, p.clip(real / run.scale(out) + run.zero(out), low, high)),)
+        steps = real / run.scale(out) + run.zero(out)
+        return (p.straight(exact, run.unsaturated(steps, out.type.dtype.limits)),)
 
     return step
 
