@@ -102,6 +102,19 @@ def _div(net: Network, x: Value) -> Value:
     return net.add("div", [x, net.constant(net.rng.uniform(0.5, 1.5, (1, 1, 1, CHANNELS)))])
 
 
+def _without_batch(net: Network, x: Value) -> Value:
+    """What converters make of a batch of one: it is dropped, and comes back by broadcasting."""
+    flat = net.add("reshape", [net.add("reduce_max", [x], at.ReduceAttrs((1, 2)))], at.ReshapeAttrs((CHANNELS,)))
+    return net.add("mul", [net.add("add", [net.add("tanh", [flat]), x]), net.add("softmax", [flat])])
+
+
+def _channels_as_batch(net: Network, x: Value) -> Value:
+    turned = net.add("transpose", [x], at.PermAttrs((3, 1, 2, 0)))
+    return net.add(
+        "average_pool_2d", [net.add("conv_2d", [turned, *net.weights((3, 2, 2, 1), 4, 0)], at.ConvAttrs())], at.PoolAttrs((2, 2))
+    )
+
+
 RESIZES = [
     (mode, scale)
     for mode in (at.ResizeMode.HALF_PIXEL, at.ResizeMode.ALIGN_CORNERS, at.ResizeMode.ASYMMETRIC)
@@ -165,6 +178,8 @@ CASES: Mapping[str, Build] = {
     "reverse": _simple("reverse", at.AxesAttrs((1, 3))),
     "space_to_depth": _simple("space_to_depth", at.BlockAttrs(2)),
     "depth_to_space": _simple("depth_to_space", at.BlockAttrs(2)),
+    "without batch": _without_batch,
+    "channels as batch": _channels_as_batch,
     "gather": _gather,
     "gather_nd": _gather_nd,
     "resize_nearest": _simple(

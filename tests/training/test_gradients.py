@@ -39,7 +39,7 @@ def quantized_graph(case: str) -> tuple[Graph, Plan, Array, Array]:
     graph = canonicalize(network(case))
     data = samples(graph, 8)
     found = quantize_with(graph, [(row[None],) for row in data], float_executor, Recipe(parse_method("minmax"), "nearest"))
-    shape = (len(data), *graph.outputs[0].type.shape[1:])
+    shape = reference_outputs(graph, [data])[0].shape
     weights = np.random.default_rng(5).standard_normal(shape).astype(np.float32)
     return found.real, plan_of(canonicalize(found.graph), found.real, Options()), data, weights
 

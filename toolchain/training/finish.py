@@ -24,7 +24,7 @@ from toolchain.training.plan import Plan, is_layer
 def trained_graph(plan: Plan, stored: Mapping[str, Array], scales: Mapping[str, Array]) -> Graph:
     """The plan's graph with other stored constants (by name) and scales (by group). Raises ModelError E106, E111."""
     graph = plan.graph
-    for name, array in {**stored, **scales}.items():
+    for name, array in (*stored.items(), *scales.items()):
         if not np.isfinite(array).all():
             raise ModelError(106, name, "training made it NaN or infinite", "Lower the learning rate")
     quants = {
@@ -81,7 +81,8 @@ def reference_outputs(graph: Graph, inputs: Sequence[Array]) -> list[Array]:
         found = list(run(whole, stored))
     else:
         rows = [run(graph, [array[index : index + 1] for array in stored]) for index in range(count)]
-        found = [np.concatenate(parts) for parts in zip(*rows, strict=True)]
+        joined = [np.stack(parts) for parts in zip(*rows, strict=True)]
+        found = [a.reshape(-1, *a.shape[2:]) if a.shape[1:2] == (1,) else a for a in joined]
     return [a if v.type.quant is None else dequantize_array(a, v.type.quant) for a, v in zip(found, graph.outputs, strict=True)]
 
 

@@ -33,12 +33,15 @@ class QuantizedModel(_Model):  # type: ignore[misc, unused-ignore]
     (softmax, log_softmax, sigmoid) are float functions of exact integer logits; else they are integers, too.
     """
 
-    def __init__(self, plan: Plan, samples: Sequence[Array], form: type = list) -> None:
-        """samples: one array an input, what `check` runs by default. form: of several outputs, list, tuple or dict."""
+    def __init__(self, plan: Plan, samples: Sequence[Array], form: Any = None) -> None:
+        """samples: one array an input, what `check` runs by default. form: outputs of the float model, as it gives them."""
         super().__init__(name=re.sub(r"[^A-Za-z0-9_.]", "_", plan.graph.name) + "_quantized", dtype="float32")
         # XLA has no calls to the host, and may fuse roundings.
         self.supports_jit = False
-        self._plan, self._samples, self._form = plan, list(samples), form
+        self._plan, self._samples = plan, list(samples)
+        self._form = type(form) if isinstance(form, (list, tuple)) else list
+        # TensorFlow sorts dictionaries when it makes lists of them.
+        self._names = sorted(form) if isinstance(form, dict) else []
         self._program = Program(plan, KerasPrimitives(), STEPS, ENDS)
         names = NameSource(())
         self._tensors: dict[str, Any] = {}
@@ -56,8 +59,8 @@ class QuantizedModel(_Model):  # type: ignore[misc, unused-ignore]
         kinds = [tf.float32 if v.type.quant is not None or v.type.dtype.is_float else tf.int64 for v in graph.inputs]
         cast = [tf.cast(tensor, kind) for tensor, kind in zip(given, kinds, strict=True)]
         found = self._program.run(cast, self._parameters(), soft_ends=bool(training))
-        if self._form is dict:
-            return {value.name: tensor for value, tensor in zip(graph.outputs, found, strict=True)}
+        if self._names:
+            return dict(zip(self._names, found, strict=True))
         return found[0] if len(found) == 1 else self._form(found)
 
     def graph(self) -> Graph:
@@ -97,8 +100,7 @@ def quantized(
     """
     graph = keras_graph(tf, model)
     plan = start(graph, calibrate, Options(ranges, rounding, scales))
-    form = type(model.output) if isinstance(model.output, (list, tuple, dict)) else list
-    return QuantizedModel(plan, first_samples(calibrate, graph.inputs), form)
+    return QuantizedModel(plan, first_samples(calibrate, graph.inputs), model.output)
 
 
 def _listed(tensors: Any) -> list[Any]:

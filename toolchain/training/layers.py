@@ -95,7 +95,7 @@ def _pixels(height: int, width: int, kernel: tuple[int, int], attrs: ConvAttrs |
 
 def columns(run: Run, x: Tensor, value: Value, kernel: tuple[int, int], attrs: ConvAttrs | TransposeConvAttrs) -> Tensor:
     """The pixels under the kernel at every output pixel: (N, pixels out, kernel positions, channels); padding is 0."""
-    p, (_, height, width, channels) = run.p, value.type.shape
+    p, (height, width, channels) = run.p, value.type.shape[1:]
     index = _pixels(height, width, kernel, attrs)
     rows = p.reshape(x, (-1, height * width, channels))
     if not np.array_equal(index.reshape(-1), np.arange(height * width)):
@@ -122,7 +122,7 @@ def conv_2d(run: Run, node: Node) -> tuple[Tensor]:
         rows = p.reshape(weights, (groups, out // groups, taps * depth))
         parts = p.matmul(p.reshape(split, (-1, groups, pixels, taps * depth)), p.transpose(rows, (0, 2, 1)))
         sums = p.transpose(parts, (0, 2, 1, 3))
-    return (_layer(run, node, p.reshape(sums, (-1, *node.output.type.shape[1:]))),)
+    return (_layer(run, node, p.reshape(sums, (-1, *node.output.type.shape))),)
 
 
 def depthwise_conv_2d(run: Run, node: Node) -> tuple[Tensor]:
@@ -136,7 +136,7 @@ def depthwise_conv_2d(run: Run, node: Node) -> tuple[Tensor]:
     spread = p.reshape(under, (-1, pixels, taps, channels, 1))
     filters = p.reshape(p.cast(run.value(w), kind), (taps, channels, out // channels))
     sums = p.sum(spread * filters, (2,))
-    return (_layer(run, node, p.reshape(sums, (-1, *node.output.type.shape[1:]))),)
+    return (_layer(run, node, p.reshape(sums, (-1, *node.output.type.shape))),)
 
 
 def batch_matmul(run: Run, node: Node) -> tuple[Tensor]:
@@ -145,13 +145,16 @@ def batch_matmul(run: Run, node: Node) -> tuple[Tensor]:
     depth = a.type.shape[-2 if node.attrs.transpose_a else -1]
     kind = holds(depth, LARGEST_OPERAND)
     swaps = (node.attrs.transpose_a, node.attrs.transpose_b)
-    sides = [_turned(run, p.cast(run.centred(v), kind), v, swap) for v, swap in zip((a, b), swaps, strict=True)]
+    rank = node.output.type.rank
+    sides = [_turned(run, p.cast(run.centred(v), kind), v, rank, swap) for v, swap in zip((a, b), swaps, strict=True)]
     # The scales are multiplied in float32 first, as for fully connected layers.
     product = run.scale(a) * run.scale(b)
     factor = p.cast(p.stop(product), "f64") / run.wide_scale(node.output)
     return (requantized(run, node, p.matmul(*sides), factor, product / run.scale(node.output)),)
 
 
-def _turned(run: Run, x: Tensor, value: Value, swap: bool) -> Tensor:
-    rank = value.type.rank
-    return run.p.transpose(x, (*range(rank - 2), rank - 1, rank - 2)) if swap else x
+def _turned(run: Run, x: Tensor, value: Value, rank: int, swap: bool) -> Tensor:
+    """An operand of a product with the rank of the result, its last two dimensions swapped where asked for."""
+    lead = 1 if value.name in run.plan.graph.constants else -1
+    x = run.p.reshape(x, (lead, *[1] * (rank - value.type.rank), *value.type.shape))
+    return run.p.transpose(x, (*range(rank - 1), rank, rank - 1)) if swap else x

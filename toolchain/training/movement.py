@@ -43,7 +43,7 @@ def move(run: Run, node: Node) -> Sequence[Tensor]:
             rows = p.concat([rows, rows[:, :1] * 0.0 + _fill(run, node)], 1)
         if not np.array_equal(table.index, np.arange(count)):
             rows = p.take(rows, np.where(table.index == FILL, count, table.index))
-        results.append(p.reshape(rows, (-1, *value.type.shape[1:])))
+        results.append(p.reshape(rows, (-1, *value.type.shape)))
     return results
 
 
@@ -85,7 +85,7 @@ def _window_pixels(height: int, width: int, attrs: PoolAttrs) -> Array:
 def _under(run: Run, node: Node, fill: float) -> Tensor:
     """Stored numbers under the window: (N, pixels out, positions, channels)."""
     p, x = run.p, node.inputs[0]
-    _, height, width, channels = x.type.shape
+    height, width, channels = x.type.shape[1:]
     index = _window_pixels(height, width, node.attrs)
     rows = p.reshape(run.value(x), (-1, height * width, channels))
     if (index == FILL).any():
@@ -97,7 +97,7 @@ def _under(run: Run, node: Node, fill: float) -> Tensor:
 def max_pool_2d(run: Run, node: Node) -> tuple[Tensor]:
     """The largest under the window."""
     p = run.p
-    top = p.reshape(p.max(_under(run, node, -128.0), (2,)), (-1, *node.output.type.shape[1:]))
+    top = p.reshape(p.max(_under(run, node, -128.0), (2,)), (-1, *node.output.type.shape))
     return (p.clip(top, *bounds(run, node.attrs.activation, node.output)),)
 
 
@@ -113,7 +113,7 @@ def average_pool_2d(run: Run, node: Node) -> tuple[Tensor]:
     """Sums of stored numbers over counts, halves away from zero."""
     p = run.p
     counts = _counts(*node.inputs[0].type.shape[1:3], node.attrs)
-    sums = p.reshape(p.sum(_under(run, node, 0.0), (2,)), (-1, *node.output.type.shape[1:]))
+    sums = p.reshape(p.sum(_under(run, node, 0.0), (2,)), (-1, *node.output.type.shape))
     whole, divisor = p.cast(p.stop(sums), "i64"), p.constant(counts)
     up = (whole + divisor // 2) // divisor
     down = -((divisor // 2 - whole) // divisor)
@@ -122,11 +122,15 @@ def average_pool_2d(run: Run, node: Node) -> tuple[Tensor]:
     return (p.straight(exact, p.clip(sums / p.constant(counts.astype(np.float32)), low, high)),)
 
 
+def _after_samples(node: Node) -> list[int]:
+    return [axis + 1 for axis in node.attrs.axes]
+
+
 def extreme(run: Run, node: Node) -> tuple[Tensor]:
     """reduce_max, reduce_min: of stored numbers."""
     sign = 1.0 if node.op == "reduce_max" else -1.0
-    top = run.p.max(run.value(node.inputs[0]) * sign, node.attrs.axes) * sign
-    return (run.p.reshape(top, (-1, *node.output.type.shape[1:])),)
+    top = run.p.max(run.value(node.inputs[0]) * sign, _after_samples(node)) * sign
+    return (run.p.reshape(top, (-1, *node.output.type.shape)),)
 
 
 def pick(run: Run, node: Node) -> tuple[Tensor]:
@@ -144,7 +148,7 @@ def choose(run: Run, node: Node) -> tuple[Tensor]:
 def reduced_sum(run: Run, node: Node) -> tuple[Tensor]:
     """reduce_sum: centred numbers, requantized."""
     p, (x, out) = run.p, (node.inputs[0], node.output)
-    sums = p.reshape(p.sum(run.centred(x), node.attrs.axes), (-1, *out.type.shape[1:]))
+    sums = p.reshape(p.sum(run.centred(x), _after_samples(node)), (-1, *out.type.shape))
     exact = scaled(p, p.cast(p.stop(sums), "i64"), run.wide_scale(x) / run.wide_scale(out))
     return (finish(run, node, exact, sums * (run.scale(x) / run.scale(out))),)
 
@@ -153,7 +157,7 @@ def reduced_mean(run: Run, node: Node) -> tuple[Tensor]:
     """reduce_mean: the reciprocal of the count is part of the factor, whose mantissa is truncated."""
     p, (x, out) = run.p, (node.inputs[0], node.output)
     count = max(math.prod(x.type.shape[axis] for axis in node.attrs.axes), 1)
-    sums = p.reshape(p.sum(run.centred(x), node.attrs.axes), (-1, *out.type.shape[1:]))
+    sums = p.reshape(p.sum(run.centred(x), _after_samples(node)), (-1, *out.type.shape))
     exact = _mean_scaled(run, p.cast(p.stop(sums), "i64"), run.wide_scale(x) / run.wide_scale(out), count)
     return (finish(run, node, exact, sums * (run.scale(x) / run.scale(out) / float(count))),)
 
@@ -168,13 +172,13 @@ def _mean_scaled(run: Run, sums: Tensor, real: Tensor, count: int) -> Tensor:
 
 def resize_bilinear(run: Run, node: Node) -> tuple[Tensor]:
     """Four pixels weighted in steps of 2**-10 along each side, rounded once, halves away from zero."""
-    p, (_, height, width, channels) = run.p, node.inputs[0].type.shape
-    attrs, (_, rows_out, columns_out, _) = node.attrs, node.output.type.shape
+    p, (height, width, channels) = run.p, node.inputs[0].type.shape[1:]
+    attrs = node.attrs
     down, across = (_weights(size, attrs.size[axis], attrs.mode, attrs.scale[axis]) for axis, size in enumerate((height, width)))
     x = p.cast(run.value(node.inputs[0]), "f64")
     tall = p.matmul(p.constant(down), p.reshape(x, (-1, height, width * channels)))
     wide = p.matmul(p.constant(across), p.reshape(tall, (-1, width, channels)))
-    total = p.reshape(wide, (-1, rows_out, columns_out, channels))
+    total = p.reshape(wide, (-1, *node.output.type.shape))
     bits = 2 * BILINEAR_BITS
     zero = p.cast(p.stop(total), "i64") * 0
     exact = rounding_shift_right(p, p.cast(p.stop(total), "i64"), zero + bits)

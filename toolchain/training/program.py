@@ -1,6 +1,7 @@
 """Runs an integer graph on a framework's tensors: exact forward, the float network's gradients.
 
-Quantized values are held as float32 tensors of stored numbers, other floats as they are, other integers as int64.
+Quantized values are held as float32 tensors of stored numbers, other floats as they are, other integers as int64. Computed values
+have one dimension more than in the graph, the first, which counts samples; so every graph takes batches.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from toolchain.errors import ModelError
 from toolchain.ir.graph import Node, Value
 from toolchain.ir.types import Array, Quant, per_tensor
+from toolchain.passes.families import NARY
 from toolchain.passes.quantize_rules import BIAS
 from toolchain.reference.batched import batched
 from toolchain.reference.evaluator import run_node
@@ -41,6 +43,7 @@ class Run:
         self.plan, self.p, self.tables = plan, p, tables
         self._parameters = parameters
         self._values: dict[str, Tensor] = {}
+        self._rank = 0
         self._scales: dict[str, Tensor] = {}
 
     def scale(self, value: Value) -> Tensor:
@@ -67,11 +70,18 @@ class Run:
         """The zero point of a value."""
         return float(self.plan.zero_points[value.name])
 
+    def begin(self, node: Node) -> None:
+        """From now on operands are given to this node: with its rank, where they broadcast."""
+        self._rank = node.output.type.rank if node.op in NARY else 0
+
     def value(self, value: Value) -> Tensor:
         """The tensor of a value: stored numbers where it is quantized."""
         if value.name not in self._values:
             self._values[value.name] = self._constant(value)
-        return self._values[value.name]
+        found, missing = self._values[value.name], self._rank - value.type.rank
+        if missing <= 0 or value.name in self.plan.graph.constants:
+            return found
+        return self.p.reshape(found, (-1, *[1] * missing, *value.type.shape))
 
     def put(self, value: Value, tensor: Tensor) -> None:
         """Set the tensor of a value."""
@@ -137,7 +147,7 @@ class Run:
             quants = {value.name: _with_scale(value, scale) for value, scale in zip(quantized, found, strict=True)}
             return _evaluate(node, self.plan, given, quants)
 
-        shapes = [(-1, *value.type.shape[1:]) for value in node.outputs]
+        shapes = [(-1, *value.type.shape) for value in node.outputs]
         return self.p.on_host(run, [*inputs, *scales], shapes, kinds.pop())
 
 
@@ -149,28 +159,34 @@ def _with_scale(value: Value, scale: Array) -> Quant:
 
 
 def _evaluate(node: Node, plan: Plan, arrays: Sequence[Array], quants: Mapping[str, Quant]) -> list[Array]:
-    """The evaluator's outputs for arrays of the framework's element types and any number of samples."""
-    computed = [a for v, a in zip(node.inputs, arrays, strict=True) if v.name not in plan.graph.constants]
-    form = _stacked(node, plan, len(computed[0]) if computed else 1)
+    """The evaluator's outputs for arrays of the framework's element types, computed ones with samples on axis 0."""
+    constant = [value.name in plan.graph.constants for value in node.inputs]
+    count = next((len(array) for array, fixed in zip(arrays, constant, strict=True) if not fixed), 1)
+    stored = [np.asarray(a).astype(v.type.dtype.numpy) for v, a in zip(node.inputs, arrays, strict=True)]
+    whole = _stacked(node, plan, count)
+    if whole is not None:
+        merged = [a if fixed else a.reshape(-1, *a.shape[2:]) for a, fixed in zip(stored, constant, strict=True)]
+        found = run_node(_typed(whole, quants), merged)
+        return [array.reshape(count, *value.type.shape) for array, value in zip(found, node.outputs, strict=True)]
+    typed = _typed(node, quants)
+    rows = [run_node(typed, [a if fixed else a[i] for a, fixed in zip(stored, constant, strict=True)]) for i in range(count)]
+    return [np.stack(parts) for parts in zip(*rows, strict=True)]
 
+
+def _typed(node: Node, quants: Mapping[str, Quant]) -> Node:
     def typed(value: Value) -> Value:
         return Value(value.name, replace(value.type, quant=quants[value.name])) if value.name in quants else value
 
-    form = replace(form, inputs=tuple(map(typed, form.inputs)), outputs=tuple(map(typed, form.outputs)))
-    stored = [np.asarray(a).astype(v.type.dtype.numpy) for v, a in zip(form.inputs, arrays, strict=True)]
-    return [np.asarray(array) for array in run_node(form, stored)]
+    return replace(node, inputs=tuple(map(typed, node.inputs)), outputs=tuple(map(typed, node.outputs)))
 
 
-def _stacked(node: Node, plan: Plan, count: int) -> Node:
-    """The node for several samples on axis 0."""
-    if count == 1:
-        return node
+def _stacked(node: Node, plan: Plan, count: int) -> Node | None:
+    """The node for several samples on axis 0; None where that means something else."""
     constants = {value.name: plan.graph.constants[value.name] for value in node.inputs if value.name in plan.graph.constants}
     inputs = tuple({v.name: v for v in node.inputs if v.name not in constants}.values())
-    whole = batched(replace(plan.graph, inputs=inputs, outputs=node.outputs, nodes=(node,), constants=constants), count)
-    if whole is None:
-        raise ModelError(104, node.name, f"{node.op} does not take {count} samples at once", "Train with batches of one sample")
-    return whole.nodes[0]
+    alone = replace(plan.graph, inputs=inputs, outputs=node.outputs, nodes=(node,), constants=constants)
+    whole = batched(alone, count)
+    return None if whole is None else whole.nodes[0]
 
 
 class Program:
@@ -199,9 +215,15 @@ class Program:
         for node in graph.nodes:
             if soft_ends and node.op in self._ends and node.name in self._last:
                 soft[node.name] = self._ends[node.op](run, node)[0]
+            run.begin(node)
             for value, tensor in zip(node.outputs, self._steps[node.op](run, node), strict=True):
                 run.put(value, tensor)
-        return [soft[value.name] if value.name in soft else run.real(value) for value in graph.outputs]
+        return [self._left(value, soft[value.name] if value.name in soft else run.real(value)) for value in graph.outputs]
+
+    def _left(self, value: Value, tensor: Tensor) -> Tensor:
+        """An output as users see it: samples take the place of the graph's own batch of one."""
+        shape = value.type.shape
+        return self._p.reshape(tensor, (-1, *(shape[1:] if shape[:1] == (1,) else shape)))
 
     def constants(self, parameters: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Stored constants by name, and scales by group, as a pass with these parameters has them."""
@@ -219,6 +241,7 @@ class Program:
 
 
 def _entered(run: Run, value: Value, tensor: Tensor) -> Tensor:
+    tensor = run.p.reshape(tensor, (-1, *value.type.shape))
     if value.type.quant is None:
         return tensor
     return run.stored(tensor, run.scale(value), run.zero(value), value.type.dtype.limits)
