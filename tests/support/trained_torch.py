@@ -1,7 +1,7 @@
 """Test support: torch modules fine-tuned in a process of their own, as torch's compiler and TensorFlow abort in one.
 
-`python -m tests.support.trained_torch FOLDER` runs the example into FOLDER and leaves float.onnx, calibration.npy, module.npy (what
-the fine-tuned module gives for test.npz) and results.json.
+`python -m tests.support.trained_torch FOLDER` runs the example into FOLDER and leaves float.onnx, calibration.npy,
+module.npy (what the fine-tuned module gives for test.npz) and results.json.
 """
 
 from __future__ import annotations

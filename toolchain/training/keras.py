@@ -51,11 +51,18 @@ class QuantizedModel(_Model):  # type: ignore[misc, unused-ignore]
             self._tensors[name] = made
         self.built = True
 
+    def __call__(self, inputs: Any, *given: Any, **options: Any) -> Any:
+        """See `call`. Raises DataError E201, which Keras would wrap in errors of its own further down."""
+        check_batch(self._plan.graph, [tuple(tensor.shape) for tensor in self._in_order(inputs)])
+        return super().__call__(inputs, *given, **options)
+
+    def _in_order(self, inputs: Any) -> list[Any]:
+        names = [value.name for value in self._plan.graph.inputs]
+        return [inputs[name] for name in names] if isinstance(inputs, dict) else _listed(inputs)
+
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """The float model's outputs in integer arithmetic, dequantized. inputs: (N, …), one or several, in real units."""
-        graph = self._plan.graph
-        given = [inputs[v.name] for v in graph.inputs] if isinstance(inputs, dict) else _listed(inputs)
-        check_batch(graph, [tuple(tensor.shape) for tensor in given])
+        graph, given = self._plan.graph, self._in_order(inputs)
         kinds = [tf.float32 if v.type.quant is not None or v.type.dtype.is_float else tf.int64 for v in graph.inputs]
         cast = [tf.cast(tensor, kind) for tensor, kind in zip(given, kinds, strict=True)]
         found = self._program.run(cast, self._parameters(), soft_ends=bool(training))

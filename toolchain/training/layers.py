@@ -29,7 +29,7 @@ def holds(terms: int, weight: int = LARGEST_WEIGHT) -> Kind:
 def stored_number(run: Run, real: float, value: Value) -> Tensor:
     """A real number as a value stores it, in float64 without gradient, not saturated."""
     p = run.p
-    ratio = p.constant(np.float32(real)) / p.stop(run.scale(value))
+    ratio = p.constant(np.array(real, np.float32)) / p.stop(run.scale(value))
     return round_away(p, ratio) + run.zero(value)
 
 

@@ -136,7 +136,7 @@ class Run:
         quantized = [value for value in (*node.inputs, *node.outputs) if value.name in self.plan.groups]
         scales = [self.p.stop(self.scale(value)) for value in quantized]
         inputs = [self.p.stop(self.value(value)) for value in node.inputs]
-        kinds = {kind_of(value) for value in node.outputs}
+        kinds: set[Kind] = {kind_of(value) for value in node.outputs}
         if len(kinds) > 1:
             raise ModelError(
                 104, node.name, f"{node.op} with results of several kinds cannot be trained", "Replace the operation"

@@ -81,7 +81,7 @@ def as_array(tensor: Any) -> Array:
     """A NumPy array of what a framework calls a tensor."""
     if hasattr(tensor, "detach"):
         tensor = tensor.detach().cpu()
-    return np.asarray(tensor)
+    return np.asarray(tensor.numpy() if hasattr(tensor, "numpy") else tensor)
 
 
 def first_samples(data: Any, inputs: Sequence[Value]) -> list[Array]:
