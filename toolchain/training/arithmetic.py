@@ -5,7 +5,6 @@ Integers are int64 tensors. Real factors are tensors as well, since scales may b
 
 from __future__ import annotations
 
-from toolchain.ir.fixed_point import INT32_MAX
 from toolchain.training.primitives import Primitives, Tensor
 
 MANTISSA_BITS = 52
@@ -49,21 +48,22 @@ def wrap_int32(p: Primitives, x: Tensor) -> Tensor:
 
 
 def doubling_high_mul(p: Primitives, a: Tensor, b: Tensor) -> Tensor:
-    """a * b / 2**31 to nearest, halves up, saturated."""
-    return p.clip(p.shift_right(a * b + (1 << 30), 31), -INT32_MAX - 1, INT32_MAX)
+    """a * b / 2**31 to nearest, halves up. b ≥ 0, so that nothing saturates."""
+    return p.shift_right(a * b + (1 << 30), 31)
 
 
 def rounding_shift_right(p: Primitives, x: Tensor, bits: Tensor) -> Tensor:
     """x / 2**bits to nearest, halves away from zero."""
     half = p.shift_right(p.shift_left(bits * 0 + 1, bits), 1)
-    sign = p.where(bits > 0, p.shift_right(x, 63), x * 0)
-    return p.shift_right(x + half + sign, bits)
+    # Negative values get one less than a half, so that halves go down; not where nothing is shifted out.
+    return p.shift_right(x + half + p.shift_right(x, 63) * p.clip(bits, 0, 1), bits)
 
 
 def multiply(p: Primitives, x: Tensor, mantissa: Tensor, shift: Tensor) -> Tensor:
     """x * mantissa * 2**(shift − 31) with double rounding."""
     left, right = p.clip(shift, 0, 63), p.clip(-shift, 0, 63)
-    return rounding_shift_right(p, doubling_high_mul(p, wrap_int32(p, p.shift_left(x, left)), mantissa), right)
+    shifted = p.unless_zero(left, lambda: wrap_int32(p, p.shift_left(x, left)), x)
+    return rounding_shift_right(p, doubling_high_mul(p, shifted, mantissa), right)
 
 
 def scaled(p: Primitives, x: Tensor, real: Tensor) -> Tensor:

@@ -104,6 +104,10 @@ class KerasPrimitives:
         """The bits of float64 numbers as int64."""
         return tf.bitcast(x, tf.int64)
 
+    def unless_zero(self, small: Tensor, made: Callable[[], Tensor], x: Tensor) -> Tensor:
+        """`x` where every element of a small tensor is 0, else what is then made, of the same shape and type."""
+        return tf.cond(tf.reduce_any(small != 0), made, lambda: x)
+
     def on_host(
         self,
         function: Callable[..., Sequence[Array]],

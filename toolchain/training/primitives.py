@@ -97,6 +97,10 @@ class Primitives(Protocol):
         """The bits of float64 numbers as int64."""
         ...
 
+    def unless_zero(self, small: Tensor, made: Callable[[], Tensor], x: Tensor) -> Tensor:
+        """`x` where every element of a small tensor is 0, else what is then made, of the same shape and type."""
+        ...
+
     def on_host(
         self, function: Callable[..., Sequence[Array]], inputs: Sequence[Tensor], shapes: Sequence[Sequence[int]], kind: Kind
     ) -> list[Tensor]:

@@ -120,6 +120,10 @@ class TorchPrimitives:
         """The bits of float64 numbers as int64."""
         return x.view(torch.int64)
 
+    def unless_zero(self, small: torch.Tensor, made: Callable[[], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        """`x` where every element of a small tensor is 0, else what is then made, of the same shape and type."""
+        return made() if bool(small.any()) else x
+
     def on_host(
         self,
         function: Callable[..., Sequence[Array]],
