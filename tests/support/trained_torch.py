@@ -6,9 +6,11 @@ module.npy (what the fine-tuned module gives for test.npz) and results.json.
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import types
@@ -56,10 +58,37 @@ def main(folder: Path) -> None:
     example.main(folder)
     with torch.no_grad():
         np.save(folder / "module.npy", kept["module"](torch.from_numpy(np.load(folder / "test.npz")["x"])).numpy())
+    results["copied"] = copies(torch, kept["module"])
+    results["page"] = the_page(torch, folder)
     results["ends"] = softmax_end(torch, quantized)
     results["forms"] = forms(torch, quantized)
     results["codes"] = codes(torch, quantized, kept["module"])
     (folder / "results.json").write_text(json.dumps(results))
+
+
+def copies(torch: Any, module: Any) -> bool:
+    """A copy computes the same, and stays as it is when the module goes on."""
+    x = torch.randn(3, 1, 8, 8)
+    copied = copy.deepcopy(module.eval())
+    wanted = module(x).detach()
+    first = next(module.parameters())
+    with torch.no_grad():
+        first.mul_(2.0)
+        changed = not torch.equal(module(x), wanted)
+        first.mul_(0.5)
+    return changed and torch.equal(copied(x), wanted) and torch.equal(module(x), wanted)
+
+
+def the_page(torch: Any, folder: Path) -> bool:
+    """The lines for torch in docs/quantization.md do run."""
+    text = (ROOT / "docs" / "quantization.md").read_text()
+    code = next(block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "training.torch" in block)
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(64, 3))
+    images = torch.randn(100, 1, 6, 6)
+    batches = [(images[:8], torch.randint(0, 3, (8,)))]
+    os.chdir(folder)
+    exec(code, {"torch": torch, "model": model, "images": images, "batches": batches})
+    return (folder / "net.tflite").stat().st_size > 1000
 
 
 def softmax_end(torch: Any, quantized: Any) -> dict[str, Any]:

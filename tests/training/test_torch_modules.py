@@ -79,6 +79,11 @@ def test_probabilities_at_the_end(results: dict[str, Any]) -> None:
     assert ends["float_kept"]
 
 
+def test_copies_and_the_lines_of_the_page(results: dict[str, Any]) -> None:
+    assert results["copied"]
+    assert results["page"]
+
+
 def test_forms_of_inputs_and_outputs(results: dict[str, Any]) -> None:
     assert results["forms"] == {"shapes": {"mixed": [6, 3], "gate": [6, 3]}, "pair": True, "checked": 6, "order": True}
 

@@ -48,6 +48,12 @@ class QuantizedModule(nn.Module):
         for name, attribute in self._attributes.items():
             self.register_parameter(attribute, nn.Parameter(torch.from_numpy(np.array(plan.parameters[name]))))
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> QuantizedModule:
+        """A module on the same plan with parameters of its own, for averages of weights and the like."""
+        made = QuantizedModule(self._plan, self._samples, self._example)
+        made.load_state_dict(self.state_dict())
+        return made.to(next(self.parameters(), torch.empty(0)).device).train(self.training)
+
     def forward(self, *inputs: torch.Tensor) -> Any:
         """The float module's outputs in integer arithmetic, dequantized. inputs: (N, …), in real units."""
         graph, parameters = self._plan.graph, self._tensors()
