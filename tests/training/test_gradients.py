@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,21 @@ KINKED = {"where", "reduce_max", "reduce_min", "max pool", "maximum", "minimum"}
 """Quantized ties and choices take another branch than the float network now and then."""
 
 
+ALL_PRIMITIVES = {
+    *(
+        "conv grouped",
+        "depthwise",
+        "transposed",
+        "matmul turned",
+        "add",
+        "mul by a gate",
+        "gelu",
+        "softmax",
+        "log_softmax",
+        "l2_norm",
+    ),
+    *("max pool", "average pool", "resize_bilinear half_pixel 9", "where", "pad", "minimum", "prelu"),
+}
 STEP = 1e-3
 INSIDE = 0.6
 """Samples are so much smaller than those that set the ranges, so that nothing saturates."""
@@ -45,8 +61,14 @@ def quantized_graph(case: str) -> tuple[Graph, Plan, Array, Array]:
     return found.real, plan_of(canonicalize(found.graph), found.real, Options()), data, weights
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-@pytest.mark.parametrize("case", CASES)
+def every_case() -> list[Any]:
+    """All cases in torch, and in Keras those that use every primitive; the rest takes long."""
+    fast = [(case, framework) for case in CASES for framework in FRAMEWORKS if framework == "torch" or case in ALL_PRIMITIVES]
+    rest = [(case, "keras") for case in CASES if case not in ALL_PRIMITIVES]
+    return [*(pytest.param(*each) for each in fast), *(pytest.param(*each, marks=pytest.mark.long) for each in rest)]
+
+
+@pytest.mark.parametrize(("case", "framework"), every_case())
 def test_gradients_are_those_of_the_float_network(case: str, framework: str) -> None:
     """The float loss changes along a layer's gradient, and along other directions, as the gradient says."""
     graph, plan, data, weights = quantized_graph(case)
