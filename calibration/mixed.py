@@ -118,16 +118,18 @@ def choose_precisions(
     options: list[Option] = []
     for index, precisions in enumerate(tried):
         told("trying precisions", index, len(tried))
+        # Where int8 does not keep the limits, int16 in all may, as it needs fewer kinds of kernels; what is between has more.
+        if options and options[0].price is None and precisions is not tried[-1]:
+            continue
         graph = quantize(real, table_for(real, found.held.ranges, precisions), precisions=precisions)
         price = budget.price(graph)
-        if price is None and not options:
-            return []
-        allowed = price is not None and (not options or budget.allows(price, _base(options)))
+        int8 = options[0].price if options else price
+        allowed = price is not None and (int8 is None or budget.allows(price, int8))
         losses = _losses(graph, real, samples, wanted)
         wide = sum(dtype is DType.I16 for dtype in integer_nodes(real, precisions).values())
         options.append(Option(precisions, wide, float(losses.mean()), price, allowed, losses=losses))
     best = _best(options)
-    return [replace(option, chosen=option is best) for option in options]
+    return [] if best is None else [replace(option, chosen=option is best) for option in options]
 
 
 def table_for(graph: Graph, ranges: Ranges, precisions: Precisions) -> CalibrationTable:
@@ -187,17 +189,11 @@ def _filled(graph: Graph, wide: set[str]) -> set[str]:
     return wide | {node.name for node in graph.nodes if between(node)}
 
 
-def _base(options: Sequence[Option]) -> Price:
-    """What int8 takes, the first of the options, which has a price."""
-    price = options[0].price
-    if price is None:
-        raise ValueError("int8 has no price")
-    return price
-
-
-def _best(options: Sequence[Option]) -> Option:
-    """The quickest of those that are allowed and lose not measurably more than the best of them."""
+def _best(options: Sequence[Option]) -> Option | None:
+    """The quickest of those that are allowed and lose not measurably more than the best of them, None where none is allowed."""
     allowed = [option for option in options if option.allowed]
+    if not allowed:
+        return None
     least = min(allowed, key=lambda option: option.loss)
     near = [option for option in allowed if not _surely_more(option.losses - least.losses)]
     return min(near, key=lambda option: (option.price.latency_ms or 0.0, option.loss) if option.price else (math.inf, 0.0))

@@ -119,6 +119,21 @@ def test_int8_that_does_not_fit_is_left_as_it_is() -> None:
     assert {node.output.type.dtype for node in found.graph.nodes} == {DType.I8}
 
 
+def test_int16_in_all_is_taken_where_int8_does_not_fit() -> None:
+    """It needs fewer kinds of kernels, so it may take less flash. Networks between the two are not even lowered."""
+    graph = narrow_passage()
+    most, asked = wide_bytes(quantize_with(graph, images(graph, 40), executor, Recipe(precisions=INT16X8)).graph), list[int]()
+
+    def only_wide(integer: Graph) -> Price | None:
+        asked.append(wide_bytes(integer))
+        return priced(integer) if asked[-1] == most else None
+
+    found = quantized(graph, only_wide, flash=True)
+    assert asked == [10_000, most]
+    assert chosen(found) is found.options[-1]
+    assert len(found.options) == 2
+
+
 def test_int16_in_all_is_evened_for_int16() -> None:
     """And is thus what `--precision int16x8` gives."""
     graph = random_network(5, softmax=True)
