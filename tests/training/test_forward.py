@@ -76,6 +76,14 @@ def test_a_wrong_byte_is_found(framework: str) -> None:
     assert "of 720 elements differ" in str(caught.value)
 
 
+def test_mixed_precision_changes_nothing() -> None:
+    torch = pytest.importorskip("torch")
+    plan, data = planned("conv stride")
+    model = Trained("torch", plan, data).model
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert model.check(data) == len(data)
+
+
 def test_both_frameworks_give_the_same_bytes() -> None:
     plan, data = planned("transposed")
     graphs = []

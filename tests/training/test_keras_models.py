@@ -104,6 +104,17 @@ def test_without_a_step_it_is_what_calibration_alone_gives(keras: Any, trained: 
     assert all(np.array_equal(array, mine.constants[name]) for name, array in alone.constants.items())
 
 
+def test_weights_are_saved_and_loaded(tuned: tuple[Any, Any, Any], trained: Any, tmp_path: Path) -> None:
+    from toolchain.training.keras import quantized
+
+    tuned[0].save_weights(tmp_path / "tuned.weights.h5")
+    other = quantized(trained, calibrate=stripes(60, 1)[0], ranges="minmax", rounding="nearest")
+    images = stripes(20, 4)[0]
+    assert not np.array_equal(other(images), tuned[0](images))
+    other.load_weights(tmp_path / "tuned.weights.h5")
+    assert np.array_equal(other(images), tuned[0](images))
+
+
 def test_several_inputs_and_outputs(keras: Any) -> None:
     from toolchain.training.keras import quantized
 

@@ -92,6 +92,6 @@ def check_outputs(graph: Graph, inputs: Sequence[Array], forward: Callable[[Sequ
         wrong = int(np.sum(np.asarray(found) != wanted))
         if wrong or np.shape(found) != wanted.shape:
             what = f"{wrong:,} of {wanted.size:,} elements differ from the reference evaluator"
-            hint = "Turn off reduced precision (TF32, mixed precision) and compilers that fuse operations"
+            hint = "Turn off reduced precision (TF32) and compilers that fuse operations"
             raise VerificationError(601, value.name, what, hint)
     return len(inputs[0])

@@ -61,7 +61,9 @@ class QuantizedModule(nn.Module):
         self._primitives.device = inputs[0].device
         kinds = [torch.float32 if v.type.quant is not None or v.type.dtype.is_float else torch.int64 for v in graph.inputs]
         cast = [tensor.to(kind) for tensor, kind in zip(inputs, kinds, strict=True)]
-        return _formed(self._program.run(cast, parameters, soft_ends=self.training), self._example)
+        # Half precision would round accumulators.
+        with torch.autocast(inputs[0].device.type, enabled=False):
+            return _formed(self._program.run(cast, parameters, soft_ends=self.training), self._example)
 
     def graph(self) -> Graph:
         """The integer graph with the parameters as they are now. Raises ModelError E106 when one is not finite."""
