@@ -44,7 +44,7 @@ def test_every_op(case: str, framework: str) -> None:
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 115])
 def test_random_networks(seed: int, framework: str) -> None:
     graph = random_network(seed, softmax=seed % 2 == 0)
     data = np.concatenate([row[0] for row in images(graph, 4, seed)])

@@ -62,7 +62,7 @@ def make_plan(graph: Graph, real: Graph, *, scales: bool) -> Plan:
     """
     groups = _groups(graph)
     weights = frozenset(node.inputs[WEIGHTS].name for node in graph.nodes if is_layer(node))
-    biases = {node.inputs[BIAS].name for node in graph.nodes if is_layer(node) and len(node.inputs) > BIAS}
+    biases = {node.inputs[BIAS].name: _unit(node) for node in graph.nodes if is_layer(node) and len(node.inputs) > BIAS}
     shared = {name for name in biases if len(graph.users()[name]) > 1}
     values = {value.name: value for value in graph.values() if value.type.quant is not None}
     held = _held(graph, groups, values, shared)
@@ -76,7 +76,7 @@ def make_plan(graph: Graph, real: Graph, *, scales: bool) -> Plan:
             continue
         parameters[name] = _master(stored, value, origins.get(name))
         if name in biases:
-            exact = _exact_bias(stored, quant_of(value.type))
+            exact = stored.astype(np.float64) * biases[name]
             parameters[name] = exact.astype(np.float32)
             rests[name] = exact - parameters[name].astype(np.float64)
     for name, scale in found.items():
@@ -86,8 +86,9 @@ def make_plan(graph: Graph, real: Graph, *, scales: bool) -> Plan:
     return Plan(graph, parameters, rests, groups, found, zeros, weights)
 
 
-def _exact_bias(stored: Array, quant: Quant) -> Array:
-    return stored.astype(np.float64) * np.array(quant.scale, np.float64)
+def _unit(node: Node) -> Array:
+    """A step of a layer's bias in float64; what its own type says is rounded to float32, too coarse for large biases."""
+    return quant_of(node.inputs[0].type).scalar_scale * np.array(quant_of(node.inputs[WEIGHTS].type).scale, np.float64)
 
 
 def _scale(value: Value, trained: bool) -> Scale:
