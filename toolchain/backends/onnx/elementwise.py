@@ -182,5 +182,5 @@ def isinf(builder: Builder, node: Node) -> None:
 
 
 def cast(builder: Builder, node: Node) -> None:
-    """Cast."""
-    builder.finish(builder.add("Cast", [builder.operand(node.inputs[0])], to=ELEMENT_TYPES[node.output.type.dtype]), node)
+    """Cast; of a quantized value the stored numbers."""
+    builder.finish(builder.add("Cast", [builder.stored(node.inputs[0])], to=ELEMENT_TYPES[node.output.type.dtype]), node)
