@@ -15,12 +15,11 @@ import numpy as np
 from calibration.choose import Found, Ranges, groups_of
 from calibration.losses import output_losses
 from calibration.probe import Trial, float_values, make_probe
-from calibration.rows import to_real
+from calibration.rows import to_real, to_stored
 from calibration.walk import MakeExecutor, chosen_indices
 from toolchain.ir.calibration_table import CalibrationTable
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.optable import macs
-from toolchain.ir.quantization import quantize_array
 from toolchain.ir.types import Array, DType
 from toolchain.passes.quantize import INT8, quantize
 from toolchain.passes.quantize_plan import integer_nodes, make_plan, stored_types
@@ -214,11 +213,7 @@ def _losses(graph: Graph, real: Graph, samples: Sequence[Sequence[Array]], wante
     """The loss of every sample by the reference evaluator. real: the float graph, whose output names count."""
     found: list[float] = []
     for sample, right in zip(samples, wanted, strict=True):
-        stored = [
-            array if value.type.quant is None else quantize_array(array, value.type.dtype, value.type.quant)
-            for array, value in zip(sample, graph.inputs, strict=True)
-        ]
-        outputs = to_real(run_reference(graph, stored), graph.outputs)
+        outputs = to_real(run_reference(graph, to_stored(sample, graph.inputs)), graph.outputs)
         got = {value.name: output for value, output in zip(real.outputs, outputs, strict=True)}
         found.append(float(output_losses(got, right, list(right), 1, stored=True)[0]))
     return np.array(found)

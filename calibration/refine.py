@@ -10,9 +10,10 @@ import numpy as np
 
 from calibration.grams import Moments, from_rows, moments, weight_rows
 from calibration.rounding import Rounded, round_weights
+from calibration.rows import to_stored
 from calibration.walk import Batch, FloatSteps, MakeExecutor, gather
 from toolchain.ir.graph import Graph, Node, Value
-from toolchain.ir.quantization import dequantize_array, quant_of, quantize_array
+from toolchain.ir.quantization import dequantize_array, quant_of
 from toolchain.ir.types import Array, DType, Quant
 from toolchain.passes.quantize_parameters import least_scales, stored_bias
 from toolchain.passes.quantize_rules import BIAS, WEIGHT_AXIS, WEIGHTS
@@ -166,8 +167,5 @@ def _form(graph: Graph, count: int) -> Sequence[Node]:
 
 def _stored_inputs(integer: Graph, real: Graph, batch: Batch) -> dict[str, Array]:
     """A batch's inputs as the integer graph stores them."""
-    found: dict[str, Array] = {}
-    for value, own in zip(integer.inputs, real.inputs, strict=True):
-        array, quant = batch.values[own.name], value.type.quant
-        found[value.name] = array if quant is None else quantize_array(array, value.type.dtype, quant)
-    return found
+    arrays = to_stored([batch.values[own.name] for own in real.inputs], integer.inputs)
+    return {value.name: array for value, array in zip(integer.inputs, arrays, strict=True)}

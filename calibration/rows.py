@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -129,7 +129,7 @@ def _whole(array: Array, value: Value, place: str) -> Array:
     return array.astype(target.numpy)
 
 
-def to_real(arrays: tuple[Array, ...], inputs: tuple[Value, ...]) -> tuple[Array, ...]:
+def to_real(arrays: Sequence[Array], inputs: Sequence[Value]) -> tuple[Array, ...]:
     """Stored arrays of quantized inputs in real units (float32); arrays of other inputs unchanged."""
     pairs = zip(arrays, inputs, strict=True)
     return tuple(array if value.type.quant is None else dequantize_array(array, value.type.quant) for array, value in pairs)
@@ -143,6 +143,14 @@ def as_label(label: object, place: str) -> Array:
     if not np.isfinite(array).all():
         raise DataError(206, place, "a label is NaN or infinite", "Mend or remove the sample")
     return array
+
+
+def to_stored(arrays: Sequence[Array], inputs: Sequence[Value]) -> tuple[Array, ...]:
+    """The opposite of `to_real`: real numbers as values of some types store them."""
+    return tuple(
+        array if value.type.quant is None else quantize_array(array, value.type.dtype, value.type.quant)
+        for array, value in zip(arrays, inputs, strict=True)
+    )
 
 
 def class_numbers(labels: Array, place: str) -> Array:

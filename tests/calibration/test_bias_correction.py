@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from calibration.calibrate import Executor
 from calibration.prepare import Recipe, Rounding, quantize_with
 from calibration.ranges import parse_method
+from tests.support.calibrated import executor
 from tests.support.float_graphs import Network
 from toolchain.ir import attrs as at
 from toolchain.ir.graph import Graph, Value
 from toolchain.ir.quantization import dequantize_array, quantize_array
 from toolchain.ir.types import Array, DType, f32
 from toolchain.ir.verifier import verify
-from toolchain.reference.evaluator import evaluate, run
+from toolchain.reference.evaluator import run
 
 CHANNELS, STEP = 24, 0.01
-
-
-def executor(graph: Graph) -> Executor:
-    names = [output.name for node in graph.nodes for output in node.outputs]
-
-    def execute(sample: Sequence[Array]) -> Mapping[str, Array]:
-        return evaluate(graph, sample, names)
-
-    return execute
 
 
 def leaning(op: str) -> Graph:

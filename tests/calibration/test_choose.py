@@ -1,36 +1,28 @@
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from calibration.calibrate import GRID, Executor, calibrate
+from calibration.calibrate import GRID, calibrate
 from calibration.choose import choose_ranges
 from calibration.observers import Grid
 from calibration.prepare import Recipe, quantize_with
 from calibration.ranges import Seen, parse_method
 from calibration.refine import refine
+from calibration.rows import to_real, to_stored
 from calibration.widen import margin, widened
+from tests.support.calibrated import executor
 from tests.support.float_graphs import Network, images, random_network
 from toolchain.ir import attrs as at
 from toolchain.ir.graph import Graph, Value
-from toolchain.ir.quantization import dequantize_array, quantize_array
 from toolchain.ir.types import Array, f32
 from toolchain.ir.verifier import verify
 from toolchain.passes.quantize import quantize
 from toolchain.reference.batched import batched
-from toolchain.reference.evaluator import evaluate, run
-
-
-def executor(graph: Graph) -> Executor:
-    names = [output.name for node in graph.nodes for output in node.outputs]
-
-    def execute(sample: Sequence[Array]) -> Mapping[str, Array]:
-        return evaluate(graph, sample, names)
-
-    return execute
+from toolchain.reference.evaluator import run
 
 
 def error_of(values: np.ndarray, text: str) -> float:
@@ -121,10 +113,7 @@ def outlier_network() -> tuple[Graph, list[tuple[Array, ...]]]:
 def loss(graph: Graph, integer: Graph, samples: Sequence[Sequence[Array]]) -> float:
     total = 0.0
     for sample in samples:
-        pairs = zip(sample, integer.inputs, strict=True)
-        stored = [a if v.type.quant is None else quantize_array(a, v.type.dtype, v.type.quant) for a, v in pairs]
-        found, quant = run(integer, stored)[0], integer.outputs[0].type.quant
-        real = found if quant is None else dequantize_array(found, quant)
+        real = to_real(run(integer, to_stored(sample, integer.inputs)), integer.outputs)[0]
         total += float(np.square(real - run(graph, sample)[0]).mean())
     return total / len(samples)
 
@@ -196,8 +185,7 @@ def test_weights_that_two_layers_share_stay_as_they_are() -> None:
 def test_batches_mean_what_single_samples_mean(seed: int) -> None:
     graph = random_network(seed)
     several = batched(graph, 3)
-    if several is None:
-        pytest.skip("this network takes no batches")
+    assert several is not None
     samples = images(graph, 3)
     found = run(verify(several), [np.concatenate(parts) for parts in zip(*samples, strict=True)])[0]
     for index, sample in enumerate(samples):

@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from calibration.calibrate import Executor, calibrate
+from calibration.calibrate import calibrate
 from calibration.choose import Ranges
 from calibration.mixed import Budget, Option, Price, candidates, table_for
 from calibration.prepare import Quantized, Recipe, quantize_with
 from calibration.ranges import parse_method
+from calibration.rows import to_real, to_stored
+from tests.support.calibrated import executor
 from tests.support.float_graphs import Network, images, random_network
 from toolchain.ir import attrs as at
 from toolchain.ir.graph import Graph, Value
-from toolchain.ir.quantization import dequantize_array, quantize_array
-from toolchain.ir.types import Array, DType, f32
+from toolchain.ir.types import DType, f32
 from toolchain.ir.verifier import verify
 from toolchain.passes.quantize import INT16X8
 from toolchain.passes.quantize_rules import Precisions
-from toolchain.reference.evaluator import evaluate, run
-
-
-def executor(graph: Graph) -> Executor:
-    names = [output.name for node in graph.nodes for output in node.outputs]
-
-    def execute(sample: Sequence[Array]) -> Mapping[str, Array]:
-        return evaluate(graph, sample, names)
-
-    return execute
+from toolchain.reference.evaluator import run
 
 
 def narrow_passage() -> Graph:
@@ -70,11 +62,8 @@ def chosen(found: Quantized) -> Option:
 def error(graph: Graph, integer: Graph) -> float:
     total = 0.0
     for sample in images(graph, 40, seed=9):
-        pairs = zip(sample, integer.inputs, strict=True)
-        stored = [a if v.type.quant is None else quantize_array(a, v.type.dtype, v.type.quant) for a, v in pairs]
-        found, quant = run(integer, stored)[0], integer.outputs[0].type.quant
-        assert quant is not None
-        total += float(np.square(dequantize_array(found, quant) - run(graph, sample)[0]).mean())
+        found = to_real(run(integer, to_stored(sample, integer.inputs)), integer.outputs)[0]
+        total += float(np.square(found - run(graph, sample)[0]).mean())
     return total
 
 

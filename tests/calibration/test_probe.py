@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,10 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from calibration.calibrate import Executor, calibrate
+from calibration.calibrate import calibrate
 from calibration.choose import groups_of
 from calibration.probe import Trial, float_values, make_probe
 from calibration.ranges import parse_method
+from tests.support.calibrated import executor
 from tests.support.float_graphs import Network, images, random_network
 from toolchain.ir import attrs as at
 from toolchain.ir.graph import Graph, Value
@@ -22,18 +22,9 @@ from toolchain.ir.types import Array, DType, f32
 from toolchain.ir.verifier import verify
 from toolchain.passes.quantize import INT8
 from toolchain.passes.quantize_plan import Plan, make_plan
-from toolchain.reference.evaluator import evaluate, run
+from toolchain.reference.evaluator import run
 
 QUICK = settings(max_examples=15, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-
-
-def executor(graph: Graph) -> Executor:
-    names = [output.name for node in graph.nodes for output in node.outputs]
-
-    def execute(sample: Sequence[Array]) -> Mapping[str, Array]:
-        return evaluate(graph, sample, names)
-
-    return execute
 
 
 def planned(graph: Graph, count: int = 3) -> tuple[Plan, dict[str, Array]]:

@@ -11,7 +11,7 @@ from calibration.calibrate import Executor, calibrate, observed_values
 from calibration.metrics import Comparison
 from calibration.prepare import Recipe, prepare
 from calibration.ranges import parse_method
-from calibration.rows import to_real
+from calibration.rows import to_real, to_stored
 from tests.property.cases import CELLS, FLOAT32, random_case
 from tests.support.float_graphs import Network, images, random_network
 from toolchain.errors import DataError, ModelError
@@ -19,7 +19,7 @@ from toolchain.ir import attrs as at
 from toolchain.ir.calibration_table import CalibrationTable, ValueRange
 from toolchain.ir.graph import Graph, Node, Value
 from toolchain.ir.optable import OPS
-from toolchain.ir.quantization import dequantize_array, quantize_array
+from toolchain.ir.quantization import dequantize_array
 from toolchain.ir.types import Array, DType, Quant, TensorType, f32, per_tensor
 from toolchain.ir.verifier import verify
 from toolchain.passes.quantize import INT16X8, Io, quantize
@@ -39,15 +39,10 @@ def table_of(graph: Graph, count: int = 8) -> CalibrationTable:
     return calibrate(graph, images(graph, count), executor(graph), MINMAX)
 
 
-def stored(graph: Graph, sample: tuple[Array, ...]) -> list[Array]:
-    pairs = zip(sample, graph.inputs, strict=True)
-    return [a if v.type.quant is None else quantize_array(a, v.type.dtype, v.type.quant) for a, v in pairs]
-
-
 def sqnr(real: Graph, quantized: Graph, samples: list[tuple[Array, ...]]) -> float:
     comparison = Comparison()
     for sample in samples:
-        comparison.add(to_real(run(quantized, stored(quantized, sample)), quantized.outputs)[0], run(real, sample)[0])
+        comparison.add(to_real(run(quantized, to_stored(sample, quantized.inputs)), quantized.outputs)[0], run(real, sample)[0])
     found = comparison.result().sqnr_db
     return 200.0 if found is None else found
 
@@ -127,7 +122,7 @@ def test_float_ends_are_the_integer_graph_between_conversions(seed: int) -> None
         (v.name, v.type) for v in (*graph.inputs, *graph.outputs)
     ]
     sample = images(graph, 1, seed=9)[0]
-    wanted = to_real(run(inner, stored(inner, sample)), inner.outputs)
+    wanted = to_real(run(inner, to_stored(sample, inner.inputs)), inner.outputs)
     for found, want in zip(run(outer, sample), wanted, strict=True):
         np.testing.assert_array_equal(found, want)
 
@@ -153,7 +148,7 @@ def test_every_op_quantizes(op: str, io: Io) -> None:
         except DataError:
             continue
         quantized = quantize(graph, table, io=io)
-        outputs = run(quantized, stored(quantized, case.samples))
+        outputs = run(quantized, to_stored(case.samples, quantized.inputs))
         for found, want, value in zip(outputs, run(graph, case.samples), quantized.outputs, strict=True):
             assert found.shape == want.shape
             if op not in ILL_CONDITIONED and want.dtype.kind == "f":
@@ -193,7 +188,7 @@ def test_ops_without_an_integer_meaning_stay_in_float() -> None:
     assert [node.op for node in found.nodes] == ["sigmoid", "dequantize", "pow", "quantize", "sin"]
     assert [value.name for value in found.outputs] == ["v2", "v1"]
     sample = np.array([[-2.0, 0.0, 1.0, 3.0]], np.float32)
-    outputs = to_real(run(found, stored(found, (sample,))), found.outputs)
+    outputs = to_real(run(found, to_stored((sample,), found.inputs)), found.outputs)
     for real, want in zip(outputs, run(graph, [sample]), strict=True):
         np.testing.assert_allclose(real, want, atol=0.02)
 
@@ -273,7 +268,7 @@ def test_masks_of_attention_leave_the_scores_their_precision(kind: str, method: 
     table = calibrate(graph, samples, executor(graph), parse_method(method))
     quantized = quantize(graph, table)
     for sample in samples:
-        found = to_real(run(quantized, stored(quantized, sample)), quantized.outputs)[0]
+        found = to_real(run(quantized, to_stored(sample, quantized.inputs)), quantized.outputs)[0]
         np.testing.assert_allclose(found, run(graph, sample)[0], atol=0.05)
 
 
@@ -296,7 +291,7 @@ def test_values_that_are_both_input_and_output() -> None:
     table = ranges(x=(-1, 1), v0=(-1, 1))
     sample = np.array([[0.5, -0.25, 1.0, 0.0]], np.float32)
     found = quantize(graph, table)
-    np.testing.assert_array_equal(run(found, stored(found, (sample,)))[1], stored(found, (sample,))[0])
+    np.testing.assert_array_equal(run(found, to_stored((sample,), found.inputs))[1], to_stored((sample,), found.inputs)[0])
     np.testing.assert_array_equal(run(quantize(graph, table, io="float32"), [sample])[1], sample)
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from calibration.calibrate import calibrate, observed_values
 from calibration.ranges import parse_method
+from calibration.rows import to_real, to_stored
 from runtimes.host_engine import run_host
 from targets.load import load_target
 from tests.support.float_graphs import Network, images, random_network
@@ -20,7 +21,6 @@ from toolchain.backends.tflite.writer import write_tflite
 from toolchain.ir import attrs as at
 from toolchain.ir.calibration_table import CalibrationTable
 from toolchain.ir.graph import Graph, Value
-from toolchain.ir.quantization import dequantize_array, quantize_array
 from toolchain.ir.types import Array, DType, f32
 from toolchain.ir.verifier import verify
 from toolchain.passes.canonical import canonicalize
@@ -46,18 +46,12 @@ def mixed(graph: Graph, seed: int, types: tuple[DType, ...] = (DType.I8, DType.I
     return quantize(graph, table_of(graph), precisions=Precisions(nodes=drawn))
 
 
-def stored(graph: Graph, sample: tuple[Array, ...]) -> list[Array]:
-    pairs = zip(sample, graph.inputs, strict=True)
-    return [a if v.type.quant is None else quantize_array(a, v.type.dtype, v.type.quant) for a, v in pairs]
-
-
 def error(real: Graph, integer: Graph) -> float:
     """Squared error of the first output over its power."""
     found, power = 0.0, 0.0
-    quant = integer.outputs[0].type.quant
     for sample in images(real, 6, seed=3):
-        wanted, given = run(real, sample)[0], run(integer, stored(integer, sample))[0]
-        found += float(np.square((given if quant is None else dequantize_array(given, quant)) - wanted).sum())
+        wanted = run(real, sample)[0]
+        found += float(np.square(to_real(run(integer, to_stored(sample, integer.inputs)), integer.outputs)[0] - wanted).sum())
         power += float(np.square(wanted).sum())
     return found / power
 
@@ -132,7 +126,7 @@ def test_what_moves_values_follows_them() -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_c_and_the_evaluator_give_the_same_bytes(seed: int, tmp_path: Path) -> None:
     graph = canonicalize(mixed(random_network(seed), seed))
-    samples = [tuple(stored(graph, sample)) for sample in images(graph_in_float(graph, seed), 3)]
+    samples = [to_stored(sample, graph.inputs) for sample in images(graph_in_float(graph, seed), 3)]
     _, program = compile_c(graph, "host", tmp_path)
     found = typed_outputs(graph, run_host(program, load_target("host"), raw_inputs(graph, samples), count=False).outputs)
     np.testing.assert_array_equal(found[0], np.stack([run(graph, sample)[0] for sample in samples]))
@@ -152,5 +146,5 @@ def test_other_engines_give_the_same_bytes(engine: object, wide: set[str]) -> No
     found = canonicalize(quantize(graph, table_of(graph), precisions=Precisions(nodes=dict.fromkeys(wide, DType.I16))))
     model = write_tflite(found)
     for sample in images(graph, 3, seed=5):
-        given = stored(found, sample)
+        given = to_stored(sample, found.inputs)
         np.testing.assert_array_equal(engine(model, given)[0], run(found, given)[0])  # type: ignore[operator]

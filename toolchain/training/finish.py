@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 
+from calibration.rows import to_real, to_stored
 from toolchain.errors import ModelError, RunError, VerificationError
 from toolchain.ir.graph import Graph, Value
-from toolchain.ir.quantization import dequantize_array, quant_of, quantize_array
+from toolchain.ir.quantization import quant_of
 from toolchain.ir.types import Array, Quant, per_tensor
 from toolchain.ir.verifier import verify
 from toolchain.passes.quantize_parameters import bias_quant
@@ -55,26 +57,27 @@ def _with_scale(value: Value, scale: Array) -> Quant:
     return Quant(tuple(scale.astype(np.float32).tolist()), quant.zero_point, quant.axis)
 
 
-def write_tflite(graph: Graph, path: str | Path) -> Path:
+def save_tflite(graph: Graph, path: str | Path) -> Path:
     """Write the graph as a .tflite file, which `strop compile` takes without calibration. Raises RunError E505."""
     from toolchain.backends.tflite.packer import pack
     from toolchain.backends.tflite.planned import planned
 
     place = Path(path)
     data = pack(planned(graph, compact=False, signature=True).model)
+    new = place.with_name(f"{place.name}.new")
     try:
-        place.write_bytes(data)
+        new.write_bytes(data)
+        new.replace(place)
     except OSError as fault:
+        with suppress(OSError):
+            new.unlink()
         raise RunError(505, str(place), f"the file cannot be written ({fault.strerror})", "Check the folder") from fault
     return place
 
 
 def reference_outputs(graph: Graph, inputs: Sequence[Array]) -> list[Array]:
     """Outputs in real units of the reference evaluator for samples on axis 0, in real units."""
-    stored = [
-        array if value.type.quant is None else quantize_array(array, value.type.dtype, value.type.quant)
-        for array, value in zip(inputs, graph.inputs, strict=True)
-    ]
+    stored = to_stored(inputs, graph.inputs)
     count = len(inputs[0])
     whole = graph if count == 1 else batched(graph, count)
     if whole is not None:
@@ -83,7 +86,7 @@ def reference_outputs(graph: Graph, inputs: Sequence[Array]) -> list[Array]:
         rows = [run(graph, [array[index : index + 1] for array in stored]) for index in range(count)]
         joined = [np.stack(parts) for parts in zip(*rows, strict=True)]
         found = [a.reshape(-1, *a.shape[2:]) if a.shape[1:2] == (1,) else a for a in joined]
-    return [a if v.type.quant is None else dequantize_array(a, v.type.quant) for a, v in zip(found, graph.outputs, strict=True)]
+    return list(to_real(found, graph.outputs))
 
 
 def check_outputs(graph: Graph, inputs: Sequence[Array], forward: Callable[[Sequence[Array]], Sequence[Array]]) -> int:

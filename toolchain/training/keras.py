@@ -14,7 +14,7 @@ from toolchain.api.quantizing import AUTO
 from toolchain.frontends.tensorflow import keras_graph
 from toolchain.ir.graph import Graph, NameSource
 from toolchain.ir.types import Array
-from toolchain.training.finish import check_outputs, trained_graph, write_tflite
+from toolchain.training.finish import check_outputs, save_tflite, trained_graph
 from toolchain.training.keras_primitives import KerasPrimitives
 from toolchain.training.plan import Plan
 from toolchain.training.primitives import Tensor
@@ -86,7 +86,7 @@ class QuantizedModel(_Model):  # type: ignore[misc, unused-ignore]
     def export(self, path: str | Path) -> Path:
         """Write the integer graph as a .tflite file, after `check`. Raises VerificationError E601, RunError E505."""
         self.check()
-        return write_tflite(self.graph(), path)
+        return save_tflite(self.graph(), path)
 
     def _forward_arrays(self, arrays: Sequence[Array]) -> list[Array]:
         found = self(list(arrays) if len(arrays) > 1 else arrays[0], training=False)

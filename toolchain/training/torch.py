@@ -20,7 +20,7 @@ from toolchain.errors import EnvironmentFault, ModelError
 from toolchain.frontends.onnx.load import import_onnx
 from toolchain.ir.graph import Graph, NameSource
 from toolchain.ir.types import Array
-from toolchain.training.finish import check_outputs, trained_graph, write_tflite
+from toolchain.training.finish import check_outputs, save_tflite, trained_graph
 from toolchain.training.plan import Plan
 from toolchain.training.program import Program
 from toolchain.training.start import Options, as_array, check_batch, first_samples, start
@@ -88,7 +88,7 @@ class QuantizedModule(nn.Module):
     def export(self, path: str | Path) -> Path:
         """Write the integer graph as a .tflite file, after `check`. Raises VerificationError E601, RunError E505."""
         self.check()
-        return write_tflite(self.graph(), path)
+        return save_tflite(self.graph(), path)
 
     def _forward_arrays(self, arrays: Sequence[Array]) -> list[Array]:
         place = next(self.parameters(), torch.empty(0)).device
