@@ -100,6 +100,8 @@ FAULTS: list[tuple[str, at.Attrs | None, Sequence[TensorType], str]] = [
         "first states have shapes ((1, 3),), (1, 2) is needed",
     ),
     ("softmax", at.SoftmaxAttrs(wide=True), [f32(2)], "wide softmax takes quantized i8, not f32"),
+    ("softmax", None, [i8((2,), 1e-8)], "softmax of a scale of 1e-08 with beta 1, over 1.49e-08 is needed"),
+    ("log_softmax", None, [i8((2,), 1e-8)], "log_softmax of a scale of 1e-08"),
     ("quantize", at.CastAttrs(DType.I8), [i32(2)], "quantize takes floats, not i32"),
     ("dequantize", None, [i32(2)], "dequantize takes a quantized tensor"),
 ]

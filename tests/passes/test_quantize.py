@@ -272,6 +272,18 @@ def test_masks_of_attention_leave_the_scores_their_precision(kind: str, method: 
         np.testing.assert_allclose(found, run(graph, sample)[0], atol=0.05)
 
 
+@pytest.mark.parametrize("op", ["softmax", "log_softmax"])
+@pytest.mark.parametrize("size", [1e-12, 1e-7, 1e-6])
+def test_scores_of_almost_nothing_stay_within_the_integer_arithmetic(op: str, size: float) -> None:
+    """An untrained network's: their scale would be smaller than what the specification can compute with."""
+    net, x = Network(0), Value("x", f32(1, 8))
+    graph = graph_of(net, x, net.add(op, [x]))
+    samples = [(np.linspace(-size, size, 8, dtype=np.float32)[None],)]
+    found = quantize(graph, calibrate(graph, samples, executor(graph), parse_method("minmax")))
+    stored = to_stored(samples[0], found.inputs)
+    np.testing.assert_allclose(to_real(run(found, stored), found.outputs)[0], run(graph, samples[0])[0], atol=0.05)
+
+
 def test_a_constant_of_two_layers_is_quantized_for_each_input_scale() -> None:
     net, x = Network(0), Value("x", f32(1, 4))
     w, b = net.weights((4, 4), 4, 0)

@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from toolchain.errors import ModelError
 from toolchain.ir.calibration_table import SOFTMAX_DEPTH, CalibrationTable, ValueRange
 from toolchain.ir.graph import Graph, Node, Value
+from toolchain.ir.quantization import SOFTMAX_SCALE_LIMIT
 from toolchain.ir.types import DType, Quant
 from toolchain.passes.quantize_parameters import range_quant, represented, useful_addend
 from toolchain.passes.quantize_rules import Formats, Precisions, fixed_quants, follows_first, has_integer_meaning, shared_operands
 
 CLOSE_WIDTH = 0.9
 """An operand used elsewhere, too, takes over the shared parameters when its range is this share of theirs."""
+
+LEAST_STEPS = 512
+"""Twice the steps of 8 bits: a range of so many of the smallest steps leaves the scale well above them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,14 @@ def stored_types(graph: Graph, integer: Mapping[str, DType], precisions: Precisi
     return found
 
 
+def _least_width(reader: Node) -> float:
+    """The narrowest range of a node's operand that its integer form takes."""
+    if reader.op not in ("softmax", "log_softmax"):
+        return 0.0
+    beta = float(reader.attrs.beta) if reader.op == "softmax" else 1.0
+    return LEAST_STEPS * SOFTMAX_SCALE_LIMIT / max(beta, 1e-9)
+
+
 class _Groups:
     """Sets of values that share parameters (union-find), each with the union of its members' ranges."""
 
@@ -140,7 +152,8 @@ class _Groups:
         if found.row_peak is not None and readers and value.name not in self._ends and all(r.op == "softmax" for r in readers):
             depth = SOFTMAX_DEPTH / min(max(float(reader.attrs.beta), 1e-3) for reader in readers)
             low = max(low, min(found.row_peak - depth, high))
-        return min(low, 0.0), max(high, 0.0)
+        low, high = min(low, 0.0), max(high, 0.0)
+        return low, max(high, low + max((_least_width(reader) for reader in readers), default=0.0))
 
     def admit_node(self, node: Node, formats: Formats) -> None:
         """Admit an integer node's float operands and outputs, these with the parameters the specification fixes."""

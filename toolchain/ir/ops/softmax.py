@@ -12,6 +12,7 @@ from toolchain.ir.graph import Node
 from toolchain.ir.op import Infer, Op, ShapeError
 from toolchain.ir.quantization import (
     SOFTMAX_INTEGER_BITS,
+    SOFTMAX_SCALE_LIMIT,
     exp_table,
     fixed_output_quant,
     interpolate,
@@ -32,8 +33,17 @@ def _infer(attrs: SoftmaxAttrs, types: Sequence[TensorType]) -> tuple[TensorType
         raise ShapeError(f"softmax needs a last axis with elements, not shape {x.shape}")
     if attrs.wide and (x.quant is None or x.dtype is not DType.I8):
         raise ShapeError(f"wide softmax takes quantized i8, not {x.dtype}")
+    _check_scale("softmax", attrs.beta, x)
     quant = fixed_output_quant("wide_softmax" if attrs.wide else "softmax", x)
     return (TensorType(x.shape, DType.I16 if attrs.wide else x.dtype, quant),)
+
+
+def _check_scale(op: str, beta: float, x: TensorType) -> None:
+    """Raise ShapeError where differences of 8-bit inputs are too small for the integer arithmetic."""
+    if x.quant is not None and x.dtype is DType.I8 and beta * max(x.quant.scale) <= SOFTMAX_SCALE_LIMIT:
+        raise ShapeError(
+            f"{op} of a scale of {max(x.quant.scale):.3g} with beta {beta:g}, over {SOFTMAX_SCALE_LIMIT:.3g} is needed"
+        )
 
 
 def _infer_norm(op: str) -> Infer:
@@ -41,6 +51,8 @@ def _infer_norm(op: str) -> Infer:
         x = types[0]
         if x.rank < 1 or x.shape[-1] < 1:
             raise ShapeError(f"{op} needs a last axis with elements, not shape {x.shape}")
+        if op == "log_softmax":
+            _check_scale(op, 1.0, x)
         return (TensorType(x.shape, x.dtype, fixed_output_quant(op, x)),)
 
     return infer

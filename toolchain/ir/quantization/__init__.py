@@ -28,6 +28,7 @@ from toolchain.ir.quantization.core import (
 )
 from toolchain.ir.quantization.normalize import (
     SOFTMAX_INTEGER_BITS,
+    SOFTMAX_SCALE_LIMIT,
     LogSoftmaxParameters,
     SoftmaxParameters,
     exp_table,
@@ -75,6 +76,7 @@ __all__ = [
     "COMPARE_LEFT_SHIFT",
     "CUMSUM_LEFT_SHIFT",
     "SOFTMAX_INTEGER_BITS",
+    "SOFTMAX_SCALE_LIMIT",
     "SQUARED_DIFFERENCE_LEFT_SHIFT",
     "WIDE_TABLE_STEPS",
     "AddParameters",

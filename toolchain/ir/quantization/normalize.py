@@ -14,6 +14,9 @@ from toolchain.ir.types import Array, TensorType
 
 SOFTMAX_INTEGER_BITS = 5
 
+SOFTMAX_SCALE_LIMIT = 2.0 ** (SOFTMAX_INTEGER_BITS - 31)
+"""What beta times an 8-bit input's scale must exceed: the specification has no right shift there."""
+
 
 @dataclass(frozen=True, slots=True)
 class SoftmaxParameters:
