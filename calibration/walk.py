@@ -21,6 +21,9 @@ HELD_BYTES = 400 << 20
 
 BATCH = 16
 
+BATCH_ELEMENTS = 1 << 22
+"""Most elements of the values that a batch needs at the same time: integer arithmetic holds several copies of 8 bytes each."""
+
 
 @dataclass(slots=True)
 class Batch:
@@ -59,9 +62,9 @@ def chosen_indices(total: int, most: int) -> list[int]:
 
 def gather(graph: Graph, samples: Iterable[Sequence[Array]], total: int, bytes_an_element: int) -> list[Batch]:
     """Batches of samples with the graph's inputs as values; as many of `total` samples as HELD_BYTES lets be held at once."""
-    most = HELD_BYTES // max(peak_elements(graph) * bytes_an_element, 1)
-    wanted = set(chosen_indices(total, most))
-    size = BATCH if batched(graph, 2) is not None else 1
+    elements = max(peak_elements(graph), 1)
+    wanted = set(chosen_indices(total, HELD_BYTES // (elements * bytes_an_element)))
+    size = min(max(BATCH_ELEMENTS // elements, 1), BATCH) if batched(graph, 2) is not None else 1
     found: list[Batch] = []
     waiting: list[Sequence[Array]] = []
     names = [value.name for value in graph.inputs]
@@ -84,23 +87,24 @@ def gather(graph: Graph, samples: Iterable[Sequence[Array]], total: int, bytes_a
 
 
 class FloatSteps:
-    """Runs single nodes of a float graph on batches of any size."""
+    """Runs single nodes of a float graph on batches of any size. What runs a node is kept until another one is run."""
 
     def __init__(self, graph: Graph, executor: MakeExecutor) -> None:
         self._graph, self._executor = graph, executor
         self._forms: dict[int, dict[str, Node]] = {}
-        self._made: dict[tuple[int, str], Executor] = {}
+        self._name, self._made = "", dict[int, Executor]()
 
     def run(self, name: str, batch: Batch, values: Mapping[str, Array]) -> dict[str, Array]:
         """All outputs of the node of the given name, by name."""
         node = self.node(name, batch.count)
         inputs = {value.name: value for value in node.inputs if value.name not in self._graph.constants}
-        key = (batch.count, name)
-        if key not in self._made:
+        if name != self._name:
+            self._name, self._made = name, {}
+        if batch.count not in self._made:
             constants = {value.name: self._graph.constants[value.name] for value in node.inputs if value.name not in inputs}
             alone = Graph(self._graph.name, tuple(inputs.values()), node.outputs, (node,), constants)
-            self._made[key] = self._executor(alone)
-        found = self._made[key]([values[name] for name in inputs])
+            self._made[batch.count] = self._executor(alone)
+        found = self._made[batch.count]([values[name] for name in inputs])
         return {output.name: found[output.name] for output in node.outputs if output.name in found}
 
     def node(self, name: str, count: int) -> Node:
