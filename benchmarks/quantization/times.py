@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,7 @@ def measured(start: float) -> dict[str, float]:
     return {"seconds": time.perf_counter() - start, "gib": most}
 
 
-CASES = {
+CASES: dict[str, Callable[[Path, Path], dict[str, float]]] = {
     "kws": lambda _, data: _words(data, auto=False),
     "kws,auto": lambda _, data: _words(data, auto=True),
     "mobilenet,ranges": lambda folder, _: _mobilenet(folder, 100, _ranges_only()),

@@ -195,6 +195,9 @@ def _one_hot(d: Draw, op: str) -> Case:
     return case(op, [indices, on, off], [data, d.stored(on), d.stored(off)], attrs, on.quant, [1, 2])
 
 
+DYNAMIC = ("dynamic_conv_2d", "dynamic_depthwise_conv_2d", "dynamic_fully_connected")
+"""Layers with float inputs and int8 weights: they are in the int8 cell."""
+
 _UNARY_OPS = [op for op in OPS if op in UNARY]
 
 MAKERS: dict[str, Maker] = {
@@ -202,6 +205,7 @@ MAKERS: dict[str, Maker] = {
     "depthwise_conv_2d": compute.conv,
     "transpose_conv_2d": compute.transpose_conv,
     "fully_connected": compute.fully_connected,
+    **dict.fromkeys(DYNAMIC, compute.dynamic),
     "batch_matmul": compute.batch_matmul,
     "max_pool_2d": compute.pool,
     "average_pool_2d": compute.pool,
@@ -250,7 +254,7 @@ CELLS: dict[str, tuple[str, ...]] = {
     op: tuple(
         cell
         for cell, defined in (
-            (FLOAT32, op not in _NO_FLOAT and op not in ("dequantize", "requantize")),
+            (FLOAT32, op not in _NO_FLOAT and op not in ("dequantize", "requantize", *DYNAMIC)),
             (INT8, entry.has_integer(DType.I8) and op != "quantize"),
             (INT16, entry.has_integer(DType.I16) and op != "quantize"),
             (PLAIN, op in _NO_FLOAT),

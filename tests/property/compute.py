@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tests.property.draw import INT8, INT16, Case, Draw, case
+from tests.property.draw import FLOAT32, INT8, INT16, Case, Draw, case
 from toolchain.ir import attrs as at
 from toolchain.ir.optable import OPS
 from toolchain.ir.types import Array, DType, Quant, TensorType, per_tensor
@@ -99,6 +99,21 @@ def fully_connected(d: Draw, op: str) -> Case:
     types, arrays = _weights(d, (out, depth), 0, out, x, d.chance(0.8))
     quant = _product_quant(d, x, types[0], depth)
     return case(op, [x, *types], [d.stored(x), *arrays], at.ActivationAttrs(d.activation()), quant, range(1, 1 + len(types)))
+
+
+def dynamic(d: Draw, op: str) -> Case:
+    """A float layer of the same kind, with int8 weights; of the cell that integers have, as its sums are exact."""
+    kind = op.removeprefix("dynamic_")
+    plain = (fully_connected if kind == "fully_connected" else conv)(Draw(FLOAT32, d.integer(0, 2**31)), kind)
+    shape, axis = plain.node.inputs[1].type.shape, 3 if kind == "depthwise_conv_2d" else 0
+    per_channel = d.chance(0.7)
+    scales = tuple(d.scale(1e-4, 0.05) for _ in range(shape[axis] if per_channel else 1))
+    quant = Quant(scales, (0,) * len(scales), axis if per_channel else None)
+    types = [plain.node.inputs[0].type, TensorType(shape, DType.I8, quant), *(v.type for v in plain.node.inputs[2:])]
+    spread = d.pick(1.0, 1.0, 1e-20, 1e-32, 1e6)
+    x = (plain.inputs[0] + np.float32(d.pick(0, 0, 5, -5))) * np.float32(spread)
+    arrays = [x, d.rng.integers(-127, 128, shape).astype(np.int8), *plain.inputs[2:]]
+    return case(op, types, arrays, plain.node.attrs, None, range(1, len(types)))
 
 
 def batch_matmul(d: Draw, op: str) -> Case:

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.property.cases import CELLS, INT8, INT16, Case, random_case
+from tests.property.cases import CELLS, DYNAMIC, INT8, INT16, Case, random_case
 from tests.support.tflite_node import NotInTFLite, run_litert, run_tflm, tflite_bytes
 from toolchain.errors import ModelError
+from toolchain.ir.attrs import ConvAttrs
 from toolchain.ir.graph import Value
 from toolchain.ir.types import Array, DType, TensorType
 from toolchain.reference.evaluator import run_node
@@ -321,6 +322,59 @@ def test_hard_sigmoid_table(seed: int) -> None:
     assert np.abs(run_node(case.node, case.inputs)[0] - want).max() <= 0.5 + 1e-4
 
 
+@QUICK
+@given(seed=SEEDS)
+@pytest.mark.parametrize("op", DYNAMIC)
+def test_dynamic_layers_follow_their_definition(op: str, seed: int) -> None:
+    """One output after the other, by whole numbers and float32 of Python."""
+    case = random_case(op, INT8, seed)
+    (x, w, *bias), out = case.inputs, run_node(case.node, case.inputs)[0]
+    scales = case.node.inputs[1].type.quant
+    assert scales is not None
+    rows = x if "conv" in op else x.reshape(-1, 1, 1, x.shape[-1])
+    weights = w if "conv" in op else w[:, None, None, :]
+    attrs = case.node.attrs if "conv" in op else ConvAttrs(activation=case.node.attrs.activation)
+    grid = {image: _grid(rows[image]) for image in range(len(rows))}
+    for place, found in zip(np.ndindex(*out.reshape(len(rows), -1, out.shape[-1]).shape), out.reshape(-1), strict=True):
+        image, pixel, channel = place
+        width = (out.shape[2] if "conv" in op else 1) or 1
+        total = 0
+        for ky, kx, depth in np.ndindex(weights.shape[1], weights.shape[2], 1 if "depthwise" in op else weights.shape[3]):
+            row = pixel // width * attrs.stride[0] - attrs.padding[0] + ky * attrs.dilation[0]
+            column = pixel % width * attrs.stride[1] - attrs.padding[2] + kx * attrs.dilation[1]
+            if not (0 <= row < rows.shape[1] and 0 <= column < rows.shape[2]):
+                continue
+            if "depthwise" in op:
+                source, weight = channel // (weights.shape[3] // rows.shape[3]), weights[0, ky, kx, channel]
+            else:
+                per_group = weights.shape[0] // (rows.shape[3] // weights.shape[3])
+                source, weight = channel // per_group * weights.shape[3] + depth, weights[channel, ky, kx, depth]
+            total += int(_steps(rows[image, row, column, source], grid[image])) * int(weight)
+        scale = np.float32(scales.scale[channel if scales.axis is not None else 0])
+        want = np.float32(total) * grid[image][1] * scale
+        want = want + bias[0][channel] if bias else want
+        low, high = attrs.activation.bounds
+        assert found == np.float32(min(max(want, low), high)), place
+
+
+def _grid(image: Array) -> tuple[np.float32, np.float32, int]:
+    """Steps of one, the size of a step, and the least count."""
+    low, high = min(float(image.min()), 0.0), max(float(image.max()), 0.0)
+    span = np.float32(np.float32(high) - np.float32(low))
+    if span <= np.float32(1e-30):
+        return np.float32(0), np.float32(0), 0
+    inverse = np.float32(255) / span
+    return inverse, span / np.float32(255), _half_away(np.float32(low) * inverse)
+
+
+def _steps(x: np.float32, grid: tuple[np.float32, np.float32, int]) -> int:
+    return min(max(_half_away(x * grid[0]), grid[2]), grid[2] + 255)
+
+
+def _half_away(x: np.float32) -> int:
+    return math.floor(abs(float(x)) + 0.5) * (1 if x >= 0 else -1)
+
+
 def test_division_by_zero_saturates() -> None:
     case = random_case("div", INT8, 12)
     types = [v.type for v in case.node.inputs]
@@ -353,7 +407,15 @@ def test_cast_takes_the_stored_numbers(cell: str, seed: int) -> None:
 
 
 def test_every_integer_cell_has_an_oracle() -> None:
-    covered = {*ENGINE, *OTHER, *EXTENDED, ("cast", INT8), ("cast", INT16), *((op, INT8) for op in TABLE)}
+    covered = {
+        *ENGINE,
+        *OTHER,
+        *EXTENDED,
+        *((op, INT8) for op in DYNAMIC),
+        ("cast", INT8),
+        ("cast", INT16),
+        *((op, INT8) for op in TABLE),
+    }
     covered |= {(op, INT16) for op in {*TABLE, "elu", "hard_swish", "hard_sigmoid"}}
     covered |= {(op, cell) for op in MOVED for cell in (INT8, INT16)}
     defined = {(op, cell) for op, cells in CELLS.items() for cell in cells if cell in (INT8, INT16)}

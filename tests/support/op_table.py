@@ -19,7 +19,7 @@ import numpy as np
 
 from tests.property import test_ops_float as floats
 from tests.property import test_ops_integer as integers
-from tests.property.cases import CELLS, random_case
+from tests.property.cases import CELLS, DYNAMIC, random_case
 from tests.property.draw import FLOAT32, INT8, INT16, PLAIN, Case
 from tests.support import onnx_node, tflite_node
 from tests.support.batch import Failure, Job, Result, run_batch
@@ -126,6 +126,8 @@ def _integer_checks(op: str, kind: str) -> list[Check]:
         found.append(_check(integers.test_div_where_the_engines_arithmetic_is_defined, cell=kind, engine=engine))
     if op == "cast":
         found.append(_check(integers.test_cast_takes_the_stored_numbers, cell=kind))
+    if op in DYNAMIC:
+        found.append(_check(integers.test_dynamic_layers_follow_their_definition, op=op))
     if op == "hard_sigmoid" and kind == INT8:
         found.append(_check(integers.test_hard_sigmoid_table))
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from calibration.data import load_samples
 from calibration.mixed import Budget
@@ -14,17 +14,21 @@ from runtimes.onnxruntime_engine import float_executor
 from toolchain.api.progress import Progress, silent
 from toolchain.errors import DataError, UsageError
 from toolchain.ir.graph import Graph
+from toolchain.ir.ops.dynamic import DYNAMIC as DYNAMIC_FORMS
 from toolchain.ir.types import DType
 from toolchain.lowering.stored import is_conversion
 from toolchain.passes.canonical import canonicalize
+from toolchain.passes.dynamic_range import with_dynamic_range
 from toolchain.passes.quantize import INT8, INT16X8
 from toolchain.passes.store_weights import Form, parse_form, store_weights
 
 AUTO = "auto"
 Precision = str
-"""`auto`, `int8`, `int16x8`, `float32`, or of weights alone `float16`, `w8`, `w4`; `w8:N` and `w4:N` for blocks of N weights."""
+"""`auto`, `int8`, `int16x8`, `float32`, or of weights alone `float16`, `w8`, `w4`; `w8:N` and `w4:N` for blocks of N weights;
+`dynamic` for weights of `w8` with inputs of layers quantized at run time."""
 
-PRECISIONS = ("auto", "int8", "int16x8", "float32", "float16", "w8", "w4")
+DYNAMIC = "dynamic"
+PRECISIONS = ("auto", "int8", "int16x8", DYNAMIC, "float32", "float16", "w8", "w4")
 
 AfterPass = Callable[[str, Graph], None]
 
@@ -54,7 +58,8 @@ def to_precision(
     """The graph in a precision.
 
     precision: `auto` quantizes a float graph when there is data, to int8 or, node by node within the budget, to int16x8, and
-    else keeps the file's types; `float16`, `w8` and `w4` store weights alone so, with data for the least output error.
+    else keeps the file's types; `float16`, `w8` and `w4` store weights alone so, with data for the least output error; `dynamic`
+    stores them as `w8`, and layers compute on integers.
     data: DATA to calibrate on. ranges: how they are chosen, `auto` (value by value, by measured
     loss) or one method for all, for example `minmax` or `percentile:99.99`. rounding: of weights, for the least output error
     (`optimal`) or each by itself (`nearest`). after: called with the name and result of every pass.
@@ -66,7 +71,8 @@ def to_precision(
     if not real or precision == "float32" or (precision == "auto" and data is None):
         return Converted(graph)
     if form is not None:
-        return _stored(graph, form, data, rounding, progress, after)
+        stored = _stored(graph, form, data, rounding, progress, after)
+        return replace(stored, graph=with_dynamic_range(stored.graph)) if precision == DYNAMIC else stored
     if data is None:
         raise DataError(203, graph.name, f"{precision} needs samples to calibrate on, none were given", "Give --calibrate DATA")
     method = None if ranges == AUTO else parse_method(ranges)
@@ -81,7 +87,7 @@ def to_precision(
 
 def form_of(precision: Precision) -> Form | None:
     """The form of the weights for weight-only precisions, None for others. Raises UsageError(901) for what is no precision."""
-    form = parse_form(precision)
+    form = parse_form("w8" if precision == DYNAMIC else precision)
     if form is None and precision not in PRECISIONS:
         what = f"{precision[:40]!r} is no precision"
         raise UsageError(901, "--precision", what, f"Use one of: {', '.join(PRECISIONS)}, or w4:N for blocks of N weights")
@@ -109,17 +115,20 @@ def quantized_already(graph: Graph, precision: Precision) -> UsageError:
     return UsageError(901, "--precision", what, "Give the float model")
 
 
+DYNAMIC_OPS = frozenset(DYNAMIC_FORMS.values())
 _STORED = ((DType.I4, "w4"), (DType.I8, "w8"), (DType.F16, "float16"))
 
 
 def precision_of(graph: Graph) -> str:
-    """What a graph computes in: `int8`, `int16x8`, `float32`, or `mixed` when only some of it is quantized.
+    """What a graph computes in: `int8`, `int16x8`, `dynamic`, `float32`, or `mixed` when only some of it is quantized.
 
     Of float32 with stored weights the smallest type of these: `w4`, `w8` or `float16`, which also is what float16 comes to.
     """
     kinds = {output.type.dtype for node in graph.nodes for output in node.outputs if output.type.quant is not None}
     floats = any(output.type.dtype.is_float and node.op != "dequantize" for node in graph.nodes for output in node.outputs)
     if not kinds:
+        if any(node.op in DYNAMIC_OPS for node in graph.nodes):
+            return DYNAMIC
         halves = any(output.type.dtype is DType.F16 for node in graph.nodes for output in node.outputs)
         stored = {node.inputs[0].type.dtype for node in graph.nodes if is_conversion(graph, node)}
         weights = next((name for dtype, name in _STORED if dtype in stored), "float32")

@@ -17,6 +17,7 @@ from toolchain.api.inspecting import NO_SHAPES
 from toolchain.api.judging import check_metrics, coverage, diagnosis
 from toolchain.api.places import as_bytes, run_anywhere, where
 from toolchain.api.progress import Progress, silent
+from toolchain.api.quantizing import DYNAMIC, precision_of
 from toolchain.api.results import VerifyResult
 from toolchain.bundle.read import read_bundle
 from toolchain.errors import UsageError
@@ -28,6 +29,8 @@ from toolchain.reference.evaluator import run as run_reference
 
 RANDOM_SAMPLES = 8
 FLOAT_TOLERANCE = 1e-5
+DYNAMIC_TOLERANCE = 0.02
+"""Where inputs are quantized at run time, a float that differs in its last bit can come to count one step more."""
 FOREIGN_SHARE = 1 / 8
 MAX_RANDOM_BYTES = 1 << 28
 SMALL_INTEGER = 1 << 15
@@ -83,7 +86,7 @@ def verify(
         bit_exact=difference.samples == 0,
         differing_samples=difference.samples,
         largest_difference=difference.largest,
-        tolerance=_tolerance(chosen.place, expected),
+        tolerance=_tolerance(chosen.place, expected, graph),
         measurement=ran.measurement,
         accuracy=accuracy(graph, ran.outputs, _classes(taken, graph, metrics), wanted),
         equal=difference.equal,
@@ -103,14 +106,14 @@ def _classes(given: Taken | None, graph: Graph, metrics: Sequence[str]) -> Array
     return labels if fitting or not metrics else None
 
 
-def _tolerance(place: str, expected: Sequence[Array]) -> float:
+def _tolerance(place: str, expected: Sequence[Array], graph: Graph) -> float:
     """What a place may differ by: steps of integers, or a share of the largest float.
 
     C programs and TFLM are held to every byte of integers. LiteRT and ONNX Runtime round in other places, which can add up:
     an eighth of the type's range tells that from a wrong file.
     """
     if any(array.dtype.kind == "f" for array in expected):
-        return FLOAT_TOLERANCE
+        return DYNAMIC_TOLERANCE if precision_of(graph) == DYNAMIC else FLOAT_TOLERANCE
     foreign = place in ("litert", "litert_reference", "onnxruntime")
     return FOREIGN_SHARE * min(2.0 ** (8 * array.dtype.itemsize) for array in expected) if foreign else 0.0
 

@@ -12,6 +12,7 @@ from toolchain.ir.ops import (
     compare,
     conv,
     convert,
+    dynamic,
     index,
     matmul,
     pool,
@@ -38,6 +39,7 @@ FAMILIES = (
     resize.OPS,
     recurrent.OPS,
     convert.OPS,
+    dynamic.OPS,
 )
 OPS: dict[str, Op] = {op.name: op for family in FAMILIES for op in family}
 

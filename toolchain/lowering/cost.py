@@ -23,12 +23,13 @@ Work = Mapping[str, float]
 class Cost:
     """units: counts of a node's units of work. prior: instructions per unit where nothing was measured.
 
-    soft: how many times the prior it is on a core without an FPU.
+    soft: how many times the prior it is on a core without an FPU, but for the units in `whole`, which are of integers.
     """
 
     units: Callable[[Graph, Node], Work]
     prior: Mapping[str, float]
     soft: float = 1.0
+    whole: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,8 @@ def predict(cost: Cost, variant: str, work: Work, table: CostTable, *, has_fpu: 
     """What a variant takes on a core. work: from `cost.units`."""
     measured = table.variants.get(variant)
     if measured is None:
-        factor = 1.0 if has_fpu else cost.soft
-        return Prediction(sum(cost.prior[unit] * count for unit, count in work.items()) * factor, None)
+        factors = {unit: 1.0 if has_fpu or unit in cost.whole else cost.soft for unit in work}
+        return Prediction(sum(cost.prior[unit] * count * factors[unit] for unit, count in work.items()), None)
     taken = [(measured[unit], count) for unit, count in work.items() if unit in measured]
     cycles = [unit.cycles * count for unit, count in taken if unit.cycles is not None]
     instructions = sum(unit.instructions * count for unit, count in taken)

@@ -101,6 +101,10 @@ class Builder:
         """The numbers of an unquantized constant, or None."""
         return None if value.type.quant is not None else self._graph.constants.get(value.name)
 
+    def numbers(self, value: Value) -> Array:
+        """The numbers of a constant as they are stored."""
+        return self._graph.constants[value.name]
+
     def quantize(self, real: str, value: Value) -> None:
         """Append the node that makes a quantized value from its real form."""
         if value.type.quant is not None:

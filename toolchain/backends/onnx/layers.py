@@ -7,7 +7,7 @@ from toolchain.ir.attrs import ConvAttrs, MatmulAttrs, PoolAttrs, ResizeAttrs, T
 from toolchain.ir.graph import Node
 
 
-def _pads(padding: tuple[int, int, int, int]) -> list[int]:
+def pads(padding: tuple[int, int, int, int]) -> list[int]:
     """(top, bottom, left, right) in ONNX's order: begins, then ends."""
     top, bottom, left, right = padding
     return [top, left, bottom, right]
@@ -35,7 +35,7 @@ def depthwise_conv_2d(builder: Builder, node: Node) -> None:
 
 
 def _conv(builder: Builder, inputs: list[str], attrs: ConvAttrs, group: int) -> str:
-    return builder.add("Conv", inputs, strides=attrs.stride, pads=_pads(attrs.padding), dilations=attrs.dilation, group=group)
+    return builder.add("Conv", inputs, strides=attrs.stride, pads=pads(attrs.padding), dilations=attrs.dilation, group=group)
 
 
 def transpose_conv_2d(builder: Builder, node: Node) -> None:
@@ -97,7 +97,7 @@ def _pool(builder: Builder, node: Node, op: str, count_include_pad: int | None) 
         [x],
         kernel_shape=attrs.window,
         strides=attrs.stride,
-        pads=_pads(attrs.padding),
+        pads=pads(attrs.padding),
         count_include_pad=count_include_pad,
     )
     builder.finish_nchw(made, node)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from toolchain.backends.onnx import dynamic, layers, movement, recurrent
 from toolchain.backends.onnx import elementwise as e
-from toolchain.backends.onnx import layers, movement, recurrent
 from toolchain.backends.onnx.builder import Builder
 from toolchain.ir.graph import Node
 
@@ -14,6 +14,7 @@ EMITTERS: Mapping[str, Callable[[Builder, Node], None]] = {
     "depthwise_conv_2d": layers.depthwise_conv_2d,
     "transpose_conv_2d": layers.transpose_conv_2d,
     "fully_connected": layers.fully_connected,
+    **dict.fromkeys(("dynamic_conv_2d", "dynamic_depthwise_conv_2d", "dynamic_fully_connected"), dynamic.dynamic_layer),
     "batch_matmul": layers.batch_matmul,
     "max_pool_2d": layers.max_pool_2d,
     "average_pool_2d": layers.average_pool_2d,

@@ -17,6 +17,7 @@ from toolchain.backends.tflite.versions import (
     depthwise_version,
     dequantize_version,
     fully_connected_version,
+    is_hybrid,
     transpose_conv_version,
     version_of,
 )
@@ -130,9 +131,28 @@ def fully_connected(exporter: Exporter, node: Node) -> None:
     rows = exporter.flattened.get(node.inputs[0].name, node.inputs[0])
     keeps = node.inputs[0].type.rank != 2
     fields = {"keepNumDims": keeps, "fusedActivationFunction": exporter.activation(node.attrs.activation)}
+    if is_hybrid(node):
+        fields["asymmetricQuantizeInputs"] = True
     operands: list[Value | None] = [rows, *node.inputs[1:], *[None] * (3 - len(node.inputs))]
     version = fully_connected_version(node, keeps)
     exporter.write("FULLY_CONNECTED", operands, node.outputs, version, "FullyConnectedOptions", **fields)
+
+
+def dynamic(layer: Export) -> Export:
+    """A dynamic range layer: TFLite's hybrid form, or with groups, which has none, real weights."""
+
+    def run(exporter: Exporter, node: Node) -> None:
+        x, weights = node.inputs[0], node.inputs[1]
+        if exporter.is_compact:
+            hint = "Use --precision int8, or w8, whose weights TFLite Micro gets as floats"
+            raise exporter.refuse(node, "that TFLite Micro would run on float inputs", hint)
+        if node.op == "dynamic_conv_2d" and weights.type.shape[3] != x.type.shape[3]:
+            real = exporter.temporary(node, "weights", weights.type.shape, None, DType.F32)
+            exporter.write("DEQUANTIZE", [weights], [real], dequantize_version(weights.type), "DequantizeOptions")
+            node = replace(node, inputs=(x, real, *node.inputs[2:]))
+        layer(exporter, node)
+
+    return run
 
 
 def max_pool(exporter: Exporter, node: Node) -> None:
@@ -320,6 +340,9 @@ EXPORTS: dict[str, Export] = {
     "depthwise_conv_2d": depthwise,
     "transpose_conv_2d": transpose_conv,
     "fully_connected": fully_connected,
+    "dynamic_conv_2d": dynamic(conv),
+    "dynamic_depthwise_conv_2d": dynamic(depthwise),
+    "dynamic_fully_connected": dynamic(fully_connected),
     "batch_matmul": batch_matmul,
     "max_pool_2d": max_pool,
     "average_pool_2d": average_pool,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from toolchain.ir.graph import Node
+from toolchain.ir.quantization import quant_of
 from toolchain.ir.types import DType, TensorType
 
 _USUAL = MappingProxyType({DType.I8: 2, DType.I16: 3})
@@ -69,9 +70,17 @@ def dequantize_version(x: TensorType) -> int:
     return 5 if x.quant is not None and x.quant.axis is not None else version_of("DEQUANTIZE", x.dtype)
 
 
+def is_hybrid(node: Node) -> bool:
+    """True for layers that read float32 and int8 weights: what TFLite calls hybrid."""
+    return node.inputs[0].type.dtype is DType.F32 and node.inputs[1].type.dtype is DType.I8
+
+
 def conv_version(node: Node) -> int:
-    """CONV_2D: 3 for int8, 4 for int16 inputs, 8 with their 32-bit bias, 7 for int4 weights, 6 for groups."""
+    """CONV_2D: 3 for int8, 4 for int16 inputs, 8 with their 32-bit bias, 7 for int4 weights, 6 for groups, 2 and 5 for dynamic
+    range."""
     x, weights = node.inputs[0].type, node.inputs[1].type
+    if is_hybrid(node):
+        return 5 if quant_of(weights).axis is not None else 2
     if x.dtype is DType.I16:
         return 8 if len(node.inputs) == 3 and node.inputs[2].type.dtype is DType.I32 else 4
     if weights.dtype is DType.I4:
@@ -82,8 +91,10 @@ def conv_version(node: Node) -> int:
 
 
 def depthwise_version(node: Node) -> int:
-    """DEPTHWISE_CONV_2D: 3 for int8, 5 for int16, 7 for int4 weights, 2 for dilations."""
+    """DEPTHWISE_CONV_2D: 3 for int8, 5 for int16, 7 for int4 weights, 2 for dilations, 4 and 6 for dynamic range."""
     x = node.inputs[0].type.dtype
+    if is_hybrid(node):
+        return 6 if quant_of(node.inputs[1].type).axis is not None else 4
     if node.inputs[1].type.dtype is DType.I4:
         return 7
     if x in (DType.I8, DType.I16):
@@ -101,12 +112,15 @@ def transpose_conv_version(node: Node) -> int:
 
 
 def fully_connected_version(node: Node, keeps_dimensions: bool) -> int:
-    """FULLY_CONNECTED: 4 for int8, 5 keeps dimensions, 6 without bias, 7 for int16, 10 for int4 weights, 12 per channel."""
+    """FULLY_CONNECTED: 4 for int8, 5 keeps dimensions, 6 without bias, 7 for int16, 9 for dynamic range, 10 for int4 weights,
+    12 per channel."""
     x, weights = node.inputs[0].type, node.inputs[1].type
     if weights.quant is not None and weights.quant.axis is not None:
         return 12
     if weights.dtype is DType.I4:
         return 10
+    if is_hybrid(node):
+        return 9
     if x.dtype is DType.I16:
         return 7
     if keeps_dimensions:

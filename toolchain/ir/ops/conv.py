@@ -98,7 +98,7 @@ def _taps(x: Array, kernel: tuple[int, int], attrs: ConvAttrs) -> list[Array]:
     return [padded[:, y : y + reach_y : step_y, x : x + reach_x : step_x] for y, x in corners]
 
 
-def _conv_sums(x: Array, w: Array, attrs: ConvAttrs) -> Array:
+def conv_sums(x: Array, w: Array, attrs: ConvAttrs) -> Array:
     """Sums of products without bias, in the operands' float type."""
     out, k_h, k_w, depth = w.shape
     groups = x.shape[3] // depth
@@ -112,7 +112,7 @@ def _conv_sums(x: Array, w: Array, attrs: ConvAttrs) -> Array:
     return (parts[0] if groups == 1 else np.concatenate(parts, axis=1)).reshape(n, height, width, out)
 
 
-def _depthwise_sums(x: Array, w: Array, attrs: ConvAttrs) -> Array:
+def depthwise_sums(x: Array, w: Array, attrs: ConvAttrs) -> Array:
     """Sums of products of a depthwise convolution; output channel c * multiplier + m belongs to input channel c."""
     _, k_h, k_w, out = w.shape
     multiplier = out // x.shape[3]
@@ -166,26 +166,26 @@ def centred(node: Node, inputs: Sequence[Array], index: int, terms: int = 1 << 3
 
 def _conv_real(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
     attrs: ConvAttrs = node.attrs
-    return finish_real(_conv_sums(inputs[0].astype(np.float64), inputs[1].astype(np.float64), attrs), node, inputs)
+    return finish_real(conv_sums(inputs[0].astype(np.float64), inputs[1].astype(np.float64), attrs), node, inputs)
 
 
 def _conv_integer(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
     attrs: ConvAttrs = node.attrs
     x = centred(node, inputs, 0, math.prod(inputs[1].shape[1:4]))
-    sums = _conv_sums(x, inputs[1].astype(x.dtype), attrs) + bias(inputs)
+    sums = conv_sums(x, inputs[1].astype(x.dtype), attrs) + bias(inputs)
     factors = conv_multipliers(node.inputs[0].type, node.inputs[1].type, node.output.type, sums.shape[-1])
     return (requantize(sums, factors, node),)
 
 
 def _depthwise_real(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
     attrs: ConvAttrs = node.attrs
-    return finish_real(_depthwise_sums(inputs[0].astype(np.float64), inputs[1].astype(np.float64), attrs), node, inputs)
+    return finish_real(depthwise_sums(inputs[0].astype(np.float64), inputs[1].astype(np.float64), attrs), node, inputs)
 
 
 def _depthwise_integer(node: Node, inputs: Sequence[Array]) -> tuple[Array, ...]:
     attrs: ConvAttrs = node.attrs
     x = centred(node, inputs, 0, math.prod(inputs[1].shape[1:3]))
-    sums = _depthwise_sums(x, inputs[1].astype(x.dtype), attrs) + bias(inputs)
+    sums = depthwise_sums(x, inputs[1].astype(x.dtype), attrs) + bias(inputs)
     factors = conv_multipliers(node.inputs[0].type, node.inputs[1].type, node.output.type, sums.shape[-1])
     return (requantize(sums, factors, node),)
 

@@ -77,7 +77,7 @@ def conv_geometry(node: Node) -> tuple[ShapeField, ...]:
     """Sizes of a convolution, depthwise or not."""
     attrs: ConvAttrs = node.attrs
     x, w = node.inputs[0].type.shape, node.inputs[1].type.shape
-    groups = x[3] // w[3] if node.op == "conv_2d" else x[3]
+    groups = x[3] if node.op.endswith("depthwise_conv_2d") else x[3] // w[3]
     geometry = _images(node) + fields(groups=groups, k_h=w[1], k_w=w[2], stride_h=attrs.stride[0], stride_w=attrs.stride[1])
     geometry += fields(dilation_h=attrs.dilation[0], dilation_w=attrs.dilation[1])
     return geometry + fields(pad_top=attrs.padding[0], pad_left=attrs.padding[2])
