@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.models import mobilenet_v2
 from benchmarks.report.pictures import memory_picture
 from targets.load import load_target
-from toolchain.api.compiling import describe_bundle
+from toolchain.api.describing import describe_bundle
 from toolchain.bundle.manifest import SourceModel
 from toolchain.lowering.variants import Objective
 from toolchain.pipeline import CompileOptions, compile_model

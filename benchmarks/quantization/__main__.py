@@ -32,17 +32,19 @@ from calibration.store import store_fitted
 from runtimes.onnxruntime_engine import float_executor
 from targets.load import load_target
 from toolchain.api.compiling import budget_of
+from toolchain.api.quantizing import DYNAMIC, form_of
 from toolchain.ir.graph import Graph
 from toolchain.ir.quantization import quantize_array
 from toolchain.ir.types import Array
 from toolchain.lowering.limits import Limits
 from toolchain.lowering.lower import lower
+from toolchain.passes.dynamic_range import with_dynamic_range
 from toolchain.passes.quantize import INT16X8
-from toolchain.passes.store_weights import parse_form, store_weights
+from toolchain.passes.store_weights import store_weights
 from toolchain.pipeline import CompileOptions
 from toolchain.reference.evaluator import run
 
-WEIGHT_PRECISIONS = ("float16", "w8", "w4:64", "w4", "w4:16")
+WEIGHT_PRECISIONS = ("float16", "w8", "w4:64", "w4", "w4:16", DYNAMIC)
 TARGET = "nucleo_l4r5zi"
 FLASH_SHARE = 1.1
 TIMEOUT_S = 1200
@@ -125,8 +127,8 @@ def peer_row(peer: str, case: Case, folder: Path, wanted: Array, interpreter: st
 
 
 def weight_row(precision: str, case: Case, wanted: Array, *, fitted: bool) -> Row:
-    """Strop's weight-only precisions, fitted to the calibration samples or not; the outputs are the reference evaluator's."""
-    form = parse_form(precision)
+    """Strop's weight-only precisions and dynamic range, fitted to the calibration samples or not, run by the evaluator."""
+    form = form_of(precision)
     if form is None:
         raise ValueError(f"{precision} stores no weights")
     start = time.perf_counter()
@@ -135,6 +137,8 @@ def weight_row(precision: str, case: Case, wanted: Array, *, fitted: bool) -> Ro
         graph = store_fitted(case.graph, form, samples, len(samples), float_executor, silent).graph
     else:
         graph = store_weights(case.graph, form)
+    if precision == DYNAMIC:
+        graph = with_dynamic_range(graph)
     seconds = time.perf_counter() - start
     label = f"{OWN} {precision}{', calibrated' if fitted else ''}"
     size = lower(graph, load_target("host")).weight_bytes
@@ -225,7 +229,7 @@ def priced_row(name: str, case: Case, wanted: Array, recipe: Recipe, budget: Bud
 
 
 def run_weights(key: str, setting: Setting) -> None:
-    """One network's table of weight-only precisions. bytes: of weights, scales and biases."""
+    """One network's table of weight-only precisions and dynamic range. bytes: of weights, scales and biases."""
     with tempfile.TemporaryDirectory() as name:
         case = CASES[key](Path(name), setting.data)
         wanted = float_outputs(case)
@@ -247,7 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     note = "interpreter for one peer: tflite, onnxruntime, nncf or ai-edge-quantizer; may be repeated"
     parser.add_argument("--peer-python", action="append", default=[], metavar="PEER=PYTHON", help=note)
     parser.add_argument("--no-peers", action="store_true", help="Strop's own figures alone")
-    note = "int8 (default), wide (int16 activations) or weights (weights alone); may be repeated"
+    note = "int8 (default), wide (int16 activations) or weights (weights alone, and dynamic range); may be repeated"
     parser.add_argument("--table", action="append", choices=("int8", "wide", "weights"), help=note)
     parser.add_argument("--all-recipes", action="store_true", help="also every range algorithm, and rounding to nearest")
     options = parser.parse_args(arguments)

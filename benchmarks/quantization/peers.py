@@ -184,14 +184,40 @@ def _onnx_weight_bytes(path: Path) -> int:
     return total
 
 
+def _tflite_dynamic(folder: Path, calibration: Array, test: Array) -> tuple[Array, int]:
+    tf = _module("tensorflow")
+    converter = tf.compat.v1.lite.TFLiteConverter.from_saved_model(str(folder / "saved_model"))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    content = converter.convert()
+    return _run_tflite(content, test), _tflite_weight_bytes(content)
+
+
+def _ai_edge_dynamic(folder: Path, calibration: Array, test: Array) -> tuple[Array, int]:
+    quantizer, recipe = _module("ai_edge_quantizer.quantizer"), _module("ai_edge_quantizer.recipe")
+    made = quantizer.Quantizer(str(folder / "model.tflite"), recipe.dynamic_wi8_afp32())
+    content = bytes(made.quantize().quantized_model)
+    return _run_tflite(content, test), _tflite_weight_bytes(content)
+
+
+def _onnxruntime_dynamic(folder: Path, calibration: Array, test: Array) -> tuple[Array, int]:
+    tools = _module("onnxruntime.quantization")
+    made = folder / "ort_dynamic.onnx"
+    # Of signed weights its convolution has no kernel.
+    tools.quantize_dynamic(str(folder / "model.onnx"), str(made), per_channel=True, weight_type=tools.QuantType.QUInt8)
+    return _run_onnx(made, test), _onnx_weight_bytes(made)
+
+
 WEIGHT_PEERS: dict[str, Callable[[Path, Array, Array], tuple[Array, int]]] = {
     "ai-edge-quantizer w4": _ai_edge_weights("MIN_MAX_UNIFORM_QUANT"),
     "ai-edge-quantizer w4 octav": _ai_edge_weights("OCTAV"),
     "ai-edge-quantizer w4 mse": _ai_edge_weights("MSE"),
     "ai-edge-quantizer w4 gptq": _ai_edge_weights("GPTQ"),
     "nncf w4": _nncf_weights,
+    "tflite dynamic": _tflite_dynamic,
+    "ai-edge-quantizer dynamic": _ai_edge_dynamic,
+    "onnxruntime dynamic": _onnxruntime_dynamic,
 }
-"""Peers that store weights alone in four bits; they also give the bytes of weights and scales."""
+"""Peers that store weights alone in four bits, or have dynamic range; they also give the bytes of weights and scales."""
 
 PEERS: dict[str, Callable[[Path, Array, Array], Array]] = {
     "tflite": _tflite("TFLITE_BUILTINS_INT8", "int8"),

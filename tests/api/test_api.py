@@ -14,13 +14,14 @@ import onnxruntime as ort
 import pytest
 
 from toolchain.api import compile, inspect, run, verify
-from toolchain.api.compiling import default_name, precision_of, source_digest
+from toolchain.api.compiling import default_name, source_digest
+from toolchain.api.quantizing import precision_of
 from toolchain.api.running import save_outputs
 from toolchain.api.verifying import compare, random_inputs
 from toolchain.bundle.read import read_bundle
 from toolchain.bundle.write import write_bundle
 from toolchain.cli.main import main
-from toolchain.errors import DataError, ModelError, RunError, StropError, UsageError
+from toolchain.errors import DataError, ModelError, RunError, StropError, TargetError, UsageError
 from toolchain.ir.graph import Graph, Value
 from toolchain.ir.types import DType, TensorType, f32, i8
 
@@ -155,6 +156,24 @@ def test_weights_alone(precision: str, bits: int, tmp_path: Path) -> None:
         assert checked.accuracy.agreement >= 0.95
     unseen = compile(MODEL, "host", tmp_path / "unseen", formats=("c",), precision=precision).manifest
     assert (unseen.precision, unseen.calibration) == (name, None)
+
+
+def test_dynamic_range(tmp_path: Path) -> None:
+    """All formats quantize inputs at run time, and come to the same but for ties, of which sixteenths have many."""
+    found = compile(MODEL, "host", tmp_path / "dynamic", precision="dynamic").manifest
+    assert (found.precision, found.calibration) == ("dynamic", None)
+    assert {layer.op for layer in found.layers} >= {"dynamic_conv_2d", "dynamic_fully_connected"}
+    for place, most in (("host", 1e-5), ("litert", 0.05), ("litert_reference", 0.05), ("onnxruntime", 0.05)):
+        checked = verify(tmp_path / "dynamic", place=place, data=f"{TEST}[0:40]", model=MODEL)
+        assert checked.passed, place
+        assert checked.largest_difference <= most, place
+        assert checked.accuracy.agreement is not None
+        assert checked.accuracy.agreement >= 0.95
+    with pytest.raises(TargetError, match="TFLite has no dynamic_conv_2d that TFLite Micro would run"):
+        compile(MODEL, "mps2_an386", tmp_path / "micro", formats=("tflm",), precision="dynamic")
+    fitted = compile(MODEL, "host", tmp_path / "fitted", formats=("c",), precision="dynamic", calibrate=str(CALIBRATION)).manifest
+    assert fitted.precision == "dynamic"
+    assert fitted.calibration is not None
 
 
 def test_an_integer_model_has_no_float_weights_to_store(bundle: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from targets.load import load_target
 from tests.support.model_seeds import digits_int8
-from toolchain.api.compiling import describe_bundle
+from toolchain.api.describing import describe_bundle
 from toolchain.bundle.graph_files import graph_files
 from toolchain.bundle.manifest import MANIFEST_NAME, SourceModel
 from toolchain.bundle.write import write_bundle

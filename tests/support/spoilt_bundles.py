@@ -8,7 +8,7 @@ from pathlib import Path
 
 from calibration.debugger.patches import tied, with_range
 from targets.load import load_target
-from toolchain.api.compiling import describe_bundle
+from toolchain.api.describing import describe_bundle
 from toolchain.bundle.graph_files import EVENED_NAME, evened_file, graph_files
 from toolchain.bundle.read import read_bundle
 from toolchain.bundle.write import write_bundle
