@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from calibration.calibrate import calibrate, observed_values
 from calibration.ranges import parse_method
+from calibration.rows import to_real, to_stored
 from tests.support.float_graphs import Network, images, random_network
 from toolchain.ir import attrs as at
 from toolchain.ir.calibration_table import CalibrationTable
@@ -14,6 +15,7 @@ from toolchain.ir.graph import Graph, Value
 from toolchain.ir.types import f32
 from toolchain.ir.verifier import verify
 from toolchain.passes.equalize import equalize
+from toolchain.passes.quantize import quantize
 from toolchain.reference.evaluator import evaluate, run
 
 QUICK = settings(max_examples=30, deadline=None, database=None, suppress_health_check=list(HealthCheck))
@@ -125,3 +127,50 @@ def test_dead_channels_do_no_harm() -> None:
     for sample in images(dead, 2):
         np.testing.assert_allclose(run(evened, sample)[0], run(dead, sample)[0], atol=1e-4)
     assert peaks(evened, name)[1] == 0.0
+
+
+def int8_error(graph: Graph, written: Graph) -> float:
+    """Mean squared error of int8 made of `written`, over the mean square of what `graph` computes."""
+    samples = images(graph, 20, seed=5)
+    seen = calibrate(written, samples, lambda s: evaluate(written, s, observed_values(written)), parse_method("minmax"))
+    integer = quantize(written, seen)
+    wrong, square = 0.0, 0.0
+    for sample in samples:
+        want = run(graph, sample)[0].astype(np.float64)
+        found = to_real(run(integer, to_stored(sample, integer.inputs)), integer.outputs)[0]
+        wrong += float(np.square(found - want).sum())
+        square += float(np.square(want).sum())
+    return wrong / square
+
+
+def spread(graph: Graph, factors: np.ndarray) -> Graph:
+    """The same network with the first layer's channels scaled by factors and the next one's weights taking them back."""
+    first, second = graph.nodes
+    constants = dict(graph.constants)
+    for value in first.inputs[1:]:
+        shape = (-1, *[1] * (constants[value.name].ndim - 1))
+        constants[value.name] = (constants[value.name] * factors.reshape(shape)).astype(np.float32)
+    constants[second.inputs[1].name] = (constants[second.inputs[1].name] / factors).astype(np.float32)
+    return graph.rewrite(graph.nodes, constants)
+
+
+@pytest.mark.parametrize("last", ["conv_2d", "fully_connected"])
+def test_evening_wins_where_channels_are_spread(last: str) -> None:
+    graph, _ = network("nothing", last) if last == "conv_2d" else dense_pair()
+    uneven = spread(graph, np.logspace(0, 3, 4).astype(np.float32))
+    assert int8_error(uneven, equalize(uneven, table_of(uneven))) < 0.1 * int8_error(uneven, uneven)
+
+
+@pytest.mark.parametrize("last", ["conv_2d", "fully_connected"])
+def test_evening_does_no_harm_where_channels_are_even(last: str) -> None:
+    graph, name = network("nothing", last) if last == "conv_2d" else dense_pair()
+    even = spread(graph, (1 / np.maximum(peaks(graph, name).reshape(-1), 1e-3)).astype(np.float32))
+    assert int8_error(even, equalize(even, table_of(even))) < 1.2 * int8_error(even, even)
+
+
+def dense_pair() -> tuple[Graph, str]:
+    """Two fully connected layers."""
+    net, x = Network(3), Value("x", f32(1, 6))
+    first = net.add("fully_connected", [x, *net.weights((4, 6), 6, 0)], at.ActivationAttrs(at.Activation.RELU))
+    y = net.add("fully_connected", [first, *net.weights((5, 4), 4, 0)])
+    return verify(Graph("g", (x,), (y,), tuple(net.nodes), net.constants)), first.name
