@@ -27,7 +27,7 @@ from toolchain.reference.evaluator import evaluate, run
 
 SEEDS = st.integers(0, 2**31)
 QUICK = settings(max_examples=30, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-# How near a random network comes is a matter of its weights: one in thousands is far off by chance, so the same ones are taken always.
+# How near a random network comes is a matter of its weights: one in thousands is far off by chance, so always the same are taken.
 SAME = settings(QUICK, derandomize=True)
 MINMAX = parse_method("minmax")
 LAYERS = ("conv_2d", "depthwise_conv_2d", "transpose_conv_2d", "fully_connected")
