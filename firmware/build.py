@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.resources
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,14 +75,10 @@ def build_firmware(program: CProgram, target: Target, compiler: Compiler, *, pro
     )
 
     def make(folder: Path) -> None:
-        _write_harness(folder, glue)
+        write_sources(folder, HARNESS_OWN, glue)
         objects = compile_program(program, compiler, folder, (*FREESTANDING_FLAGS, *extra))
-        objects += _compile_harness(program, target, compiler, folder, extra)
-        for flash, script in zip(flashes, scripts, strict=True):
-            if _link(target, flash, script, compiler, folder, objects, last=flash is flashes[-1]):
-                break
-        for path in objects:
-            path.unlink()
+        objects += compile_around(("main.c",), program, target, compiler, folder, extra)
+        link_into(target, dict(zip(scripts, flashes, strict=True)), compiler, folder, objects)
 
     elf = cached_folder(key, make) / ELF_NAME
     return Firmware(elf, compiler, linked_size(elf), layout)
@@ -205,27 +201,46 @@ def own_text(name: str) -> str:
     return importlib.resources.files("firmware").joinpath(name).read_text(encoding="utf-8")
 
 
-def _write_harness(folder: Path, glue: str) -> None:
+def write_sources(folder: Path, names: Iterable[str], glue: str) -> None:
+    """C files of this package side by side, headers that stand in for the C library's in a folder, and the glue."""
     (folder / STRING_FOLDER).mkdir()
-    for name in HARNESS_OWN:
+    for name in names:
         place = folder / STRING_FOLDER if STRING_FOLDER in name.split("/") else folder
         (place / Path(name).name).write_text(own_text(name), encoding="utf-8")
     (folder / "glue.c").write_text(glue, encoding="utf-8")
 
 
-def _compile_harness(program: CProgram, target: Target, compiler: Compiler, folder: Path, extra: tuple[str, ...]) -> list[Path]:
+def compile_around(
+    sources: Iterable[str], program: CProgram, target: Target, compiler: Compiler, folder: Path, extra: tuple[str, ...]
+) -> list[Path]:
+    """Compile what runs the program: sources beside glue.c, memory.c and the core's start-up."""
     objects: list[Path] = []
     # memory.c is no `harness_` object: what a program needs of it counts as the program's code.
-    rows = (("glue.c", "harness_glue.o"), ("main.c", "harness_main.o"), ("memory.c", "memory.o"))
-    for source, name in (*rows, (START_UP[target.core.architecture], "harness_board.o")):
+    rows = [(source, f"harness_{Path(source).stem}.o") for source in ("glue.c", *sources, START_UP[target.core.architecture])]
+    for source, name in (*rows, ("memory.c", "memory.o")):
         flags = (*FREESTANDING_FLAGS, *extra, *HARNESS_FLAGS, *LOOP_FLAGS[compiler.name], "-I.", *include_flags(program))
         run_compiler(compiler, (*flags, "-c", source, "-o", name), place=source, cwd=folder)
         objects.append(folder / name)
     return objects
 
 
+def link_into(
+    target: Target, scripts: Mapping[str, Memory], compiler: Compiler, folder: Path, objects: Sequence[Path]
+) -> None:
+    """Link into the first flash with room for it, and remove the objects. scripts: linker script by script, with its flash.
+
+    Raises TargetError E301 and E302, EnvironmentFault E402.
+    """
+    *_, final = scripts
+    for script, flash in scripts.items():
+        if _link(target, flash, script, compiler, folder, objects, last=script == final):
+            break
+    for path in objects:
+        path.unlink()
+
+
 def _link(
-    target: Target, flash: Memory, script: str, compiler: Compiler, folder: Path, objects: list[Path], *, last: bool
+    target: Target, flash: Memory, script: str, compiler: Compiler, folder: Path, objects: Sequence[Path], *, last: bool
 ) -> bool:
     """Link into flash; False when it is too small and not the last one."""
     (folder / "firmware.ld").write_text(script, encoding="utf-8")

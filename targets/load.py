@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from targets.costs import cost_names, load_costs
-from targets.model import Core, FlashTool, Memory, MemoryRole, Qemu, Target
+from targets.model import Core, FlashTool, Memory, MemoryRole, Qemu, Serial, Target
 from targets.table import Table, parse_table
 from targets.timings import load_timing, timing_names
 from toolchain.errors import TargetError
@@ -21,7 +21,8 @@ from toolchain.errors import TargetError
 ARCHITECTURES = ("arm", "riscv", "host")
 FEATURES = ("thumb1", "thumb2", "dsp", "fpu_sp", "fpu_dp", "mve", "mve_fp", "rv32m", "rv32c", "host")
 FORMATS = ("c", "tflite", "tflm", "onnx", "tensorrt", "tfjs", "litertjs", "savedmodel")
-FLASH_METHODS = ("uf2", "stlink", "openocd", "pyocd", "jlink", "esptool", "none")
+SERIAL_DRIVERS = ("cmsdk", "ns16550")
+FLASH_METHODS = ("uf2", "stlink", "openocd", "pyocd", "jlink", "esptool", "qemu", "none")
 ADDRESS_END = 1 << 32
 _MAX_FILE_BYTES = 1 << 20
 _MAX_CLOCK_HZ = 100_000_000_000
@@ -74,7 +75,7 @@ def _names(kind: Literal["boards", "cores"]) -> tuple[str, ...]:
 
 
 def _target(table: Table) -> Target:
-    table.expect(("name", "description", "core", "formats", "source", "memory", "flash_tool"), ("clock_hz", "qemu"))
+    table.expect(("name", "description", "core", "formats", "source", "memory", "flash_tool"), ("clock_hz", "qemu", "serial"))
     core = table.choice("core", _names("cores"))
     memories = _memories(table.table("memory"))
     return Target(
@@ -87,6 +88,7 @@ def _target(table: Table) -> Target:
         qemu=_qemu(table.table("qemu"), memories) if "qemu" in table.values else None,
         flash_tool=_flash_tool(table.table("flash_tool")),
         source=table.text("source"),
+        serial=_serial(table.table("serial")) if "serial" in table.values else None,
     )
 
 
@@ -158,10 +160,20 @@ def _qemu(table: Table, memories: tuple[Memory, ...]) -> Qemu:
     )
 
 
+def _serial(table: Table) -> Serial:
+    table.expect(("driver", "base", "clock_hz", "baud"))
+    return Serial(
+        driver=table.choice("driver", SERIAL_DRIVERS),
+        base=table.integer("base", 0, ADDRESS_END - 1),
+        clock_hz=table.integer("clock_hz", 1, _MAX_CLOCK_HZ),
+        baud=table.integer("baud", 300, 10_000_000),
+    )
+
+
 def _flash_tool(table: Table) -> FlashTool:
     table.expect(("method", "chip"))
     method = table.choice("method", FLASH_METHODS)
-    return FlashTool(method=method, chip=table.text("chip", empty=method == "none"))
+    return FlashTool(method=method, chip=table.text("chip", empty=method in ("none", "qemu")))
 
 
 def _overlap(base: int, size: int, other_base: int, other_size: int) -> bool:

@@ -59,6 +59,16 @@ class Qemu:
 
 
 @dataclass(frozen=True, slots=True)
+class Serial:
+    """The serial port that a board talks over. driver: `firmware/boards/serial_DRIVER.c`; clock_hz: what its divider divides."""
+
+    driver: str
+    base: int
+    clock_hz: int
+    baud: int
+
+
+@dataclass(frozen=True, slots=True)
 class FlashTool:
     """How an image is written to the board, and the chip's name there.
 
@@ -85,6 +95,7 @@ class Target:
     qemu: Qemu | None
     flash_tool: FlashTool
     source: str
+    serial: Serial | None = None
 
     @property
     def ram(self) -> Memory:

@@ -122,6 +122,23 @@ void strop_clock_read(struct strop_moment *moment, int to_edge)
     moment->spins = to_edge ? (uint32_t)(edge >> 32) : 0;
 }
 
+uint32_t strop_ticks(void)
+{
+    uint32_t before, low;
+    do {
+        before = wraps;
+        low = TICK_MASK - REGISTER(0xe000e018);
+    } while (before != wraps);
+    return before << 24 | low;
+}
+
+_Noreturn void strop_restart(void)
+{
+    REGISTER(0xe000ed0c) = 0x05fa0004u; /* AIRCR: request a reset */
+    for (;;) {
+    }
+}
+
 __attribute__((naked)) int strop_call(int (*function)(void *), void *argument, uint32_t *stack)
 {
     __asm__ volatile(".syntax unified\n\t"

@@ -87,6 +87,19 @@ void strop_clock_read(struct strop_moment *moment, int to_edge)
     moment->spins = 0;
 }
 
+uint32_t strop_ticks(void)
+{
+    uint32_t low;
+    __asm__ volatile(".option arch, +zicsr\n\tcsrr %0, minstret" : "=r"(low));
+    return low;
+}
+
+_Noreturn void strop_restart(void)
+{
+    __asm__ volatile("tail strop_reset");
+    __builtin_unreachable();
+}
+
 __attribute__((naked)) int strop_call(int (*function)(void *), void *argument, uint32_t *stack)
 {
     __asm__ volatile("addi sp, sp, -16\n\t"

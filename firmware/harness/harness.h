@@ -60,6 +60,8 @@ int strop_call(int (*function)(void *), void *argument, uint32_t *stack);
 int strop_nothing(void *argument);
 int strop_spin(void *loops);
 int strop_host(int operation, const void *block);
+uint32_t strop_ticks(void); /* of the clock, counted up, modulo 2^32 */
+_Noreturn void strop_restart(void);
 
 void strop_main(void);
 void strop_mark(void);

@@ -1,0 +1,51 @@
+/* What the parts of a board's firmware share: serial port, models, and the two protocols on one line.
+ * Frames begin with 0 and 2 and end with 0; what is not in a frame is text. */
+#ifndef STROP_DEVICE_H
+#define STROP_DEVICE_H
+
+#include "harness.h"
+
+/* What the text protocol needs of a model, and where its buffers lie. */
+struct strop_model {
+    const struct strop_program *program;
+    const char *name;
+    uint32_t arena_bytes;
+    float scale; /* of the first output; 1 where it has none */
+    int32_t zero_point;
+    uint32_t element_bytes; /* of the first output: 1 int8, 2 int16, 4 float32 */
+};
+extern const struct strop_model strop_models[];
+extern const uint32_t strop_model_count;
+extern const uint8_t strop_build_id[16];
+extern const char strop_board[];
+extern const uint32_t strop_clock_hz;
+
+/* Per serial port, in firmware/boards. */
+void strop_serial_start(void);
+int strop_serial_get(void); /* -1 while nothing is there */
+void strop_serial_put(uint8_t byte);
+
+/* One buffer for what comes in and what goes out. */
+enum { STROP_PAYLOAD_BYTES = 256, STROP_HEAD_BYTES = 4, STROP_CHECK_BYTES = 4, STROP_LINE_BYTES = 80 };
+enum { STROP_FRAME_BYTES = STROP_HEAD_BYTES + STROP_PAYLOAD_BYTES + STROP_CHECK_BYTES + 2 };
+extern uint8_t strop_buffer[STROP_FRAME_BYTES];
+
+/* What one run of a model came to. broken: offset of a changed guard byte. */
+struct strop_timed {
+    uint32_t status;
+    struct strop_moment before;
+    struct strop_moment after;
+};
+void strop_timed_call(struct strop_timed *record, int (*function)(void *), void *argument);
+int32_t strop_broken_guard(void);
+uint32_t strop_stack_used(void);
+uint32_t strop_microseconds(void);
+extern uint32_t strop_init_status;
+
+void strop_frame(uint32_t bytes);
+void strop_text(uint32_t bytes);
+void strop_banner(void);
+void strop_fault_text(const struct strop_fault *fault);
+uint32_t strop_check(uint32_t crc, const uint8_t *from, uint32_t bytes);
+
+#endif

@@ -1,0 +1,240 @@
+/* The binary protocol: requests and replies in frames of COBS with a CRC-32, which a host repeats until it is answered.
+ * Decoded: version, type, sequence (2), payload, check (4), little endian. A reply has its request's sequence and its type + 0x80, or
+ * ERROR and one byte of reason. All requests may be repeated; a repeated RUN is answered from memory.
+ * HELLO:  -                                  protocol, models, payload (2), build id (16), clock Hz (4), poll instructions (4),
+ *                                            init status (4), board's name
+ * MODEL:  model                              inputs, outputs, arena (4), bytes (4) of every input and output, name
+ * WRITE:  model, input, offset (4), data     -
+ * RUN:    model, how, check of inputs (4)    status (4), guard (4), moments before and after (24), stack (4)
+ * READ:   model, output, offset (4), n (2)   data
+ * TIMER:  -                                  an empty call and a loop of SPIN_LOOPS, each as of RUN's status and moments
+ * how: 0 checks the inputs; 1 does not, and times whatever they hold. */
+#include "device.h"
+
+enum { VERSION = 1, HELLO = 1, MODEL, WRITE, RUN, READ, TIMER, REPLY = 0x80, ERROR = 0xff };
+enum { BAD_TYPE = 1, BAD_LENGTH, BAD_MODEL, BAD_TENSOR, BAD_RANGE, BAD_INPUTS, BAD_BUFFER };
+enum { SPIN_LOOPS = 400000, TIMED_BYTES = sizeof(struct strop_timed), RUN_BYTES = TIMED_BYTES + 8 };
+
+/* CRC-32 of IEEE 802.3, four bits a time. */
+uint32_t strop_check(uint32_t crc, const uint8_t *from, uint32_t bytes)
+{
+    static const uint32_t table[16] = {0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4,
+                                       0x4db26158, 0x5005713c, 0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c,
+                                       0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c};
+    crc = ~crc;
+    for (uint32_t i = 0; i < bytes; ++i) {
+        crc ^= from[i];
+        crc = (crc >> 4) ^ table[crc & 15];
+        crc = (crc >> 4) ^ table[crc & 15];
+    }
+    return ~crc;
+}
+
+static uint32_t word_at(const uint8_t *from)
+{
+    return (uint32_t)from[0] | (uint32_t)from[1] << 8 | (uint32_t)from[2] << 16 | (uint32_t)from[3] << 24;
+}
+
+static uint8_t *put_word(uint8_t *to, uint32_t word)
+{
+    for (int i = 0; i < 4; ++i, word >>= 8) {
+        *to++ = (uint8_t)word;
+    }
+    return to;
+}
+
+static uint8_t *put_bytes(uint8_t *to, const void *from, uint32_t bytes)
+{
+    const uint8_t *source = from;
+    for (uint32_t i = 0; i < bytes; ++i) {
+        *to++ = source[i];
+    }
+    return to;
+}
+
+static uint8_t *put_name(uint8_t *to, const char *name)
+{
+    const uint8_t *const end = strop_buffer + STROP_HEAD_BYTES + STROP_PAYLOAD_BYTES;
+    while (*name && to != end) {
+        *to++ = (uint8_t)*name++;
+    }
+    return to;
+}
+
+/* COBS in place: the number of bytes, 0 where it is none. */
+static uint32_t unstuff(uint8_t *data, uint32_t bytes)
+{
+    uint32_t from = 0, to = 0;
+    while (from < bytes) {
+        const uint32_t run = data[from++];
+        if (run == 0 || from + run - 1 > bytes) {
+            return 0;
+        }
+        for (uint32_t i = 1; i < run; ++i) {
+            data[to++] = data[from++];
+        }
+        if (run != 255 && from != bytes) {
+            data[to++] = 0;
+        }
+    }
+    return to;
+}
+
+static void send(uint32_t bytes)
+{
+    put_word(strop_buffer + bytes, strop_check(0, strop_buffer, bytes));
+    bytes += STROP_CHECK_BYTES;
+    strop_serial_put(0);
+    strop_serial_put(2);
+    for (uint32_t start = 0; start <= bytes;) {
+        uint32_t run = 0;
+        while (run < 254 && start + run < bytes && strop_buffer[start + run] != 0) {
+            ++run;
+        }
+        strop_serial_put((uint8_t)(run + 1));
+        for (uint32_t i = 0; i < run; ++i) {
+            strop_serial_put(strop_buffer[start + i]);
+        }
+        start += run;
+        if (run < 254) {
+            ++start;
+        } else if (start == bytes) {
+            break;
+        }
+    }
+    strop_serial_put(0);
+}
+
+static uint8_t *hello(uint8_t *to)
+{
+    *to++ = VERSION;
+    *to++ = (uint8_t)strop_model_count;
+    *to++ = (uint8_t)(STROP_PAYLOAD_BYTES & 255);
+    *to++ = (uint8_t)(STROP_PAYLOAD_BYTES >> 8);
+    to = put_bytes(to, strop_build_id, 16);
+    to = put_word(to, strop_clock_hz);
+    to = put_word(to, strop_spin_instructions);
+    to = put_word(to, strop_init_status);
+    return put_name(to, strop_board);
+}
+
+static uint8_t *describe(uint8_t *to, const struct strop_model *model)
+{
+    const struct strop_program *const program = model->program;
+    *to++ = (uint8_t)program->inputs;
+    *to++ = (uint8_t)program->outputs;
+    to = put_word(to, model->arena_bytes);
+    for (uint32_t i = 0; i < program->inputs; ++i) {
+        to = put_word(to, program->input_bytes[i]);
+    }
+    for (uint32_t i = 0; i < program->outputs; ++i) {
+        to = put_word(to, program->output_bytes[i]);
+    }
+    return put_name(to, model->name);
+}
+
+static uint8_t *put_timed(uint8_t *to, const struct strop_timed *record)
+{
+    return put_bytes(to, record, sizeof *record);
+}
+
+static uint32_t inputs_check(const struct strop_program *program)
+{
+    uint32_t crc = 0;
+    for (uint32_t i = 0; i < program->inputs; ++i) {
+        crc = strop_check(crc, program->input[i](strop_arena), program->input_bytes[i]);
+    }
+    return crc;
+}
+
+/* The reply to the request in the buffer: its end, or null with a reason. */
+static uint8_t *answer(uint8_t type, uint32_t bytes, uint8_t *reason)
+{
+    static uint8_t last[RUN_BYTES], last_sequence[2];
+    static int has_last;
+    uint8_t *const payload = strop_buffer + STROP_HEAD_BYTES;
+    struct strop_timed record;
+    if (type == HELLO) {
+        return hello(payload);
+    }
+    if (type == TIMER) {
+        strop_timed_call(&record, strop_nothing, 0);
+        uint8_t *const to = put_timed(payload, &record);
+        strop_timed_call(&record, strop_spin, (void *)(uintptr_t)SPIN_LOOPS);
+        return put_timed(to, &record);
+    }
+    if (type < MODEL || type > READ) {
+        *reason = BAD_TYPE;
+        return 0;
+    }
+    static const uint8_t needed[] = {1, 6, 6, 8};
+    if (bytes < needed[type - MODEL] || (type != WRITE && bytes != needed[type - MODEL])) {
+        *reason = BAD_LENGTH;
+        return 0;
+    }
+    if (payload[0] >= strop_model_count) {
+        *reason = BAD_MODEL;
+        return 0;
+    }
+    const struct strop_model *const model = &strop_models[payload[0]];
+    const struct strop_program *const program = model->program;
+    if (type == MODEL) {
+        return describe(payload, model);
+    }
+    if (type == RUN) {
+        if (!has_last || last_sequence[0] != strop_buffer[2] || last_sequence[1] != strop_buffer[3]) {
+            if (payload[1] == 0 && inputs_check(program) != word_at(payload + 2)) {
+                *reason = BAD_INPUTS;
+                return 0;
+            }
+            has_last = 0;
+            strop_timed_call(&record, program->run, strop_arena);
+            uint8_t *to = put_timed(last, &record);
+            to = put_word(to, (uint32_t)strop_broken_guard());
+            (void)put_word(to, strop_stack_used());
+            last_sequence[0] = strop_buffer[2];
+            last_sequence[1] = strop_buffer[3];
+            has_last = 1;
+        }
+        return put_bytes(payload, last, RUN_BYTES);
+    }
+    const uint32_t index = payload[1], offset = word_at(payload + 2);
+    const uint32_t *const sizes = type == WRITE ? program->input_bytes : program->output_bytes;
+    if (index >= (type == WRITE ? program->inputs : program->outputs)) {
+        *reason = BAD_TENSOR;
+        return 0;
+    }
+    const uint32_t count = type == WRITE ? bytes - 6 : (uint32_t)payload[6] | (uint32_t)payload[7] << 8;
+    if (offset > sizes[index] || count > sizes[index] - offset || count > STROP_PAYLOAD_BYTES) {
+        *reason = BAD_RANGE;
+        return 0;
+    }
+    if (type == WRITE) {
+        (void)put_bytes((uint8_t *)program->input[index](strop_arena) + offset, payload + 6, count);
+        return payload;
+    }
+    return put_bytes(payload, (const uint8_t *)program->output[index](strop_arena) + offset, count);
+}
+
+/* Answers a frame of so many stuffed bytes in the buffer; what is damaged is left without an answer. */
+void strop_frame(uint32_t bytes)
+{
+    bytes = unstuff(strop_buffer, bytes);
+    if (bytes < STROP_HEAD_BYTES + STROP_CHECK_BYTES || bytes > STROP_HEAD_BYTES + STROP_PAYLOAD_BYTES + STROP_CHECK_BYTES) {
+        return;
+    }
+    bytes -= STROP_CHECK_BYTES;
+    if (strop_check(0, strop_buffer, bytes) != word_at(strop_buffer + bytes) || strop_buffer[0] != VERSION) {
+        return;
+    }
+    uint8_t reason = 0;
+    const uint8_t type = strop_buffer[1];
+    uint8_t *end = answer(type, bytes - STROP_HEAD_BYTES, &reason);
+    strop_buffer[1] = (uint8_t)(type | REPLY);
+    if (!end) {
+        strop_buffer[1] = ERROR;
+        end = strop_buffer + STROP_HEAD_BYTES;
+        *end++ = reason;
+    }
+    send((uint32_t)(end - strop_buffer));
+}

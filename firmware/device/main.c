@@ -1,0 +1,118 @@
+/* A board's firmware: initializes the models, then answers whatever comes over the serial port. */
+#include "device.h"
+
+enum { PAINT = 0x5ac35ac3, FRAME_START = 2, COMMAND_END = '%' };
+
+uint8_t strop_buffer[STROP_FRAME_BYTES];
+uint32_t strop_init_status;
+
+static uint8_t guard_byte(uint32_t index)
+{
+    return (uint8_t)(index * 37u + 0x5bu);
+}
+
+static void paint(void)
+{
+    for (uint32_t *word = strop_stack_low; word != strop_stack_high; ++word) {
+        *word = PAINT;
+    }
+    for (uint32_t i = 0; strop_guard_low + i != strop_arena; ++i) {
+        strop_guard_low[i] = guard_byte(i);
+    }
+    for (uint32_t i = 0; strop_guard_high + i != strop_guard_end; ++i) {
+        strop_guard_high[i] = guard_byte(i);
+    }
+}
+
+/* 0, or the offset from the arena's start of a changed guard byte. */
+int32_t strop_broken_guard(void)
+{
+    for (uint32_t i = 0; strop_guard_low + i != strop_arena; ++i) {
+        if (strop_guard_low[i] != guard_byte(i)) {
+            return (int32_t)(strop_guard_low + i - strop_arena);
+        }
+    }
+    for (uint32_t i = 0; strop_guard_high + i != strop_guard_end; ++i) {
+        if (strop_guard_high[i] != guard_byte(i)) {
+            return (int32_t)(strop_guard_high + i - strop_arena);
+        }
+    }
+    return 0;
+}
+
+uint32_t strop_stack_used(void)
+{
+    const uint32_t *word = strop_stack_low;
+    while (word != strop_stack_high && *word == PAINT) {
+        ++word;
+    }
+    return (uint32_t)((const uint8_t *)strop_stack_high - (const uint8_t *)word);
+}
+
+void strop_timed_call(struct strop_timed *record, int (*function)(void *), void *argument)
+{
+    strop_clock_read(&record->before, 0);
+    record->status = (uint32_t)strop_call(function, argument, strop_stack_high);
+    strop_clock_read(&record->after, 1);
+}
+
+/* Must be called more often than the ticks wrap. */
+uint32_t strop_microseconds(void)
+{
+    static uint32_t seen, rest, total;
+    const uint32_t rate = strop_clock_hz / 1000000u, now = strop_ticks();
+    const uint32_t passed = now - seen + rest;
+    seen = now;
+    total += passed / rate;
+    rest = passed % rate;
+    return total;
+}
+
+void strop_report_fault(const struct strop_fault *fault)
+{
+    strop_fault_text(fault);
+    strop_restart();
+}
+
+void strop_main(void)
+{
+    strop_serial_start();
+    strop_clock_start();
+    paint();
+    strop_init_status = (uint32_t)strop_call(strop_models[0].program->init, strop_arena, strop_stack_high);
+    strop_banner();
+    uint32_t count = 0;
+    int in_frame = 0, began = 0;
+    for (;;) {
+        const int byte = strop_serial_get();
+        if (byte < 0) {
+            continue;
+        }
+        if (byte == 0) {
+            if (in_frame && count <= sizeof strop_buffer) {
+                strop_frame(count);
+            }
+            began = 1;
+            in_frame = 0;
+            count = 0;
+            continue;
+        }
+        if (began) {
+            began = 0;
+            in_frame = byte == FRAME_START;
+            if (in_frame) {
+                continue;
+            }
+        }
+        if (!in_frame && byte == COMMAND_END) {
+            strop_text(count);
+            count = 0;
+            continue;
+        }
+        /* What does not fit is counted, so that it is refused as a whole. */
+        if (count < sizeof strop_buffer) {
+            strop_buffer[count] = (uint8_t)byte;
+        }
+        count += count <= sizeof strop_buffer;
+    }
+}

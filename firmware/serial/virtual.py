@@ -1,0 +1,70 @@
+"""A board that QEMU stands in for: its serial port is a pseudo-terminal, its flash a file that `strop flash` writes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from firmware.serial.port import open_port
+from firmware.serial.board import Line
+from targets.model import Qemu, Target
+from toolchain.errors import EnvironmentFault
+
+START_S = 20.0
+_PORT = re.compile(r"char device redirected to (\S+)")
+
+
+def qemu_command(path: str, qemu: Qemu, elf: Path) -> tuple[str, ...]:
+    """The command line of a machine whose first serial port is a pseudo-terminal."""
+    bios = ("-bios", "none") if qemu.system == "riscv32" else ()
+    machine = ("-machine", qemu.machine, "-cpu", qemu.cpu, *bios, "-nodefaults", "-display", "none")
+    return (path, *machine, "-serial", "pty", "-icount", "shift=0", "-kernel", str(elf.resolve()))
+
+
+@contextlib.contextmanager
+def powered(target: Target, path: str, elf: Path) -> Iterator[Line]:
+    """The serial line of a board that runs while the context lasts. path: of QEMU.
+
+    Raises EnvironmentFault E403 without a machine, E405 where QEMU does not start.
+    """
+    if target.qemu is None:
+        raise EnvironmentFault(403, target.name, "QEMU has no machine for it", "Give the port of a real board")
+    process = subprocess.Popen(
+        qemu_command(path, target.qemu, elf),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        with contextlib.closing(open_port(_terminal(process), 115_200)) as line:
+            yield line
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _terminal(process: subprocess.Popen[bytes]) -> str:
+    """The pseudo-terminal that QEMU names in its first lines."""
+    assert process.stdout is not None
+    descriptor, text, end = process.stdout.fileno(), "", time.monotonic() + START_S
+    os.set_blocking(descriptor, False)
+    while time.monotonic() < end:
+        with contextlib.suppress(BlockingIOError):
+            text += os.read(descriptor, 4096).decode("utf-8", "replace")
+        found = _PORT.search(text)
+        if found is not None:
+            return found.group(1)
+        if process.poll() is not None:
+            break
+        time.sleep(0.01)
+    raise EnvironmentFault(405, "qemu", f"it gives no serial port: {text.strip()[:200]}", "Check the installation")
