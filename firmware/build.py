@@ -224,9 +224,7 @@ def compile_around(
     return objects
 
 
-def link_into(
-    target: Target, scripts: Mapping[str, Memory], compiler: Compiler, folder: Path, objects: Sequence[Path]
-) -> None:
+def link_into(target: Target, scripts: Mapping[str, Memory], compiler: Compiler, folder: Path, objects: Sequence[Path]) -> None:
     """Link into the first flash with room for it, and remove the objects. scripts: linker script by script, with its flash.
 
     Raises TargetError E301 and E302, EnvironmentFault E402.

@@ -97,6 +97,11 @@ def build_device(program: CProgram, scale: Scale, target: Target, compiler: Comp
     return DeviceFirmware(cached_folder(key, make) / ELF_NAME, build_id, compiler)
 
 
+def numbers_of(scale: Scale) -> str:
+    """Initialisers in C."""
+    return f"{float(scale.scale)!r}F, {scale.zero_point}, {scale.element_bytes}"
+
+
 def device_glue(program: CProgram, scale: Scale, target: Target, build_id: bytes) -> str:
     """C that lists the program and what the protocols tell of it."""
     name = next((known for known in TINY_MODELS if program.name.startswith(known[:-2])), program.name)
@@ -106,7 +111,7 @@ def device_glue(program: CProgram, scale: Scale, target: Target, build_id: bytes
         '#include "device.h"\n'
         f"{glue_source(program)}"
         "const struct strop_model strop_models[] = {\n"
-        f'    {{&strop_program, "{name}", {program.arena_bytes}, {scale.scale!r}F, {scale.zero_point}, {scale.element_bytes}}}}};\n'
+        f'    {{&strop_program, "{name}", {program.arena_bytes}, {numbers_of(scale)}}}}};\n'
         "const uint32_t strop_model_count = 1;\n"
         f"const uint8_t strop_build_id[16] = {{{numbers}}};\n"
         f'const char strop_board[] = "{target.name}";\n'

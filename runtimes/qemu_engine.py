@@ -6,8 +6,6 @@ import functools
 import shutil
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -30,13 +28,11 @@ from runtimes.base import (
     outputs_digest,
     stack_fault,
 )
+from runtimes.qemu_clock import Clock, calibrated
 from targets.model import Qemu, Target
 from toolchain.errors import EnvironmentFault, RunError
 
 MAGIC = 0x504F5253
-SPIN_INSTRUCTIONS = 2 * 400_000 + 1
-SHIFT_0_HZ = 1_000_000_000
-TICKS_PER_WRAP = 1 << 24
 START = struct.Struct("<2I")
 TIMED = struct.Struct("<7I")
 INTERVAL = struct.Struct("<6I")
@@ -59,21 +55,6 @@ def qemu_version(path: str) -> str:
     """QEMU's version, for example `7.2.22`."""
     words = run_process((path, "--version"), timeout_s=30).stdout.split()
     return words[3] if len(words) > 3 else "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class _Clock:
-    """instructions_per_tick: by the machine's clock; instructions_per_poll: of waiting for a tick; overhead: of an empty call."""
-
-    instructions_per_tick: Fraction
-    instructions_per_poll: int
-    overhead: Fraction
-
-    def between(self, words: Sequence[int]) -> Fraction:
-        """Instructions between two moments (high, low, polls each), the overhead not yet subtracted."""
-        wrap = TICKS_PER_WRAP if self.instructions_per_poll else 1 << 32
-        ticks = (words[3] - words[0]) * wrap + words[4] - words[1]
-        return ticks * self.instructions_per_tick - words[5] * self.instructions_per_poll
 
 
 def run_qemu(
@@ -203,16 +184,8 @@ def _read_result(program: CProgram, qemu: Qemu, data: bytes, samples: int) -> tu
     return outputs, instructions, WORD.unpack_from(data, position)[0]
 
 
-def _read_clock(data: bytes, qemu: Qemu) -> _Clock:
-    """Calibrate by an empty call and by a loop of known length. Raises EnvironmentFault E405 when the loop is miscounted."""
+def _read_clock(data: bytes, qemu: Qemu) -> Clock:
+    """Calibrated by the empty call and the loop of the result. Raises EnvironmentFault E405 when the loop is miscounted."""
     empty = TIMED.unpack_from(data, START.size)[1:]
     spin = TIMED.unpack_from(data, START.size + TIMED.size)[1:]
-    per_poll = WORD.unpack_from(data, START.size + 2 * TIMED.size)[0]
-    rate = Fraction(SHIFT_0_HZ, qemu.timer_hz) if per_poll else Fraction(1)
-    clock = _Clock(rate, per_poll, Fraction(0))
-    clock = _Clock(rate, per_poll, clock.between(empty) - 1)
-    found = clock.between(spin) - clock.overhead
-    if abs(found - SPIN_INSTRUCTIONS) > rate:
-        message = f"a loop of {SPIN_INSTRUCTIONS:,} instructions was timed as {float(found):,.0f}"
-        raise EnvironmentFault(405, "qemu", message, "Check timer_hz of the target, or choose unicorn")
-    return clock
+    return calibrated(qemu, empty, spin, WORD.unpack_from(data, START.size + 2 * TIMED.size)[0])

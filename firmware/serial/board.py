@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -84,11 +84,11 @@ class Run:
 
 
 class Board:
-    """Requests to a board. Raises RunError E501 where it does not answer, E502 where it refuses or its program fails."""
+    """Requests to a board. They raise RunError: E506 where it does not answer, E507 where it refuses, E502 where it faults."""
 
-    def __init__(self, line: Line, name: str, clock: Callable[[], float] = time.monotonic) -> None:
-        """line: an open port whose reads end by themselves. name: for errors."""
-        self._line, self._name, self._clock = line, name, clock
+    def __init__(self, line: Line, name: str, answer_s: float = ANSWER_S, tries: int = TRIES) -> None:
+        """line: an open port whose reads end by themselves. name: for errors. answer_s: when a request is sent again."""
+        self._line, self._name, self._answer_s, self._tries = line, name, answer_s, tries
         self._splitter, self._sequence = Splitter(), int.from_bytes(struct.pack("<d", time.time())[:2], "little")
         self.lines: list[str] = []
 
@@ -150,21 +150,25 @@ class Board:
             raise self._strange(f"its timer is answered by {len(payload)} B")
         return TIMED.unpack_from(payload)[1:], TIMED.unpack_from(payload, TIMED.size)[1:]
 
-    def _ask(self, kind: int, payload: bytes, timeout_s: float = ANSWER_S) -> bytes:
+    def _ask(self, kind: int, payload: bytes, timeout_s: float | None = None) -> bytes:
         """The payload of the answer; the request is sent again, with the same sequence, whenever no answer came."""
         self._sequence = (self._sequence + 1) & 0xFFFF
         request = encode(Frame(kind, self._sequence, payload))
-        for _ in range(TRIES):
-            self._line.write(request)
-            found = self._wait(kind, self._clock() + timeout_s)
+        wait_s = self._answer_s if timeout_s is None else timeout_s
+        for _ in range(self._tries):
+            self._send(request)
+            found = self._wait(kind, time.monotonic() + wait_s)
             if found is not None:
                 return found
-        what = f"no answer to {TRIES} requests in {TRIES * timeout_s:g} s"
-        raise RunError(501, self._name, what, "Check the cable, the port and what was flashed, then reset the board")
+        what = f"no answer to {self._tries} requests in {self._tries * wait_s:g} s"
+        raise RunError(506, self._name, what, "Check the cable, the port and what was flashed, then reset the board")
 
     def _wait(self, kind: int, end: float) -> bytes | None:
-        while self._clock() < end:
-            data = self._line.read(max(1, self._line.in_waiting))
+        while time.monotonic() < end:
+            try:
+                data = self._line.read(max(1, self._line.in_waiting))
+            except OSError as fault:
+                raise self._gone(fault) from fault
             self._splitter.feed(data)
             self._take_lines()
             for frame in self._take_frames():
@@ -172,10 +176,19 @@ class Board:
                     continue
                 if frame.type == ERROR:
                     reason = REASONS.get(frame.payload[0] if frame.payload else 0, "it gives no reason")
-                    raise RunError(502, self._name, f"the board refuses: {reason}", "Flash it again, then repeat")
+                    raise RunError(507, self._name, f"it refuses: {reason}", "Flash it again, then repeat")
                 if frame.type == kind | REPLY:
                     return frame.payload
         return None
+
+    def _send(self, request: bytes) -> None:
+        try:
+            self._line.write(request)
+        except OSError as fault:
+            raise self._gone(fault) from fault
+
+    def _gone(self, fault: OSError) -> RunError:
+        return RunError(506, self._name, f"the port is gone: {fault!s:.80}", "Connect the board, then repeat")
 
     def _take_frames(self) -> list[Frame]:
         found, self._splitter.frames = self._splitter.frames, []
@@ -189,4 +202,4 @@ class Board:
                 raise RunError(502, self._name, f"the program faulted: {line[2:]}", "Report this with the bundle")
 
     def _strange(self, what: str) -> RunError:
-        return RunError(502, self._name, what, "Flash the board with this version of Strop")
+        return RunError(507, self._name, what, "Flash the board with this version of Strop")

@@ -8,16 +8,22 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
-from firmware.serial.port import open_port
+from firmware.cache import cache_root
 from firmware.serial.board import Line
+from firmware.serial.port import open_port
 from targets.model import Qemu, Target
 from toolchain.errors import EnvironmentFault
 
 START_S = 20.0
 _PORT = re.compile(r"char device redirected to (\S+)")
+
+
+def image_of(target: Target) -> Path:
+    """The flash of the board that QEMU stands in for."""
+    return cache_root() / "boards" / target.name / "firmware.elf"
 
 
 def qemu_command(path: str, qemu: Qemu, elf: Path) -> tuple[str, ...]:
@@ -28,7 +34,7 @@ def qemu_command(path: str, qemu: Qemu, elf: Path) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def powered(target: Target, path: str, elf: Path) -> Iterator[Line]:
+def powered(target: Target, path: str, elf: Path) -> Generator[Line]:
     """The serial line of a board that runs while the context lasts. path: of QEMU.
 
     Raises EnvironmentFault E403 without a machine, E405 where QEMU does not start.

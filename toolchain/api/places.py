@@ -9,6 +9,7 @@ from typing import Literal, cast, get_args
 import numpy as np
 
 from firmware.compilers import CompilerChoice
+from firmware.device_build import Scale
 from firmware.program import CProgram, Interface
 from runtimes.base import CallCost, Measurement, RunResult, outputs_digest
 from targets.load import load_target
@@ -17,7 +18,7 @@ from toolchain.bundle.read import Bundle
 from toolchain.errors import RunError, UsageError
 from toolchain.ir.types import Array, DType
 
-Place = Literal["host", "emulator", "unicorn", "qemu"]
+Place = Literal["host", "emulator", "unicorn", "qemu", "board"]
 Engine = Literal["litert", "litert_reference", "tflm", "onnxruntime"]
 
 # The format that each engine runs.
@@ -26,10 +27,11 @@ ENGINES: dict[Engine, str] = {"litert": "tflite", "litert_reference": "tflite", 
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """A place and the compiler to build with. place: `emulator` takes whichever of unicorn and QEMU fits."""
+    """A place and the compiler to build with. place: `emulator` takes whichever of unicorn and QEMU fits. port: of a `board`."""
 
     place: Place | Engine
     compiler: CompilerChoice = "auto"
+    port: str = ""
 
 
 def where(bundle: Bundle, place: str | None, compiler: CompilerChoice = "auto") -> Where:
@@ -37,9 +39,11 @@ def where(bundle: Bundle, place: str | None, compiler: CompilerChoice = "auto") 
     if place is None:
         return Where("host" if bundle.manifest.target == "host" else "emulator", compiler)
     known = (*get_args(Place), *ENGINES)
-    if place not in known:
-        raise UsageError(901, "--on", f"there is no place {place!r}", f"Use one of: {', '.join(known)}")
-    return Where(cast("Place | Engine", place), compiler)
+    name, colon, port = place.partition(":")
+    if name not in known or (name == "board") != bool(port) or (colon and not port):
+        shown = ", ".join("board:PORT" if each == "board" else each for each in known)
+        raise UsageError(901, "--on", f"there is no place {place!r}", f"Use one of: {shown}")
+    return Where(cast("Place | Engine", name), compiler, port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,15 +137,25 @@ def run_samples(bundle: Bundle, place: Where, inputs: Sequence[Array], *, count:
 
         return run_host(program, load_target("host"), raw, count=count, compiler=place.compiler)
     _check_emulated(target)
+    if place.place == "board":
+        from runtimes.board_engine import run_board
+
+        return run_board(program, output_scale(bundle), target, place.port, raw, count=count, compiler=place.compiler)
     from runtimes.emulator import run_emulated
 
     return run_emulated(program, target, raw, engine=_engine(place), count=count, compiler=place.compiler)
 
 
+def output_scale(bundle: Bundle) -> Scale:
+    """What a board's text protocol makes numbers of the first output by."""
+    first = bundle.manifest.outputs[0]
+    return Scale(first.scale or 1.0, first.zero_point or 0, DType(first.dtype).bits // 8)
+
+
 def profile_layers(bundle: Bundle, place: Where, inputs: Sequence[Array]) -> tuple[CallCost, ...]:
     """What every layer of a bundle takes in an emulator, for the first sample. inputs, errors: as of `run_samples`."""
     target = load_target(bundle.manifest.target)
-    if place.place == "host":
+    if place.place in ("host", "board"):
         raise UsageError(901, "--on", "single layers are measured in an emulator only", "Use --on emulator")
     _check_emulated(target)
     from runtimes.emulator import profile_emulated

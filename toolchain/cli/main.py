@@ -33,6 +33,7 @@ COMMANDS: dict[str, Command] = {
     "verify": Command("toolchain.cli.verify", "hold a bundle's program to the reference, byte by byte"),
     "run": Command("toolchain.cli.run", "run a bundle on inputs and print or save the outputs"),
     "bench": Command("toolchain.cli.bench", "measure a bundle: instructions, RAM, flash, latency"),
+    "flash": Command("toolchain.cli.flash", "build a bundle's firmware and write it to a board"),
     "tune": Command("toolchain.cli.tune", "fit the cost model of a core by measuring micro-kernels"),
     "report": Command("toolchain.cli.report", "one self-contained HTML page about bundles"),
 }
