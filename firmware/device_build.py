@@ -38,6 +38,7 @@ OWN = (
 )
 TINY_MODELS = ("kws01", "ic01", "vww01", "ad01")
 BUILD_ID_BYTES = 16
+SCALE_UNIT = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,8 @@ def build_device(program: CProgram, scale: Scale, target: Target, compiler: Comp
 
 def numbers_of(scale: Scale) -> str:
     """Initialisers in C."""
-    return f"{float(scale.scale)!r}F, {scale.zero_point}, {scale.element_bytes}"
+    units = min(round(scale.scale * SCALE_UNIT), (1 << 32) - 1)
+    return f"{units}u, {scale.zero_point}, {scale.element_bytes}"
 
 
 def device_glue(program: CProgram, scale: Scale, target: Target, build_id: bytes) -> str:

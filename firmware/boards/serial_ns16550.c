@@ -14,6 +14,8 @@ void strop_serial_start(void)
     REGISTER(DIVIDER_HIGH) = (uint8_t)(divider >> 8);
     REGISTER(LINE) = EIGHT_BITS;
     REGISTER(FIFO) = FIFOS_ON_AND_CLEAR;
+    /* What came before is gone; a read says that there is room again, which QEMU waits for. */
+    (void)REGISTER(DATA);
 }
 
 int strop_serial_get(void)

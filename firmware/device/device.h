@@ -10,7 +10,7 @@ struct strop_model {
     const struct strop_program *program;
     const char *name;
     uint32_t arena_bytes;
-    float scale; /* of the first output; 1 where it has none */
+    uint32_t scale; /* of the first output, in units of 2^-24 */
     int32_t zero_point;
     uint32_t element_bytes; /* of the first output: 1 int8, 2 int16, 4 float32 */
 };

@@ -28,22 +28,40 @@ static void put_unsigned(uint32_t value)
     put_text(digits + first);
 }
 
-/* Six decimals, halves up; what is beyond 4,000 or is no number is cut to that. */
-static void put_number(float value)
+/* A number in units of 2^-24, with six decimals. Integers alone: float arithmetic would be a kilobyte on cores without it. */
+static void put_number(uint64_t units, int negative)
 {
-    if (value < 0.0F) {
-        strop_serial_put('-');
-        value = -value;
+    uint32_t whole = (uint32_t)(units >> 24);
+    uint32_t rest = (uint32_t)(((units & 0xffffffu) * 1000000u + 0x800000u) >> 24);
+    if (rest == 1000000) {
+        rest = 0;
+        ++whole;
     }
-    const float cut = value < 4000.0F ? value : 4000.0F;
-    const uint32_t whole = (uint32_t)cut;
-    uint32_t rest = (uint32_t)((cut - (float)whole) * 1000000.0F + 0.5F);
-    rest = rest > 999999 ? 999999 : rest;
+    if (negative) {
+        strop_serial_put('-');
+    }
     put_unsigned(whole);
     strop_serial_put('.');
     for (uint32_t unit = 100000; unit != 0; unit /= 10) {
         strop_serial_put((uint8_t)('0' + rest / unit % 10));
     }
+}
+
+/* The bits of a float32; what is beyond 2^30 or is no number is cut to that. */
+static void put_float(uint32_t bits)
+{
+    const uint32_t exponent = bits >> 23 & 0xff, mantissa = (bits & 0x7fffffu) | 0x800000u;
+    uint64_t units = (uint64_t)1 << 54;
+    if (exponent < 126) {
+        units = exponent > 101 ? mantissa >> (126 - exponent) : 0;
+    } else if (exponent < 157) {
+        /* Doubled rather than shifted, which would be a call on 32-bit cores. */
+        units = mantissa;
+        for (uint32_t i = 126; i < exponent; ++i) {
+            units += units;
+        }
+    }
+    put_number(units, (int)(bits >> 31));
 }
 
 static void put_lap(void)
@@ -111,10 +129,11 @@ static void put_results(void)
             strop_serial_put(',');
         }
         if (model->element_bytes == 4) {
-            put_number(((const float *)data)[i]);
+            put_float(((const uint32_t *)data)[i]);
         } else {
             const int32_t stored = model->element_bytes == 1 ? ((const int8_t *)data)[i] : ((const int16_t *)data)[i];
-            put_number((float)(stored - model->zero_point) * model->scale);
+            const int32_t steps = stored - model->zero_point;
+            put_number((uint64_t)(uint32_t)(steps < 0 ? -steps : steps) * model->scale, steps < 0);
         }
     }
     put_line("]");

@@ -1,0 +1,165 @@
+"""strop flash, and bench, verify and run on a board: QEMU's machines, over their serial ports through a pseudo-terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from firmware.serial.tiny import TinyRunner
+from firmware.serial.virtual import image_of, powered
+from runtimes.qemu_engine import find_qemu
+from targets.load import load_target
+from tests.support.engines import needs_arm_gcc, needs_qemu
+from tests.support.mlperf import MLPERF, needs_mlperf
+from toolchain.cli.main import main
+
+DIGITS = Path(__file__).parents[2] / "examples" / "digits"
+TEST = DIGITS / "test.npz"
+MACHINES = ("mps2_an385", "mps2_an386", "mps2_an500", "mps2_an505", "mps3_an547", "rv32_virt")
+pytestmark = [needs_qemu]
+
+
+@pytest.fixture(autouse=True)
+def boards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flash of virtual boards that no other test sees."""
+    monkeypatch.setenv("STROP_CACHE", str(tmp_path / "cache"))
+
+
+def strop(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, Any]]:
+    capsys.readouterr()
+    status = main([*map(str, arguments), "--json"])
+    return status, json.loads(capsys.readouterr().out)
+
+
+def compiled(folder: Path, target: str, model: Path = DIGITS / "digits.onnx", more: Sequence[str] = ()) -> Path:
+    bundle = folder / target
+    options = ["--calibrate", str(DIGITS / "calibration.npz")] if model.suffix == ".onnx" else []
+    arguments = ["compile", str(model), "--target", target, "--format", "c", "--precision", "auto", *options, *more]
+    assert main([*arguments, "-o", str(bundle)]) == 0
+    return bundle
+
+
+@pytest.mark.parametrize("target", MACHINES)
+def test_from_a_model_to_a_board_that_is_right(target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Outputs are the reference's on every byte; instructions are those of the emulator, within 0.5 %."""
+    bundle = compiled(tmp_path, target)
+    status, flashed = strop(capsys, "flash", bundle, "--port", "qemu")
+    assert "error" not in flashed, flashed
+    assert (status, flashed["target"], len(flashed["build_id"])) == (0, target, 32)
+    status, verified = strop(capsys, "verify", bundle, "--on", "board:qemu", "--data", f"{TEST}[0:20]")
+    assert "error" not in verified, verified
+    assert (status, verified["bit_exact"], verified["samples"]) == (0, True, 20)
+    _, there = strop(capsys, "bench", bundle, "--on", "board:qemu")
+    _, here = strop(capsys, "bench", bundle, "--on", "qemu")
+    assert there["outputs_sha256"] == here["outputs_sha256"]
+    assert there["instructions"] == pytest.approx(here["instructions"], rel=0.005)
+    assert there["flash"] == here["flash"]
+    assert there["runtime"].startswith("board in qemu")
+
+
+@needs_arm_gcc
+def test_a_dry_run_says_the_steps_and_does_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = compiled(tmp_path, "mps2_an386")
+    status, found = strop(capsys, "flash", bundle, "--port", "qemu", "--dry-run")
+    assert (status, found["build_id"], len(found["steps"])) == (0, None, 2)
+    assert not image_of(load_target("mps2_an386")).exists()
+    assert main(["flash", str(bundle), "--port", "qemu", "--dry-run"]) == 0
+    assert "1. copy " in (text := capsys.readouterr().out)
+    assert text.endswith("nothing was done\n")
+
+
+def test_a_board_without_or_with_another_firmware_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = compiled(tmp_path, "mps2_an386")
+    status, found = strop(capsys, "bench", bundle, "--on", "board:qemu")
+    assert (status, found["error"]["code"]) == (15, "E508")
+    assert "nothing was flashed yet" in found["error"]["message"]
+    strop(capsys, "flash", bundle, "--port", "qemu")
+    other = compiled(tmp_path / "other", "mps2_an386", more=["--optimize", "ram", "--name", "other"])
+    status, found = strop(capsys, "bench", other, "--on", "board:qemu")
+    assert (status, found["error"]["code"]) == (15, "E508")
+    assert "it runs build" in found["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (("flash", "--port", "/dev/ttyACM0"), "E901", "cannot be written through"),
+        (("bench", "--on", "board"), "E901", "no place 'board'"),
+        (("bench", "--on", "board:"), "E901", "no place 'board:'"),
+        (("bench", "--on", "qemu:x"), "E901", "no place 'qemu:x'"),
+        (("bench", "--on", "board:/nowhere/tty"), "E405", "cannot be opened"),
+        (("bench", "--on", "board:qemu", "--explain"), "E508", "nothing was flashed"),
+    ],
+)
+def test_wrong_ports_are_errors(
+    arguments: tuple[str, ...], code: str, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = compiled(tmp_path, "mps2_an386")
+    _, found = strop(capsys, arguments[0], bundle, *arguments[1:])
+    assert found["error"]["code"] == code
+    assert text in found["error"]["message"]
+
+
+# --- the public benchmark's protocol
+
+
+def test_the_conversation_of_the_public_rules(tmp_path: Path) -> None:
+    target = load_target("mps2_an386")
+    assert main(["flash", str(compiled(tmp_path, target.name)), "--port", "qemu"]) == 0
+    assert target.qemu is not None
+    with powered(target, find_qemu(target.qemu), image_of(target)) as line:
+        runner = TinyRunner(line, "board")
+        start, lap, done = runner.boot()
+        assert (start, done) == ("m-timestamp-mode-performance", "m-init-done")
+        assert lap.removeprefix("m-lap-us-").isdigit()
+        assert runner.command("name") == ["m-name-dut-[strop]"]
+        assert runner.command("profile") == ["m-profile-[ULPMark for tinyML Firmware V0.0.1]", "m-model-[digits]"]
+        assert runner.command("db load 64") == ["m-[Expecting 64 bytes]"]
+        assert runner.command(f"db {'0a' * 31}") == []
+        assert runner.command(f"db {'FF' * 31}") == []
+        assert runner.command("db 0102") == ["m-load-done"]
+        assert runner.command("db print") == ["m-buffer" + "-0a" * 31 + "-ff" * 31 + "-01-02"]
+        lines = runner.command("infer 3 2", 30)
+        assert [line.rstrip("0123456789") for line in lines[:-1]] == [
+            "m-warmup-start-",
+            "m-warmup-done",
+            "m-infer-start-",
+            "m-lap-us-",
+            "m-lap-us-",
+            "m-infer-done",
+        ]
+        assert runner.command("results") == lines[-1:]
+        assert lines[-1].startswith("m-results-[")
+        assert runner.command("bye") == ["e-[Unknown command: bye]"]
+        assert runner.command("db load 65") == ["e-[The input has 64 bytes]"]
+        assert runner.command("db 0x") == ["e-[Not a hex byte, or one too many]"]
+        assert runner.command("x" * 200) == ["e-[The command has more than 80 characters]"]
+        first, second = (int(runner.command("timestamp")[0].removeprefix("m-lap-us-")) for _ in range(2))
+        assert second > first
+
+
+@pytest.mark.long
+@needs_mlperf
+def test_accuracy_mode_of_keyword_spotting(tmp_path: Path) -> None:
+    """400 samples, one `infer 1 0` each: as many right as the model has."""
+    target = load_target("mps2_an386")
+    model = MLPERF / "kws_int8.tflite"
+    assert main(["flash", str(compiled(tmp_path, target.name, model)), "--port", "qemu"]) == 0
+    with np.load(MLPERF / "kws_samples.npz") as file:
+        samples, labels = file["features_int8"][100:500], file["labels"][100:500]
+    assert target.qemu is not None
+    right = 0
+    with powered(target, find_qemu(target.qemu), image_of(target)) as line:
+        runner = TinyRunner(line, "board")
+        runner.boot()
+        assert runner.command("profile")[1] == "m-model-[kws01]"
+        for sample, label in zip(samples, labels, strict=True):
+            runner.load(sample.tobytes())
+            right += int(np.argmax(runner.infer().results)) == label
+    print(f"{right} of 400 right")
+    assert right == 355
