@@ -30,6 +30,7 @@ LOOP_FLAGS = {"gcc": ("-fno-tree-loop-distribute-patterns",), "zig": ("-fno-buil
 LINK_FLAGS = ("-static", "-Wl,--gc-sections")
 # zig cc drops its compiler-rt under -nostdlib, and has no C library for freestanding targets anyway.
 LIBRARY_FLAGS = {"gcc": ("-nostdlib", "-lgcc"), "zig": ("-nostartfiles",)}
+ALL_FLAGS = (FREESTANDING_FLAGS, WARNING_FLAGS, HARNESS_FLAGS, LOOP_FLAGS, LINK_FLAGS, LIBRARY_FLAGS)
 START_UP = {"arm": "cortex_m.c", "riscv": "riscv.c"}
 HARNESS_OWN = (
     "boards/cortex_m.c",
@@ -85,8 +86,8 @@ def build_firmware(program: CProgram, target: Target, compiler: Compiler, *, pro
 
 
 def content_key(program: CProgram, parts: Iterable[str]) -> str:
-    """SHA-256 over parts and over every file the program's compilation can read. Raises RunError E504."""
-    digest = hashlib.sha256(repr((program.cflags, program.sources, program.include_dirs)).encode())
+    """SHA-256 over parts, flags, and every file the program's compilation can read. Raises RunError E504."""
+    digest = hashlib.sha256(repr((program.cflags, program.sources, program.include_dirs, ALL_FLAGS)).encode())
     for part in parts:
         digest.update(f"{len(part)}:{part}".encode())
     folders = {program.root / folder for folder in (*program.include_dirs, str(Path(program.header).parent))}

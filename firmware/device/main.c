@@ -6,38 +6,26 @@ enum { PAINT = 0x5ac35ac3, FRAME_START = 2, COMMAND_END = '%' };
 uint8_t strop_buffer[STROP_FRAME_BYTES];
 uint32_t strop_init_status;
 
-static uint8_t guard_byte(uint32_t index)
+/* Paint the guards around the arena, or look for a changed byte: its offset from the arena's start, 0 where there is none. */
+static int32_t guards(int paint)
 {
-    return (uint8_t)(index * 37u + 0x5bu);
-}
-
-static void paint(void)
-{
-    for (uint32_t *word = strop_stack_low; word != strop_stack_high; ++word) {
-        *word = PAINT;
-    }
-    for (uint32_t i = 0; strop_guard_low + i != strop_arena; ++i) {
-        strop_guard_low[i] = guard_byte(i);
-    }
-    for (uint32_t i = 0; strop_guard_high + i != strop_guard_end; ++i) {
-        strop_guard_high[i] = guard_byte(i);
-    }
-}
-
-/* 0, or the offset from the arena's start of a changed guard byte. */
-int32_t strop_broken_guard(void)
-{
-    for (uint32_t i = 0; strop_guard_low + i != strop_arena; ++i) {
-        if (strop_guard_low[i] != guard_byte(i)) {
-            return (int32_t)(strop_guard_low + i - strop_arena);
+    for (uint8_t *at = strop_guard_low; at != strop_guard_end; ++at) {
+        if (at == strop_arena) {
+            at = strop_guard_high;
         }
-    }
-    for (uint32_t i = 0; strop_guard_high + i != strop_guard_end; ++i) {
-        if (strop_guard_high[i] != guard_byte(i)) {
-            return (int32_t)(strop_guard_high + i - strop_arena);
+        const uint8_t wanted = (uint8_t)((uintptr_t)at * 37u + 0x5bu);
+        if (paint) {
+            *at = wanted;
+        } else if (*at != wanted) {
+            return (int32_t)(at - strop_arena);
         }
     }
     return 0;
+}
+
+int32_t strop_broken_guard(void)
+{
+    return guards(0);
 }
 
 uint32_t strop_stack_used(void)
@@ -78,7 +66,10 @@ void strop_main(void)
 {
     strop_serial_start();
     strop_clock_start();
-    paint();
+    for (uint32_t *word = strop_stack_low; word != strop_stack_high; ++word) {
+        *word = PAINT;
+    }
+    (void)guards(1);
     strop_init_status = (uint32_t)strop_call(strop_models[0].program->init, strop_arena, strop_stack_high);
     strop_banner();
     uint32_t count = 0;

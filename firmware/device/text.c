@@ -73,9 +73,10 @@ static void put_lap(void)
 
 static void put_hex(uint8_t byte)
 {
-    static const char digits[] = "0123456789abcdef";
-    strop_serial_put((uint8_t)digits[byte >> 4]);
-    strop_serial_put((uint8_t)digits[byte & 15]);
+    for (int shift = 4; shift >= 0; shift -= 4) {
+        const int digit = byte >> shift & 15;
+        strop_serial_put((uint8_t)(digit < 10 ? '0' + digit : 'a' - 10 + digit));
+    }
 }
 
 static int hex_digit(uint8_t letter)
@@ -146,7 +147,7 @@ static void load_bytes(const uint8_t *at)
         input[loaded++] = (uint8_t)(hex_digit(at[0]) * 16 + hex_digit(at[1]));
     }
     if (*at) {
-        put_line("e-[Not a hex byte, or one too many]");
+        put_line("e-[No hex, or too much]");
     } else if (loaded == expected) {
         put_line("m-load-done");
     }
@@ -188,7 +189,7 @@ static int run_times(uint32_t times)
         strop_timed_call(&record, strop_models[0].program->run, strop_arena);
         (void)strop_microseconds();
         if (record.status != 0 || strop_broken_guard() != 0) {
-            put_line("e-[The run failed]");
+            put_line("e-[Run failed]");
             return 0;
         }
     }
@@ -222,7 +223,7 @@ void strop_banner(void)
 {
     put_line("m-timestamp-mode-performance");
     put_lap();
-    put_line(strop_init_status == 0 ? "m-init-done" : "e-[The model did not start]");
+    put_line(strop_init_status == 0 ? "m-init-done" : "e-[No start]");
     put_line("m-ready");
 }
 
@@ -234,11 +235,12 @@ static void put_word(const char *name, uint32_t word)
     }
 }
 
+/* Program counter, cause, address. */
 void strop_fault_text(const struct strop_fault *fault)
 {
-    put_word("\r\ne-[Fault at ", fault->pc);
-    put_word(" cause ", fault->cause);
-    put_word(" address ", fault->address);
+    put_word("\r\ne-[Fault ", fault->pc);
+    put_word(" ", fault->cause);
+    put_word(" ", fault->address);
     put_line("]");
 }
 
@@ -246,7 +248,7 @@ void strop_fault_text(const struct strop_fault *fault)
 void strop_text(uint32_t bytes)
 {
     if (bytes >= STROP_LINE_BYTES) {
-        put_line("e-[The command has more than 80 characters]");
+        put_line("e-[More than 80 characters]");
         put_line("m-ready");
         return;
     }

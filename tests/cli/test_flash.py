@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from firmware.image import read_image
 from firmware.serial.tiny import TinyRunner
 from firmware.serial.virtual import image_of, powered
+from firmware.size import _sections
 from runtimes.qemu_engine import find_qemu
 from targets.load import load_target
 from tests.support.engines import needs_arm_gcc, needs_qemu
@@ -60,6 +62,18 @@ def test_from_a_model_to_a_board_that_is_right(target: str, tmp_path: Path, caps
     assert there["instructions"] == pytest.approx(here["instructions"], rel=0.005)
     assert there["flash"] == here["flash"]
     assert there["runtime"].startswith("board in qemu")
+
+
+@needs_arm_gcc
+@pytest.mark.parametrize("target", [name for name in MACHINES if name != "rv32_virt"])
+def test_what_the_firmware_takes_beside_the_network(target: str, tmp_path: Path) -> None:
+    """At most 4 KiB of flash and 1.5 KiB of RAM without stack."""
+    assert main(["flash", str(compiled(tmp_path, target)), "--port", "qemu", "--compiler", "gcc"]) == 0
+    elf = image_of(load_target(target))
+    own = sum(size for name, _, size in _sections(elf) if name in (".vectors", ".harness"))
+    symbols = read_image(elf).symbols
+    assert 2048 < own <= 4096
+    assert 256 < symbols["strop_bss_high"] - symbols["strop_bss_low"] <= 1536
 
 
 @needs_arm_gcc
@@ -137,8 +151,8 @@ def test_the_conversation_of_the_public_rules(tmp_path: Path) -> None:
         assert lines[-1].startswith("m-results-[")
         assert runner.command("bye") == ["e-[Unknown command: bye]"]
         assert runner.command("db load 65") == ["e-[The input has 64 bytes]"]
-        assert runner.command("db 0x") == ["e-[Not a hex byte, or one too many]"]
-        assert runner.command("x" * 200) == ["e-[The command has more than 80 characters]"]
+        assert runner.command("db 0x") == ["e-[No hex, or too much]"]
+        assert runner.command("x" * 200) == ["e-[More than 80 characters]"]
         first, second = (int(runner.command("timestamp")[0].removeprefix("m-lap-us-")) for _ in range(2))
         assert second > first
 
