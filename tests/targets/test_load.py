@@ -19,12 +19,12 @@ MIB = 1024 * 1024
 
 # name: core, clock in MHz or None, default RAM (base, bytes), default flash (base, bytes), flash wait states, flash method.
 FACTS = {
-    "mps2_an385": ("cortex-m3", 25, (0x20000000, 4 * MIB), (0, 4 * MIB), 0, "none"),
-    "mps2_an386": ("cortex-m4f", 25, (0x20000000, 4 * MIB), (0, 4 * MIB), 0, "none"),
-    "mps2_an500": ("cortex-m7fd", 25, (0x20000000, 4 * MIB), (0, 4 * MIB), 0, "none"),
-    "mps2_an505": ("cortex-m33", 20, (0x38000000, 4 * MIB), (0x10000000, 4 * MIB), 0, "none"),
-    "mps3_an547": ("cortex-m55", 32, (0x21000000, 4 * MIB), (0, 512 * KIB), 0, "none"),
-    "rv32_virt": ("rv32imc", None, (0x82000000, 32 * MIB), (0x80000000, 32 * MIB), 0, "none"),
+    "mps2_an385": ("cortex-m3", 25, (0x20000000, 4 * MIB), (0, 4 * MIB), 0, "qemu"),
+    "mps2_an386": ("cortex-m4f", 25, (0x20000000, 4 * MIB), (0, 4 * MIB), 0, "qemu"),
+    "mps2_an500": ("cortex-m7fd", 25, (0x20000000, 4 * MIB), (0, 4 * MIB), 0, "qemu"),
+    "mps2_an505": ("cortex-m33", 20, (0x38000000, 4 * MIB), (0x10000000, 4 * MIB), 0, "qemu"),
+    "mps3_an547": ("cortex-m55", 32, (0x21000000, 4 * MIB), (0, 512 * KIB), 0, "qemu"),
+    "rv32_virt": ("rv32imc", None, (0x82000000, 32 * MIB), (0x80000000, 32 * MIB), 0, "qemu"),
     "host": ("host", None, (0x40000000, 1024 * MIB), (0, 1024 * MIB), 0, "none"),
     "nucleo_l4r5zi": ("cortex-m4f", 120, (0x20000000, 640 * KIB), (0x08000000, 2 * MIB), 5, "stlink"),
     "stm32f746g_disco": ("cortex-m7", 216, (0x20000000, 320 * KIB), (0x08000000, 1 * MIB), 7, "stlink"),
@@ -61,6 +61,16 @@ QEMU = {
     "rv32_virt": ("virt", "rv32", 10, 0x84000000, 64 * MIB),
 }
 
+# target: driver, base, clock of the port in Hz, baud.
+SERIAL = {
+    "mps2_an385": ("cmsdk", 0x40004000, 25_000_000, 115_200),
+    "mps2_an386": ("cmsdk", 0x40004000, 25_000_000, 115_200),
+    "mps2_an500": ("cmsdk", 0x40004000, 25_000_000, 115_200),
+    "mps2_an505": ("cmsdk", 0x50200000, 20_000_000, 115_200),
+    "mps3_an547": ("cmsdk", 0x59303000, 25_000_000, 115_200),
+    "rv32_virt": ("ns16550", 0x10000000, 3_686_400, 230_400),
+}
+
 
 def test_names_are_exactly_the_known_targets() -> None:
     assert target_names() == tuple(sorted(FACTS))
@@ -77,6 +87,8 @@ def test_target_matches_the_manuals(name: str) -> None:
     assert (target.flash.base, target.flash.bytes) == flash
     assert target.flash.wait_states == wait_states
     assert target.flash_tool.method == method
+    serial = target.serial
+    assert SERIAL.get(name) == (None if serial is None else (serial.driver, serial.base, serial.clock_hz, serial.baud))
     assert target.formats == (("c", "tflite", "onnx") if name == "host" else ("c", "tflite", "tflm"))
 
 
