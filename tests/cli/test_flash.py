@@ -17,7 +17,7 @@ from firmware.size import _sections
 from runtimes.qemu_engine import find_qemu
 from targets.load import load_target
 from tests.support.engines import needs_arm_gcc, needs_qemu
-from tests.support.mlperf import MLPERF, needs_mlperf
+from tests.support.mlperf import MLPERF, MODELS, needs_mlperf
 from toolchain.cli.main import main
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
@@ -177,3 +177,21 @@ def test_accuracy_mode_of_keyword_spotting(tmp_path: Path) -> None:
             right += int(np.argmax(runner.infer().results)) == label
     print(f"{right} of 400 right")
     assert right == 355
+
+
+@pytest.mark.long
+@needs_mlperf
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("target", MACHINES)
+def test_the_benchmark_models_on_every_machine(
+    model: str, target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = compiled(tmp_path, target, MLPERF / f"{model}_int8.tflite")
+    strop(capsys, "flash", bundle, "--port", "qemu")
+    status, verified = strop(capsys, "verify", bundle, "--on", "board:qemu", "--samples", 4)
+    assert (status, verified["bit_exact"]) == (0, True)
+    _, there = strop(capsys, "bench", bundle, "--on", "board:qemu")
+    _, here = strop(capsys, "bench", bundle, "--on", "qemu")
+    print(f"\n{model} on {target}: {there['instructions']:,} over the line, {here['instructions']:,} in the emulator")
+    assert there["outputs_sha256"] == here["outputs_sha256"]
+    assert there["instructions"] == pytest.approx(here["instructions"], rel=0.005)
