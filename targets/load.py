@@ -10,17 +10,18 @@ from difflib import get_close_matches
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 from targets.costs import cost_names, load_costs
-from targets.model import Core, FlashTool, Memory, MemoryRole, Qemu, Serial, Target
+from targets.model import Architecture, Core, FlashTool, Linux, Memory, MemoryRole, Qemu, Serial, Target
 from targets.table import Table, parse_table
 from targets.timings import load_timing, timing_names
 from toolchain.errors import TargetError
 
-ARCHITECTURES = ("arm", "riscv", "host")
-FEATURES = ("thumb1", "thumb2", "dsp", "fpu_sp", "fpu_dp", "mve", "mve_fp", "rv32m", "rv32c", "host")
-FORMATS = ("c", "tflite", "tflm", "onnx", "tensorrt", "tfjs", "litertjs", "savedmodel")
+ARCHITECTURES = get_args(Architecture)
+_ARM_FEATURES = ("thumb1", "thumb2", "dsp", "fpu_sp", "fpu_dp", "mve", "mve_fp", "neon", "dotprod")
+FEATURES = (*_ARM_FEATURES, "avx2", "rv32m", "rv32c", "host")
+FORMATS = ("c", "library", "tflite", "tflm", "onnx", "tensorrt", "tfjs", "litertjs", "savedmodel")
 SERIAL_DRIVERS = ("cmsdk", "ns16550")
 FLASH_METHODS = ("uf2", "stlink", "openocd", "pyocd", "jlink", "esptool", "qemu", "none")
 ADDRESS_END = 1 << 32
@@ -75,32 +76,35 @@ def _names(kind: Literal["boards", "cores"]) -> tuple[str, ...]:
 
 
 def _target(table: Table) -> Target:
-    table.expect(("name", "description", "core", "formats", "source", "memory", "flash_tool"), ("clock_hz", "qemu", "serial"))
+    required = ("name", "description", "core", "formats", "source", "memory", "flash_tool")
+    table.expect(required, ("clock_hz", "qemu", "serial", "default_formats"))
     core = table.choice("core", _names("cores"))
     memories = _memories(table.table("memory"))
+    formats = table.choices("formats", FORMATS)
     return Target(
         name=table.identifier("name"),
         description=table.text("description"),
         core=_core(parse_table(_file("cores", core).read_bytes(), f"targets/cores/{core}.toml")),
         clock_hz=table.integer("clock_hz", 1, _MAX_CLOCK_HZ) if "clock_hz" in table.values else None,
         memories=memories,
-        formats=table.choices("formats", FORMATS),
+        formats=formats,
         qemu=_qemu(table.table("qemu"), memories) if "qemu" in table.values else None,
         flash_tool=_flash_tool(table.table("flash_tool")),
         source=table.text("source"),
         serial=_serial(table.table("serial")) if "serial" in table.values else None,
+        default_formats=table.choices("default_formats", formats) if "default_formats" in table.values else (),
     )
 
 
 def _core(table: Table) -> Core:
     required = ("name", "architecture", "features", "kernels", "gcc", "gcc_flags", "zig_flags", "unicorn_cpu", "source")
-    table.expect(required, ("timing", "costs"))
+    table.expect(required, ("timing", "costs", "linux"))
     kernels = table.texts("kernels")
     if not kernels or kernels[-1] != "portable":
         raise table.fault("kernels", f"is {list(kernels)}", "The last folder must be 'portable'")
     return Core(
         name=table.identifier("name"),
-        architecture=cast("Literal['arm', 'riscv', 'host']", table.choice("architecture", ARCHITECTURES)),
+        architecture=cast("Architecture", table.choice("architecture", ARCHITECTURES)),
         features=frozenset(table.choices("features", FEATURES)),
         kernels=kernels,
         gcc=table.text("gcc"),
@@ -110,7 +114,13 @@ def _core(table: Table) -> Core:
         source=table.text("source"),
         costs=load_costs(table.choice("costs", cost_names()) if "costs" in table.values else table.text("name")),
         timing=load_timing(table.choice("timing", timing_names())) if "timing" in table.values else None,
+        linux=_linux(table.table("linux")) if "linux" in table.values else None,
     )
+
+
+def _linux(table: Table) -> Linux:
+    table.expect(("machine", "qemu", "cpu", "cpu_flags"))
+    return Linux(table.text("machine"), table.text("qemu"), table.text("cpu"), table.texts("cpu_flags"))
 
 
 def _memories(table: Table) -> tuple[Memory, ...]:

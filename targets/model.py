@@ -9,6 +9,21 @@ from targets.costs import CostTable
 from targets.timings import Timing
 
 MemoryRole = Literal["flash", "ram"]
+Architecture = Literal["arm", "riscv", "aarch64", "armv7", "x86_64", "host"]
+
+
+@dataclass(frozen=True, slots=True)
+class Linux:
+    """How programs of a core that runs Linux are told apart and run elsewhere.
+
+    machine: what `uname -m` says there. qemu: QEMU's user-mode emulator; cpu: its model with the core's instructions.
+    cpu_flags: what /proc/cpuinfo lists of a processor that has the instructions which programs may use.
+    """
+
+    machine: str
+    qemu: str
+    cpu: str
+    cpu_flags: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,14 +31,16 @@ class Core:
     """A processor core: what its instruction set has and how to compile for it.
 
     kernels: folders of `firmware/kernels` from the most to the least specific; the last is `portable`.
-    features: of `thumb1`, `thumb2`, `dsp`, `fpu_sp`, `fpu_dp`, `mve`, `mve_fp`, `rv32m`, `rv32c`, `host`.
+    features: of `thumb1`, `thumb2`, `dsp`, `fpu_sp`, `fpu_dp`, `mve`, `mve_fp`, `neon`, `dotprod`, `avx2`, `rv32m`, `rv32c`,
+    `host`.
     gcc: the GCC driver (`arm-none-eabi-gcc`, `riscv64-unknown-elf-gcc`, `cc`); gcc_flags and zig_flags select
     the core for GCC and for `zig cc`. unicorn_cpu: unicorn's CPU model name, empty when it has none. costs: what kernels take.
     timing: cycles per instruction, None where no published timings can be counted from instructions alone.
+    linux: None for cores that run without an operating system, and for `host`.
     """
 
     name: str
-    architecture: Literal["arm", "riscv", "host"]
+    architecture: Architecture
     features: frozenset[str]
     kernels: tuple[str, ...]
     gcc: str
@@ -33,6 +50,7 @@ class Core:
     source: str
     costs: CostTable
     timing: Timing | None
+    linux: Linux | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +102,7 @@ class Target:
     """A board or emulated machine that programs are compiled for. The first `ram` and `flash` memory are the default ones.
 
     clock_hz: None where it has no processor clock of its own; no latency is predicted then.
+    default_formats: what is compiled when no format is named; empty for all that are quickly made.
     """
 
     name: str
@@ -96,6 +115,7 @@ class Target:
     flash_tool: FlashTool
     source: str
     serial: Serial | None = None
+    default_formats: tuple[str, ...] = ()
 
     @property
     def ram(self) -> Memory:

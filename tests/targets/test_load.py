@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from targets.load import load_target, load_target_file, target_names
+from targets.model import Linux
 from toolchain.errors import TargetError
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +36,23 @@ FACTS = {
     "rp2350_pico2": ("cortex-m33", 150, (0x20000000, 520 * KIB), (0x10000000, 4 * MIB), 0, "uf2"),
     "ek_ra8d1": ("cortex-m85", 480, (0x22000000, 896 * KIB), (0x02000000, 2016 * KIB), 6, "jlink"),
     "esp32c3": ("rv32imc", 160, (0x3FC80000, 384 * KIB), (0x42000000, 4 * MIB), 0, "esptool"),
+    "raspberry_pi_5": ("cortex-a76", 2400, (0x80000000, 2048 * MIB), (0, 1024 * MIB), 0, "none"),
+    "raspberry_pi_4": ("cortex-a72", 1500, (0x80000000, 1024 * MIB), (0, 1024 * MIB), 0, "none"),
+    "raspberry_pi_zero_2w": ("cortex-a53", 1000, (0x80000000, 512 * MIB), (0, 1024 * MIB), 0, "none"),
+    "jetson_orin_nano": ("cortex-a78ae", 1500, (0x80000000, 2048 * MIB), (0, 1024 * MIB), 0, "none"),
+    "beagleplay": ("cortex-a53", 1400, (0x80000000, 2048 * MIB), (0, 1024 * MIB), 0, "none"),
+    "beaglebone_black": ("cortex-a8", 1000, (0x80000000, 512 * MIB), (0, 1024 * MIB), 0, "none"),
+    "x86_64_linux": ("x86-64-v3", None, (0x80000000, 2048 * MIB), (0, 1024 * MIB), 0, "none"),
+}
+
+# core: what `uname -m` says, QEMU's user-mode emulator and its CPU, the ABI of zig's target, a flag of /proc/cpuinfo.
+LINUX = {
+    "cortex-a76": ("aarch64", "qemu-aarch64", "cortex-a76", "aarch64-linux-gnu.2.17", "asimddp"),
+    "cortex-a78ae": ("aarch64", "qemu-aarch64", "cortex-a76", "aarch64-linux-gnu.2.17", "asimddp"),
+    "cortex-a72": ("aarch64", "qemu-aarch64", "cortex-a72", "aarch64-linux-gnu.2.17", "asimd"),
+    "cortex-a53": ("aarch64", "qemu-aarch64", "cortex-a53", "aarch64-linux-gnu.2.17", "asimd"),
+    "cortex-a8": ("armv7l", "qemu-arm", "cortex-a8", "arm-linux-gnueabihf.2.17", "neon"),
+    "x86-64-v3": ("x86_64", "qemu-x86_64", "max", "x86_64-linux-gnu.2.17", "avx2"),
 }
 
 # core: first kernel folder, GCC driver, unicorn's model.
@@ -49,6 +67,12 @@ CORES = {
     "cortex-m85": ("mve", "arm-none-eabi-gcc", ""),
     "rv32imc": ("rv32im", "riscv64-unknown-elf-gcc", "UC_CPU_RISCV32_ANY"),
     "host": ("portable", "cc", ""),
+    "cortex-a76": ("portable", "aarch64-linux-gnu-gcc", ""),
+    "cortex-a78ae": ("portable", "aarch64-linux-gnu-gcc", ""),
+    "cortex-a72": ("portable", "aarch64-linux-gnu-gcc", ""),
+    "cortex-a53": ("portable", "aarch64-linux-gnu-gcc", ""),
+    "cortex-a8": ("portable", "arm-linux-gnueabihf-gcc", ""),
+    "x86-64-v3": ("portable", "x86_64-linux-gnu-gcc", ""),
 }
 
 # target: machine, cpu, timer in MHz, sample area (base, bytes).
@@ -89,7 +113,12 @@ def test_target_matches_the_manuals(name: str) -> None:
     assert target.flash_tool.method == method
     serial = target.serial
     assert SERIAL.get(name) == (None if serial is None else (serial.driver, serial.base, serial.clock_hz, serial.baud))
-    assert target.formats == (("c", "tflite", "onnx") if name == "host" else ("c", "tflite", "tflm"))
+    linux = core in LINUX
+    formats = (
+        ("c", "library", "tflite", "onnx") if linux else ("c", "tflite", "onnx") if name == "host" else ("c", "tflite", "tflm")
+    )
+    assert target.formats == formats
+    assert target.default_formats == (("c", "library", "tflite") if linux else ())
 
 
 @pytest.mark.parametrize("name", FACTS)
@@ -112,6 +141,22 @@ def test_qemu_machine(name: str) -> None:
     assert qemu.system == ("riscv32" if name == "rv32_virt" else "arm")
 
 
+@pytest.mark.parametrize("name", FACTS)
+def test_linux_cores(name: str) -> None:
+    core = load_target(name).core
+    if core.name not in LINUX:
+        assert core.linux is None
+        return
+    machine, qemu, cpu, abi, flag = LINUX[core.name]
+    assert core.linux is not None
+    assert dataclasses.replace(core.linux, cpu_flags=()) == Linux(machine, qemu, cpu, ())
+    assert core.zig_flags[:2] == ("-target", abi)
+    assert flag in core.linux.cpu_flags
+    assert ("dotprod" in core.features) == ("asimddp" in core.linux.cpu_flags)
+    assert ("avx2" in core.features) == ("avx2" in core.linux.cpu_flags)
+    assert core.features & {"neon", "avx2"}
+
+
 def test_every_core_file_is_used_and_named_after_its_core() -> None:
     files = sorted((ROOT / "targets" / "cores").glob("*.toml"))
     assert [tomllib.loads(file.read_text("utf-8"))["name"] for file in files] == [file.stem for file in files]
@@ -120,7 +165,8 @@ def test_every_core_file_is_used_and_named_after_its_core() -> None:
 
 def test_single_precision_only_where_the_chip_has_no_more() -> None:
     double = {name for name in FACTS if "fpu_dp" in load_target(name).core.features}
-    assert double == {"mps2_an500", "mps3_an547", "nucleo_h7a3zi", "ek_ra8d1"}
+    boards = {name for name, facts in FACTS.items() if facts[0] in LINUX}
+    assert double == {"mps2_an500", "mps3_an547", "nucleo_h7a3zi", "ek_ra8d1"} | boards
 
 
 def test_target_is_immutable() -> None:
@@ -146,7 +192,7 @@ def test_unknown_name_without_a_close_one_lists_all(name: str) -> None:
     with pytest.raises(TargetError) as caught:
         load_target(name)
     assert caught.value.number == 303
-    assert caught.value.hint.startswith(("Use one of: ek_ra8d1", "Did you mean host"))
+    assert caught.value.hint.startswith(("Use one of: beaglebone_black", "Did you mean host"))
 
 
 BOARD = """\
@@ -244,6 +290,13 @@ BROKEN = [
     ("unknown format", '"tflm"', '"pdf"', "key 'formats[1]' is 'pdf'", "tflite"),
     ("format twice", '"tflm"', '"c"', "key 'formats[1]' repeats 'c'", "once"),
     ("no format", '["c", "tflm"]', "[]", "key 'formats' is empty", "tflite"),
+    (
+        "default that is not taken",
+        'source = "its manual"',
+        'default_formats = ["onnx"]\nsource = "its manual"',
+        "key 'default_formats[0]' is 'onnx'",
+        "Use: c, tflm",
+    ),
     ("no memory table", "[memory.sram]", "[memories.sram]", "key 'memories' is unknown", "'memory'"),
     ("unknown core", "cortex-m4f", "cortex-m9", "key 'core' is 'cortex-m9'", "cortex-m4f"),
     ("core path", "cortex-m4f", "../boards/host", "key 'core' is '../boards/host'", "cortex-m4f"),

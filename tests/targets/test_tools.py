@@ -42,6 +42,12 @@ def check_macros(core: Core, found: dict[str, str]) -> None:
         assert {"__riscv_mul", "__riscv_compressed", "__riscv_float_abi_soft"} <= found.keys()
         assert found["__riscv_xlen"] == "32"
         return
+    if core.linux is not None:
+        names = {"neon": "__ARM_NEON", "dotprod": "__ARM_FEATURE_DOTPROD", "avx2": "__AVX2__"}
+        assert {feature for feature, macro in names.items() if macro in found} == core.features & names.keys()
+        own = {"aarch64": "__aarch64__", "armv7": "__ARM_PCS_VFP", "x86_64": "__x86_64__"}[core.architecture]
+        assert {own, "__linux__"} <= found.keys()
+        return
     floating, mve, dsp = ARM_MACROS[core.name]
     assert int(found.get("__ARM_FP", "0"), 0) & 12 == floating
     assert int(found.get("__ARM_FEATURE_MVE", "0"), 0) == mve
