@@ -41,15 +41,21 @@ class Compiler:
 
 
 def find_compiler(target: Target, choice: CompilerChoice = "auto") -> Compiler:
-    """The compiler for the target's core. Raises EnvironmentFault E401 when the chosen one is not installed."""
+    """The compiler for the target's core; `auto` takes GCC where it is, for Linux zig, which has every C library and makes
+    the libraries of bundles. Raises EnvironmentFault E401 when the chosen one is not installed.
+    """
+    with_zig = importlib.util.find_spec("ziglang") is not None
+    if choice == "auto" and target.core.linux is not None and with_zig:
+        choice = "zig"
     gcc = _find_gcc(target.core) if choice in ("auto", "gcc") else None
     if gcc is not None:
         return Compiler((gcc,), target.core.gcc_flags, "gcc", _version((gcc,), "-dumpfullversion"))
-    if choice in ("auto", "zig") and importlib.util.find_spec("ziglang") is not None:
+    if choice in ("auto", "zig") and with_zig:
         command = (sys.executable, "-m", "ziglang", "cc")
         return Compiler(command, (*target.core.zig_flags, *ZIG_FLAGS), "zig", _version(command[:-1], "version"))
     wanted = {"gcc": target.core.gcc, "zig": "ziglang", "auto": f"{target.core.gcc} or ziglang"}[choice]
-    raise EnvironmentFault(401, target.name, f"{wanted} was not found", f"Install {target.core.gcc}, or `pip install ziglang`")
+    hint = "`pip install ziglang`" if choice == "zig" else f"Install {target.core.gcc}, or `pip install ziglang`"
+    raise EnvironmentFault(401, target.name, f"{wanted} was not found", hint)
 
 
 def _find_gcc(core: Core) -> str | None:

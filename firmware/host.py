@@ -1,11 +1,20 @@
-"""Builds a program and the host harness into an executable of this machine."""
+"""Builds a program and the host harness into an executable of this machine, or of a Linux board."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from firmware.build import COMMON_FLAGS, compile_program, content_key, further_arenas, glue_source, include_flags, own_text
+from firmware.build import (
+    COMMON_FLAGS,
+    PROFILE_FLAGS,
+    compile_program,
+    content_key,
+    further_arenas,
+    glue_source,
+    include_flags,
+    own_text,
+)
 from firmware.cache import cached_folder
 from firmware.compilers import Compiler, run_compiler
 from firmware.program import CProgram
@@ -26,21 +35,23 @@ class HostProgram:
     size: FlashSize | None
 
 
-def build_host(program: CProgram, compiler: Compiler) -> HostProgram:
-    """Compile and link program for this machine, or take the same build from the cache.
+def build_host(program: CProgram, compiler: Compiler, *, profile: bool = False) -> HostProgram:
+    """Compile and link program for this machine or the Linux that the compiler builds for, or take the same from the cache.
 
+    profile: the program's calls are told apart, for a run that counts each.
     Raises EnvironmentFault E402 with the compiler's first lines, RunError E504 for .data, .bss or a missing file.
     """
     glue = glue_source(program)
     glue += f"const uint32_t strop_arena_bytes = {program.arena_bytes}, strop_arena_align = {max(1, program.arena_align)};\n"
     glue += _own_arenas(program)
-    key = content_key(program, ("host", glue, repr(compiler), *(own_text(name) for name in HARNESS_OWN)))
+    extra = PROFILE_FLAGS if profile else ()
+    key = content_key(program, ("host", *extra, glue, repr(compiler), *(own_text(name) for name in HARNESS_OWN)))
 
     def make(folder: Path) -> None:
         for name in HARNESS_OWN:
             (folder / Path(name).name).write_text(own_text(name), encoding="utf-8")
         (folder / "glue.c").write_text(glue, encoding="utf-8")
-        objects = [path.name for path in compile_program(program, compiler, folder, COMMON_FLAGS)]
+        objects = [path.name for path in compile_program(program, compiler, folder, (*COMMON_FLAGS, *extra))]
         flags = (*HARNESS_FLAGS, "-I.", *include_flags(program))
         run_compiler(compiler, (*flags, "glue.c", "host.c", *objects, "-o", EXECUTABLE), place=program.name, cwd=folder)
 

@@ -1,4 +1,4 @@
-"""Runs a program for a microcontroller on this machine: builds it, picks an emulator, returns outputs and counts."""
+"""Runs a program for another machine on this one: builds it, picks an emulator, returns outputs and counts."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from firmware.build import Firmware, build_firmware
 from firmware.compilers import CompilerChoice, find_compiler
 from firmware.linker import plan_ram
 from firmware.program import CProgram
 from runtimes.base import Bytes, CallCost, RunResult
+from runtimes.linux_engine import find_user_mode, profile_user_mode, run_user_mode
 from runtimes.qemu_engine import find_qemu, profile_qemu, qemu_version, run_qemu
 from runtimes.unicorn_engine import profile_unicorn, run_unicorn, unicorn_version
 from targets.load import load_target
@@ -58,6 +61,9 @@ def run_emulated(
     count: also count the instructions of the first sample (kernels do not branch on data). timeout_s: for one sample.
     work_dir: keeps QEMU's files. Raises TargetError E301, E302, EnvironmentFault E4xx, RunError E501, E502, E503, E504.
     """
+    if target.core.linux is not None:
+        _check_user_mode(target, engine)
+        return run_user_mode(program, target, inputs, count=count, compiler=compiler, timeout_s=timeout_s)
     chosen = choose_engine(target, engine)
     machine = emulated_machine(target, chosen)
     if machine is not target:
@@ -84,6 +90,8 @@ def _profiler(target: Target, engine: EngineChoice) -> Engine:
 
 def profiler_label(target: Target, engine: EngineChoice) -> str:
     """The engine that `profile_emulated` takes, with its version. Raises EnvironmentFault E403, E404."""
+    if target.core.linux is not None:
+        return f"{target.core.linux.qemu} {qemu_version(find_user_mode(target)[0])}"
     chosen = _profiler(target, engine)
     machine = emulated_machine(target, chosen).qemu
     if chosen == "unicorn" or machine is None:
@@ -105,6 +113,10 @@ def profile_emulated(
     sample: the bytes of every input. engine: `auto` takes the one that models cycles, where there is one.
     Raises as `run_emulated`.
     """
+    if target.core.linux is not None:
+        _check_user_mode(target, engine)
+        inputs = [np.frombuffer(data, np.uint8).reshape(1, -1) for data in sample]
+        return profile_user_mode(program, target, inputs, compiler=compiler, timeout_s=timeout_s)
     chosen = _profiler(target, engine)
     machine = emulated_machine(target, chosen)
     firmware = build_firmware(program, machine, find_compiler(machine, compiler), profile=True)
@@ -147,6 +159,12 @@ def choose_engine(target: Target, engine: EngineChoice) -> Engine:
     message = reasons[engine] if engine != "auto" else " and ".join(reasons.values())
     hint = "pip install 'strop[mcu]'" if target.core.unicorn_cpu else "Install QEMU for a target with a machine of it"
     raise EnvironmentFault(403, target.name, message, hint)
+
+
+def _check_user_mode(target: Target, engine: EngineChoice) -> None:
+    """Raise EnvironmentFault E403 for an engine that has no Linux."""
+    if engine == "unicorn":
+        raise EnvironmentFault(403, target.name, "unicorn runs no Linux programs", "Use --on emulator")
 
 
 def _check_flash(target: Target, firmware: Firmware) -> None:

@@ -53,30 +53,40 @@ def run_host(
     inputs: raw bytes, uint8 (samples, input_bytes[i]). count: also time timed_runs runs of the last sample, after a warm-up.
     timeout_s: for one run. Raises EnvironmentFault E401, E402, E405, RunError E501 (time), E502 (crash), E503, E504.
     """
-    samples = check_inputs(program, inputs)
     host = build_host(program, find_compiler(target, compiler))
     runs = timed_runs if count else 0
+    outputs, latency_us = execute(program, (str(host.path),), inputs, runs=runs, timeout_s=timeout_s)
+    return RunResult(outputs, measurement(program, target, host, outputs, latency_us))
+
+
+def execute(
+    program: CProgram, command: Sequence[str], inputs: Sequence[Bytes], *, runs: int, timeout_s: float
+) -> tuple[tuple[Bytes, ...], tuple[float, float, float] | None]:
+    """Outputs of every sample, and the quantiles of latency over so many timed runs of the last one, None for 0.
+
+    command: starts what `build_host` built, alone or in an emulator. Other arguments and errors are those of `run_host`.
+    """
+    samples = check_inputs(program, inputs)
     with tempfile.TemporaryDirectory(prefix="strop-") as folder:
         source, result = Path(folder) / "samples.bin", Path(folder) / "results.bin"
         _write_samples(source, inputs, samples, runs)
-        command = (str(host.path), str(source), str(result))
-        done = run_process(command, timeout_s=timeout_s, progress=lambda: file_bytes(result))
+        done = run_process((*command, str(source), str(result)), timeout_s=timeout_s, progress=lambda: file_bytes(result))
         _check_end(program, done, timeout_s)
         data = result.read_bytes() if result.is_file() else b""
     try:
-        outputs, latency_us = _read_result(program, data, samples, runs)
+        return _read_result(program, data, samples, runs)
     except (struct.error, ValueError) as fault:
         raise EnvironmentFault(405, "host harness", f"its result ends early, at {len(data):,} B", "Check the disk") from fault
-    return RunResult(outputs, _measurement(program, target, host, outputs, latency_us))
 
 
-def _measurement(
+def measurement(
     program: CProgram,
     target: Target,
     host: HostProgram,
     outputs: tuple[Bytes, ...],
     latency_us: tuple[float, float, float] | None,
 ) -> Measurement:
+    """What is known of a process of this machine."""
     return Measurement(
         instructions=None,
         cycles=None,

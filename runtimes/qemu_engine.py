@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import shutil
 import struct
 from collections.abc import Sequence
@@ -53,8 +54,8 @@ def find_qemu(qemu: Qemu) -> str:
 @functools.cache
 def qemu_version(path: str) -> str:
     """QEMU's version, for example `7.2.22`."""
-    words = run_process((path, "--version"), timeout_s=30).stdout.split()
-    return words[3] if len(words) > 3 else "unknown"
+    found = re.search(r"version (\d+(\.\d+)*)", run_process((path, "--version"), timeout_s=30).stdout)
+    return found[1] if found else "unknown"
 
 
 def run_qemu(

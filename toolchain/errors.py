@@ -1,6 +1,7 @@
 """Every error a user can meet: one class per family, one table of codes, one way to print them.
 
-The text is `E<number> <place>: <what, with the numbers>. <what to do>.` and the process exits with the family's status.
+Boards import this module, so it keeps to Python 3.9. The text is `E<number> <place>: <what, with the numbers>. <what to do>.`
+and the process exits with the family's status.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Code:
     """One row of the table in docs/errors.md: what kind of fault a number names."""
 

@@ -1,5 +1,7 @@
-/* Runs the program on this machine: host_program SAMPLES RESULTS. Words are 32 bits in the machine's own order.
+/* Runs the program as a process of Linux, macOS or Windows: host_program SAMPLES RESULTS. Words are 32 bits in the machine's own order.
  * SAMPLES: magic, samples, warm-up runs, timed runs, then the input bytes of every sample.
+ * Emulators count what lies between calls of strop_edge: around an empty program, then around every run; and between those of
+ * strop_mark, of which the first two have nothing between and the others are the program's own, where built with STROP_PROFILE.
  * RESULTS: magic, init status; per sample: run status, offset of a changed guard byte or 0, outputs; then nanoseconds, 64 bits a run. */
 #include "harness.h"
 
@@ -28,6 +30,33 @@ static uint64_t now_ns(void)
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 #endif
+}
+
+void strop_edge(void);
+
+__attribute__((noinline)) void strop_edge(void)
+{
+    __asm__ volatile("");
+}
+
+__attribute__((noinline)) void strop_mark(void)
+{
+    __asm__ volatile("");
+}
+
+__attribute__((noinline)) static int run_nothing(void *arena)
+{
+    __asm__ volatile("" : "+r"(arena));
+    return 0;
+}
+
+/* Through a pointer nobody knows, so that an empty program costs what any other does around its own instructions. */
+static int run_between_edges(int (*volatile run)(void *arena), uint8_t *arena)
+{
+    strop_edge();
+    const int status = run(arena);
+    strop_edge();
+    return status;
 }
 
 static uint8_t guard_byte(uint32_t index)
@@ -103,7 +132,7 @@ static int run_sample(uint8_t *arena, const uint8_t *sample, FILE *results)
     uint32_t status = STATUS_BAD_BUFFER;
     int good = fill(arena, sample);
     if (good) {
-        status = (uint32_t)strop_program.run(arena);
+        status = (uint32_t)run_between_edges(strop_program.run, arena);
     }
     const int32_t broken = guard_broken(arena);
     for (uint32_t i = 0; i < strop_program.outputs; ++i) {
@@ -161,6 +190,9 @@ int main(int count, char **names)
     }
     uint8_t *sample = malloc(sample_bytes + 1);
     uint8_t *arena = new_arena();
+    strop_mark();
+    strop_mark();
+    (void)run_between_edges(run_nothing, arena);
     const uint32_t start[2] = {MAGIC, (uint32_t)strop_program.init(arena)};
     fwrite(start, sizeof start, 1, results);
     int good = sample != NULL && start[1] == 0;

@@ -7,6 +7,8 @@ import shutil
 
 import pytest
 
+from targets.load import load_target
+
 needs_qemu = pytest.mark.skipif(
     shutil.which("qemu-system-arm") is None or shutil.which("qemu-system-riscv32") is None,
     reason="QEMU is not installed (Debian: qemu-system-arm, qemu-system-misc)",
@@ -17,3 +19,11 @@ needs_unicorn = pytest.mark.skipif(
 needs_arm_gcc = pytest.mark.skipif(
     shutil.which("arm-none-eabi-gcc") is None, reason="the Arm GCC is not installed (Debian: gcc-arm-none-eabi)"
 )
+
+
+def needs_user_mode(*targets: str) -> pytest.MarkDecorator:
+    """Skip where QEMU's user mode, or zig, is missing for one of the Linux targets."""
+    wanted = sorted({linux.qemu for name in targets if (linux := load_target(name).core.linux) is not None})
+    missing = [name for name in wanted if shutil.which(name) is None]
+    missing += [] if importlib.util.find_spec("ziglang") else ["ziglang (pip install strop[mcu])"]
+    return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)} (Debian: qemu-user)")

@@ -12,6 +12,7 @@ from firmware.compilers import CompilerChoice
 from firmware.device_build import Scale
 from firmware.program import CProgram, Interface
 from runtimes.base import CallCost, Measurement, RunResult, outputs_digest
+from runtimes.linux_engine import run_native, runs_here
 from targets.load import load_target
 from targets.model import Target
 from toolchain.bundle.read import Bundle
@@ -35,9 +36,10 @@ class Where:
 
 
 def where(bundle: Bundle, place: str | None, compiler: CompilerChoice = "auto") -> Where:
-    """The place that a user named, or the default: `host` for bundles of the host, else `emulator`. Raises UsageError(901)."""
+    """The place that a user named, or `host` for bundles that this machine runs, else `emulator`. Raises UsageError(901)."""
     if place is None:
-        return Where("host" if bundle.manifest.target == "host" else "emulator", compiler)
+        target = load_target(bundle.manifest.target)
+        return Where("host" if target.core.architecture == "host" or runs_here(target) else "emulator", compiler)
     known = (*get_args(Place), *ENGINES)
     name, colon, port = place.partition(":")
     if name not in known or (name == "board") != bool(port) or (colon and not port):
@@ -132,9 +134,11 @@ def run_samples(bundle: Bundle, place: Where, inputs: Sequence[Array], *, count:
     raw = tuple(as_bytes(array) for array in inputs)
     target = load_target(bundle.manifest.target)
     if place.place == "host":
-        _check_host(target)
-        from runtimes.host_engine import run_host
+        from runtimes.host_engine import TIMEOUT_S, run_host
 
+        if runs_here(target):
+            return run_native(program, target, raw, count=count, compiler=place.compiler, timeout_s=TIMEOUT_S)
+        _check_host(target)
         return run_host(program, load_target("host"), raw, count=count, compiler=place.compiler)
     _check_emulated(target)
     if place.place == "board":

@@ -38,6 +38,7 @@ class Finding:
 PACKAGES = (
     ("onnxruntime", "float execution for calibration"),
     ("ai-edge-litert", "reads and runs .tflite"),
+    ("tflite-runtime", "runs .tflite on boards: `strop agent`"),
     ("unicorn", "emulator by pip: 'strop[mcu]'"),
     ("highspy", "several memories: 'strop[mcu]'"),
     ("ziglang", "C compiler by pip: 'strop[mcu]'"),
@@ -49,6 +50,8 @@ PACKAGES = (
 PROGRAMS = (
     ("emulator", "qemu-system-arm", "the emulator with MVE (Cortex-M55, M85)"),
     ("emulator", "qemu-system-riscv32", "RISC-V machines"),
+    ("emulator", "qemu-aarch64", "programs for 64-bit Arm boards with Linux (Debian: qemu-user)"),
+    ("emulator", "qemu-arm", "programs for 32-bit Arm boards with Linux (Debian: qemu-user)"),
     ("browser", "chromium", "pictures of reports, models in the browser"),
     ("gpu", "nvidia-smi", "NVIDIA GPU"),
 )

@@ -55,6 +55,8 @@ def show(target: Target) -> Answer:
 def _runner(target: Target) -> str:
     if target.core.architecture == "host":
         return "this machine"
+    if target.core.linux is not None:
+        return f"QEMU's user mode, {target.core.linux.cpu}"
     emulators = ("unicorn" if target.core.unicorn_cpu else "", f"QEMU {target.qemu.machine}" if target.qemu else "")
     return ", ".join(filter(None, emulators)) or "QEMU, on a machine with the same instructions"
 
