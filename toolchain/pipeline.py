@@ -25,8 +25,8 @@ _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,40}")
 
 @dataclass(frozen=True, slots=True)
 class CompileOptions:
-    """What a user may ask of a compilation. name: prefix of C symbols and files. formats: empty takes the target's
-    but for those in ON_REQUEST. explain: also find the plans that there were to choose from.
+    """What a user may ask of a compilation. name: prefix of C symbols and files. formats: empty takes the target's default ones,
+    or all of its formats but for those in ON_REQUEST. explain: also find the plans that there were to choose from.
 
     memories: RAM to use by name, with the most bytes of it or None for all; the default RAM always is.
     copy_weights: constants are copied to RAM where that spares wait states.
@@ -52,7 +52,10 @@ class Emitted:
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A compiled graph. program: None when no format needed one. sections: the manifest's object of each format."""
+    """A compiled graph. program: None when no format needed one. sections: the manifest's object of each format.
+
+    unbuilt: formats asked for that a compiler makes of the files of another one; `toolchain.api` has it do so.
+    """
 
     graph: Graph
     target: Target
@@ -61,6 +64,7 @@ class Compiled:
     files: Mapping[str, bytes]
     sections: Mapping[str, Mapping[str, object]]
     offers: tuple[Offer, ...] = ()
+    unbuilt: tuple[str, ...] = ()
 
     @property
     def macs(self) -> int:
@@ -111,6 +115,8 @@ def _emit_onnx(graph: Graph, program: Program | None, options: CompileOptions) -
 
 FORMATS: dict[str, Emitter] = {"c": _emit_c, "tflite": _emit_tflite, "tflm": _emit_tflm, "onnx": _emit_onnx}
 NEEDS_PROGRAM = frozenset({"c"})
+# Formats that a C compiler makes, and the format that they are made of.
+MADE_OF = {"library": "c"}
 # TFLM measures its arena by running the tflite-micro package, which is optional and takes seconds.
 ON_REQUEST = frozenset({"tflm"})
 
@@ -124,9 +130,9 @@ def compile_model(graph: Graph, target: Target, options: CompileOptions) -> Comp
     if not _IDENTIFIER.fullmatch(options.name):
         hint = "Give --name with lower-case letters, digits and underscores, a letter first"
         raise UsageError(901, "--name", f"{options.name!r} cannot be the prefix of C names", hint)
-    formats = options.formats or tuple(name for name in target.formats if name not in ON_REQUEST)
+    formats = formats_of(target, options)
     for name in formats:
-        if name not in FORMATS or name not in target.formats:
+        if name not in (*FORMATS, *MADE_OF) or name not in target.formats:
             what = f"format {name!r} is not taken; it takes {', '.join(target.formats)}"
             raise TargetError(306, target.name, what, "Choose another --format or target")
     verify(graph)
@@ -137,15 +143,25 @@ def compile_model(graph: Graph, target: Target, options: CompileOptions) -> Comp
     files: dict[str, bytes] = {}
     sections: dict[str, Mapping[str, object]] = {}
     for name in formats:
+        if name in MADE_OF:
+            continue
         emitted = FORMATS[name](graph, program, options)
         files.update(emitted.files)
         sections[name] = emitted.section
-    return Compiled(graph, target, options, program, files, sections, found)
+    unbuilt = tuple(name for name in formats if name in MADE_OF)
+    return Compiled(graph, target, options, program, files, sections, found, unbuilt)
+
+
+def formats_of(target: Target, options: CompileOptions) -> tuple[str, ...]:
+    """The formats to make: those asked for or the target's default ones, and what these are made of."""
+    quick = tuple(name for name in target.formats if name not in ON_REQUEST)
+    asked = options.formats or target.default_formats or quick
+    return tuple(dict.fromkeys((*(MADE_OF[name] for name in asked if name in MADE_OF), *asked)))
 
 
 def program_of(graph: Graph, target: Target, options: CompileOptions) -> Program | None:
     """The program that `compile_model` would print of a graph, None where no format needs one. Raises TargetError (E3xx)."""
-    formats = options.formats or target.formats
+    formats = formats_of(target, options)
     return _lowered(graph, target, replace(options, explain=False))[0] if NEEDS_PROGRAM & set(formats) else None
 
 

@@ -125,7 +125,7 @@ def test_manifest_follows_the_schema(bundle: Path) -> None:
 
 def test_schema_and_dataclasses_have_the_same_keys() -> None:
     own = {field.name for field in fields(Manifest)} - {"formats"}
-    formats = {"tflite", "tflm", "onnx", "tensorrt", "tfjs", "litertjs", "savedmodel"}
+    formats = {"library", "tflite", "tflm", "onnx", "tensorrt", "tfjs", "litertjs", "savedmodel"}
     assert set(SCHEMA["properties"]) == own | formats
     kinds = {
         "ram": Ram,

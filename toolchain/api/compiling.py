@@ -14,14 +14,15 @@ from targets.load import load_target
 from targets.model import Target
 from toolchain.api.describing import describe_bundle
 from toolchain.api.inspecting import NO_SHAPES
+from toolchain.api.library import with_library
 from toolchain.api.prequantized import keep_parameters, with_parameters
 from toolchain.api.progress import Progress, silent
 from toolchain.api.quantizing import AUTO, AfterPass, Converted, Precision, form_of, to_precision
 from toolchain.api.results import CompileResult
+from toolchain.bundle.example import EXAMPLE_NAME, example_c
 from toolchain.bundle.graph_files import EVENED_NAME, evened_file, graph_files
-from toolchain.bundle.manifest import (
-    SourceModel,
-)
+from toolchain.bundle.manifest import Manifest, SourceModel
+from toolchain.bundle.readme import README_NAME, readme
 from toolchain.bundle.write import write_bundle
 from toolchain.errors import ModelError, TargetError
 from toolchain.frontends.load import load_model, model_format
@@ -91,10 +92,11 @@ def compile(
         graph, notes = keep_parameters(kept, precision, calibrate, ranges, progress, after)
         converted = Converted(graph)
     progress("compiling")
-    compiled = compile_model(converted.graph, device, options)
+    compiled = with_library(compile_model(converted.graph, device, options))
     source = SourceModel(path.name, model_format(path), source_digest(path))
+    described = describe_bundle(compiled, source, converted, notes)
     files = {**graph_files(compiled.graph), **compiled.files, **_evened(canonical, converted, compiled.graph)}
-    manifest = write_bundle(Path(output), files, describe_bundle(compiled, source, converted, notes))
+    manifest = write_bundle(Path(output), files | _pages(described, device), described)
     plan, doubts = compiled.program.plan if compiled.program else None, calibration_doubts(converted.quantized)
     return CompileResult(Path(output), manifest, plan, doubts)
 
@@ -114,6 +116,13 @@ def budget_of(target: Target, options: CompileOptions) -> Budget:
 
     limits = options.limits
     return Budget(price, limits.flash_bytes is not None, limits.ram_bytes is not None, limits.latency_ms is not None)
+
+
+def _pages(manifest: Manifest, target: Target) -> dict[str, bytes]:
+    """What tells a person how to run the bundle, and the example of it where the target has a system to run it on."""
+    has_system = target.core.architecture == "host" or target.core.linux is not None
+    example = {EXAMPLE_NAME: example_c(manifest).encode()} if has_system and manifest.c is not None else {}
+    return {README_NAME: readme(manifest, has_system=has_system).encode(), **example}
 
 
 def _evened(canonical: Graph, converted: Converted, graph: Graph) -> dict[str, bytes]:

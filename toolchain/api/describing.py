@@ -67,10 +67,10 @@ def describe_bundle(
         precision=precision_of(graph),
         source=source,
         graph=GraphFiles(TEXT_NAME, CONSTANTS_NAME, evened),
-        inputs=tuple(map(_tensor, graph.inputs)),
-        outputs=tuple(map(_tensor, graph.outputs)),
+        inputs=tuple(map(tensor_info, graph.inputs)),
+        outputs=tuple(map(tensor_info, graph.outputs)),
         macs=compiled.macs,
-        versions=_versions(),
+        versions=_versions("ziglang" if "library" in sections else ""),
         ram=_ram(program) if program else None,
         flash=Flash(program.weight_bytes, program.code_bytes) if program else None,
         predicted=_predicted(program) if program else None,
@@ -122,7 +122,8 @@ def _seen(row: ValueRange) -> SeenValues:
     return SeenValues(row.minimum, row.maximum, mean, math.sqrt(max(square - mean * mean, 0.0)))
 
 
-def _tensor(value: Value) -> TensorInfo:
+def tensor_info(value: Value) -> TensorInfo:
+    """An input or output of a graph as the manifest has it."""
     type_ = value.type
     scalar = type_.quant is not None and type_.quant.axis is None
     scale = type_.quant.scalar_scale if type_.quant and scalar else None
@@ -194,10 +195,10 @@ def _layer(choice: Choice, calls: Sequence[KernelCall], *, first: bool) -> Layer
     )
 
 
-def _versions() -> dict[str, str]:
-    """Versions that shape a bundle's bytes."""
+def _versions(compiler: str) -> dict[str, str]:
+    """Versions that shape a bundle's bytes. compiler: the package of the one that was used, or empty."""
     found: dict[str, str] = {}
-    for package in ("strop", "numpy", "onnx", "ai-edge-litert"):
+    for package in filter(None, ("strop", "numpy", "onnx", "ai-edge-litert", compiler)):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

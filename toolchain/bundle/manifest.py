@@ -243,7 +243,8 @@ class FormatFile:
     tensor_bytes: what its tensors take in TFLM's arena with the file's order and offline plan; _own_plan: what they would in the
     graph's order by TFLM's own plan. offline_plan: the file has one (`tflite`, `tflm`). The rest is given where the format is a
     C++ project (`tflm`): its header, sources and build file, the op registrations, and TFLM's arena in bytes on the host (exact)
-    and on 32-bit targets (an upper bound) by kernel library.
+    and on 32-bit targets (an upper bound) by kernel library. module: Python that runs the file,
+    machine: the processor that it is for, as `uname -m` says, cpu_flags: what /proc/cpuinfo must list of it (`library`).
     """
 
     file: str
@@ -258,6 +259,9 @@ class FormatFile:
     tensor_bytes: int | None = None
     tensor_bytes_own_plan: int | None = None
     offline_plan: bool | None = None
+    module: str | None = None
+    machine: str | None = None
+    cpu_flags: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

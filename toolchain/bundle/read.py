@@ -71,7 +71,7 @@ def _named_files(manifest: Manifest) -> Iterator[str]:
     yield from filter(None, (manifest.graph.text, manifest.graph.constants, manifest.graph.evened))
     for entry in manifest.formats.values():
         yield entry.file
-        yield from filter(None, (entry.header, entry.project))
+        yield from filter(None, (entry.header, entry.project, entry.module))
         yield from entry.sources or ()
     if manifest.c is not None:
         yield manifest.c.header
