@@ -11,7 +11,7 @@ from toolchain.errors import StropError
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A command's result. document: the object of `--json`. text: what a person reads, without a final newline.
+    """A command's result. document: the object of `--json`. text: what a person reads, no newline at its end, may be empty.
 
     fault: set when there is a result and yet the command failed (outputs differ); it decides the exit status.
     """

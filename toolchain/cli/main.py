@@ -34,6 +34,7 @@ COMMANDS: dict[str, Command] = {
     "run": Command("toolchain.cli.run", "run a bundle on inputs and print or save the outputs"),
     "bench": Command("toolchain.cli.bench", "measure a bundle: instructions, RAM, flash, latency"),
     "flash": Command("toolchain.cli.flash", "build a bundle's firmware and write it to a board"),
+    "agent": Command("toolchain.cli.agent", "run a bundle on a Linux board and report every inference"),
     "tune": Command("toolchain.cli.tune", "fit the cost model of a core by measuring micro-kernels"),
     "report": Command("toolchain.cli.report", "one self-contained HTML page about bundles"),
 }
@@ -75,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     """The parser, with the options of only the command that the arguments name."""
     parser = _Parser(prog="strop", description="Compile a trained network for a device, prove it, measure it.", epilog=EPILOG)
-    parser.add_argument("--version", action="version", version=f"strop {_version()}")
+    parser.add_argument("--version", action="version", version=f"strop {version()}")
     _add_common(parser, as_json=False, log_level="warning")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
     named = next((word for word in arguments if word in COMMANDS), None)
@@ -100,12 +101,13 @@ def _add_common(parser: argparse.ArgumentParser, as_json: bool | str, log_level:
     shared.add_argument("--log-level", choices=LOG_LEVELS, default=log_level, help="what to log; debug adds tracebacks")
 
 
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
+def version() -> str:
+    """Strop's version."""
+    from importlib import metadata
 
     try:
-        return version("strop")
-    except PackageNotFoundError:
+        return metadata.version("strop")
+    except metadata.PackageNotFoundError:
         return "(not installed)"
 
 
@@ -129,7 +131,7 @@ def _show(answer: Answer, as_json: bool) -> int:
     if as_json:
         document = {**answer.document, **(answer.fault.as_json() if answer.fault else {})}
         return _print(json.dumps(document, indent=2, allow_nan=False), answer.fault.exit_status if answer.fault else 0)
-    status = _print(answer.text, 0)
+    status = _print(answer.text, 0) if answer.text else 0
     if answer.fault is not None:
         print(answer.fault, file=sys.stderr)
         return answer.fault.exit_status

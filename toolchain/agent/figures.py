@@ -1,0 +1,45 @@
+"""What an inference tells of its inputs and outputs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from benchmarks.telemetry.event import InputFigures
+from runtimes.onboard.network import Array, Tensor
+
+# Rows of int8 probabilities sum to 1 but for their rounding.
+PROBABILITY_SLACK = 0.05
+MOST_SCORES = 10_000
+
+
+def input_figures(tensors: Sequence[Tensor], stored: Sequence[Array]) -> tuple[InputFigures, ...]:
+    """Figures of every input in real units, from its stored values."""
+    return tuple(_figures(tensor, array.reshape(-1)) for tensor, array in zip(tensors, stored) if array.size)
+
+
+def _figures(tensor: Tensor, stored: Array) -> InputFigures:
+    wide = stored.astype(np.float64)
+    scale, zero = (1.0, 0) if tensor.scale is None else (tensor.scale, tensor.zero_point)
+    mean = float(np.add.reduce(wide)) / wide.size
+    square = float(wide.dot(wide)) / wide.size
+    deviation = math.sqrt(max(square - mean * mean, 0.0)) * scale
+    low, high = float(np.minimum.reduce(stored)), float(np.maximum.reduce(stored))
+    return InputFigures(tensor.name, (low - zero) * scale, (high - zero) * scale, (mean - zero) * scale, deviation)
+
+
+def top_and_confidence(output: Array) -> tuple[int | None, float | None]:
+    """Number of the largest score of an output in real units, and that score where all are probabilities.
+
+    None where the output is not one row of 2 to MOST_SCORES numbers, or holds one that is not finite.
+    """
+    if not 2 <= output.size <= MOST_SCORES or output.size != max(output.shape) or output.dtype.kind != "f":
+        return None, None
+    row = output.reshape(-1).tolist()
+    largest, total = max(row), sum(row)
+    if not math.isfinite(total):
+        return None, None
+    likely = abs(total - 1) <= PROBABILITY_SLACK and min(row) >= 0
+    return row.index(largest), largest if likely else None

@@ -1,0 +1,209 @@
+"""The agent's loop: a sample, its inference, its outputs, its event."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import sys
+import time
+from array import array
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from benchmarks.telemetry.event import EventMaker, Failure, Inference, Origin
+from benchmarks.telemetry.sinks import Sink
+from runtimes.onboard.bundle import Opened
+from runtimes.onboard.network import Array, InputError, LibraryError, stored_inputs
+from toolchain.agent.figures import input_figures, top_and_confidence
+from toolchain.agent.samples import Sample, read_samples, results_of, watch
+from toolchain.errors import DataError, RunError
+
+# So many of the last inferences are looked at for quantiles.
+KEPT = 10_000
+_encode = json.JSONEncoder(allow_nan=False).encode
+
+
+@dataclass
+class Tally:
+    """What has been run. Microseconds of the last inferences: of the network, and of the agent around it."""
+
+    samples: int = 0
+    failed: int = 0
+    latency_us: array[float] = field(default_factory=lambda: array("d"))
+    overhead_us: array[float] = field(default_factory=lambda: array("d"))
+
+    def add(self, latency_us: float, overhead_us: float) -> None:
+        """Count an inference."""
+        for values, value in ((self.latency_us, latency_us), (self.overhead_us, overhead_us)):
+            if len(values) < KEPT:
+                values.append(value)
+            else:
+                values[self.samples % KEPT] = value
+        self.samples += 1
+
+
+def quantiles(values: array[float]) -> dict[str, float] | None:
+    """50th, 95th and 99th percentile, None of nothing."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    return {f"p{share}": round(ordered[min(len(ordered) * share // 100, len(ordered) - 1)], 3) for share in (50, 95, 99)}
+
+
+class Agent:
+    """Runs samples through an opened bundle; outputs go where each call says, events to a sink."""
+
+    def __init__(self, opened: Opened, sink: Sink | None, batch: int, version: str) -> None:
+        """batch: inferences told of by one event. version: of Strop."""
+        bundle = opened.bundle
+        self.tally = Tally()
+        self.inputs = bundle.inputs
+        self._network, self._outputs = opened.network, bundle.outputs
+        self._names = [json.dumps(tensor.name) for tensor in bundle.outputs]
+        self._sink, self._batch, self._pending = sink, batch, list[Inference]()
+        self._last_fault: DataError | None = None
+        machine = platform.uname()
+        self._events = EventMaker(
+            Origin(
+                service=bundle.name,
+                sha256=bundle.sha256,
+                target=bundle.target,
+                precision=bundle.precision,
+                engine=opened.engine,
+                hostname=machine.node,
+                architecture=machine.machine,
+                agent_version=version,
+            )
+        )
+
+    def run(self, samples: Iterator[Sample], out: IO[str]) -> None:
+        """Run every sample and write its outputs as a line of JSON. Samples that cannot be run are told of, and passed over."""
+        for sample in samples:
+            begun = time.perf_counter_ns()
+            try:
+                if sample.fault is not None:
+                    raise sample.fault
+                spent = self._one(sample, out)
+            except (InputError, DataError) as fault:
+                self.refuse(sample, fault, out)
+            except LibraryError as fault:
+                raise RunError(502, sample.source, str(fault), "Report this with the bundle") from fault
+            else:
+                whole = time.perf_counter_ns() - begun
+                self.tally.add(spent / 1000, (whole - spent) / 1000)
+
+    def flush(self) -> None:
+        """Send the event of inferences that no event has told of yet."""
+        if self._pending and self._sink is not None:
+            self._sink.send(self._events.inferences(self._pending))
+        self._pending.clear()
+
+    def fault(self) -> DataError | None:
+        """What became of the samples that could not be run, None where all could be."""
+        last = self._last_fault
+        if last is None:
+            return None
+        failed, tried = self.tally.failed, self.tally.samples + self.tally.failed
+        what = f"{failed:,} of {tried:,} samples were not run, the last because: {last.message}"
+        return DataError(last.number, last.place, what, last.hint)
+
+    def _one(self, sample: Sample, out: IO[str]) -> int:
+        """Run a sample; the nanoseconds that the network took."""
+        stored = stored_inputs(self.inputs, sample.inputs)
+        begun = time.perf_counter_ns()
+        outputs = self._network.run_stored(stored)
+        spent = time.perf_counter_ns() - begun
+        real = [tensor.real(output) for tensor, output in zip(self._outputs, outputs)]
+        top, confidence = top_and_confidence(real[0])
+        self._write(sample, real, top, confidence, out)
+        if self._sink is not None:
+            self._pending.append(Inference(spent / 1000, input_figures(self.inputs, stored), top, confidence))
+            if len(self._pending) >= self._batch:
+                self.flush()
+        return spent
+
+    def _write(self, sample: Sample, real: list[Array], top: int | None, confidence: float | None, out: IO[str]) -> None:
+        values = ", ".join([f"{name}: {_numbers(output)}" for name, output in zip(self._names, real)])
+        rest = "" if top is None else f', "top": {top}'
+        rest += "" if confidence is None else f', "confidence": {confidence!r}'
+        name = sample.name if type(sample.name) is int else json.dumps(sample.name)
+        out.write(f'{{"id": {name}, "outputs": {{{values}}}{rest}}}\n')
+
+    def refuse(self, sample: Sample, fault: InputError | DataError, out: IO[str]) -> None:
+        """Tell why a sample could not be run, where its outputs would stand and in an event."""
+        if isinstance(fault, InputError):
+            fault = DataError(fault.number, f"{sample.source} sample {sample.name}", str(fault), "See the bundle's README.md")
+        self.tally.failed += 1
+        self._last_fault = fault
+        out.write(json.dumps({"id": sample.name, **fault.as_json()}) + "\n")
+        if self._sink is not None:
+            self.flush()
+            self._sink.send(self._events.failure(Failure(fault.code, str(fault))))
+
+
+def _numbers(output: Array) -> str:
+    """An array as nested lists of JSON, which has no word for what is not finite but null."""
+    try:
+        return _encode(output.tolist())
+    except ValueError:
+        return _encode(np.where(np.isfinite(output), output, None).tolist())
+
+
+def serve(agent: Agent, place: str, output: str, poll_s: float | None) -> None:
+    """Run what is at a place: a file, a folder (poll_s: seconds between two looks for new files, None for one look), or `-`.
+
+    output: a file or `-`; of a folder, the folder for results. Ends by itself, or at SIGINT and SIGTERM.
+    Raises DataError E201, E205 for a file, RunError E502, E505.
+    """
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        if place != "-" and Path(place).is_dir():
+            _serve_folder(agent, Path(place), Path(output), poll_s or 0)
+        elif output == "-":
+            with os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", buffering=1) as file:
+                agent.run(read_samples(place, agent.inputs), file)
+        else:
+            # Who waits for samples to come may wait for their outputs, too.
+            with open(output, "w", encoding="utf-8", buffering=1 if place == "-" else -1) as file:
+                agent.run(read_samples(place, agent.inputs), file)
+    except KeyboardInterrupt:
+        pass
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as fault:
+        raise RunError(505, output, f"it cannot be written: {fault.strerror}", "Name another place with -o") from fault
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        agent.flush()
+
+
+def _serve_folder(agent: Agent, folder: Path, results: Path, poll_s: float) -> None:
+    """Run every file of a folder that has no results. A file that cannot be read has the fault as its result."""
+    results.mkdir(parents=True, exist_ok=True)
+    for path in watch(folder, results, poll_s):
+        with _whole(results_of(path, results)) as file:
+            try:
+                agent.run(read_samples(str(path), agent.inputs), file)
+            except DataError as fault:
+                agent.refuse(Sample(None, str(path)), fault, file)
+        agent.flush()
+
+
+@contextmanager
+def _whole(path: Path) -> Generator[IO[str], None, None]:
+    """A file that is there once it is written to its end."""
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            yield file
+        aside.replace(path)
+    finally:
+        with suppress(FileNotFoundError):
+            aside.unlink()
