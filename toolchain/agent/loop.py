@@ -153,7 +153,8 @@ def _numbers(output: Array) -> str:
     try:
         return _encode(output.tolist())
     except ValueError:
-        return _encode(np.where(np.isfinite(output), output, None).tolist())
+        finite: Array = np.where(np.isfinite(output), output, None)
+        return _encode(finite.tolist())
 
 
 def serve(agent: Agent, place: str, output: str, poll_s: float | None) -> None:
