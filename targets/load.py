@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Literal, cast
 
 from targets.costs import cost_names, load_costs
-from targets.model import Core, FlashTool, Memory, MemoryRole, Qemu, Serial, Target
+from targets.model import Architecture, Core, FlashTool, Memory, MemoryRole, Qemu, Serial, Target
 from targets.table import Table, parse_table
 from targets.timings import load_timing, timing_names
 from toolchain.errors import TargetError
 
-ARCHITECTURES = ("arm", "riscv", "host")
-FEATURES = ("thumb1", "thumb2", "dsp", "fpu_sp", "fpu_dp", "mve", "mve_fp", "rv32m", "rv32c", "host")
+ARCHITECTURES = ("arm", "riscv", "aarch64", "x86_64", "host")
+FEATURES = ("thumb1", "thumb2", "dsp", "fpu_sp", "fpu_dp", "mve", "mve_fp", "rv32m", "rv32c", "neon", "dotprod", "avx2", "host")
 FORMATS = ("c", "tflite", "tflm", "onnx", "tensorrt", "tfjs", "litertjs", "savedmodel")
 SERIAL_DRIVERS = ("cmsdk", "ns16550")
 FLASH_METHODS = ("uf2", "stlink", "openocd", "pyocd", "jlink", "esptool", "qemu", "none")
@@ -100,7 +100,7 @@ def _core(table: Table) -> Core:
         raise table.fault("kernels", f"is {list(kernels)}", "The last folder must be 'portable'")
     return Core(
         name=table.identifier("name"),
-        architecture=cast("Literal['arm', 'riscv', 'host']", table.choice("architecture", ARCHITECTURES)),
+        architecture=cast("Architecture", table.choice("architecture", ARCHITECTURES)),
         features=frozenset(table.choices("features", FEATURES)),
         kernels=kernels,
         gcc=table.text("gcc"),

@@ -9,6 +9,7 @@ from targets.costs import CostTable
 from targets.timings import Timing
 
 MemoryRole = Literal["flash", "ram"]
+Architecture = Literal["arm", "riscv", "aarch64", "x86_64", "host"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,14 +17,15 @@ class Core:
     """A processor core: what its instruction set has and how to compile for it.
 
     kernels: folders of `firmware/kernels` from the most to the least specific; the last is `portable`.
-    features: of `thumb1`, `thumb2`, `dsp`, `fpu_sp`, `fpu_dp`, `mve`, `mve_fp`, `rv32m`, `rv32c`, `host`.
+    features: of `thumb1`, `thumb2`, `dsp`, `fpu_sp`, `fpu_dp`, `mve`, `mve_fp`, `rv32m`, `rv32c`, `neon`,
+    `dotprod`, `avx2`, `host`.
     gcc: the GCC driver (`arm-none-eabi-gcc`, `riscv64-unknown-elf-gcc`, `cc`); gcc_flags and zig_flags select
     the core for GCC and for `zig cc`. unicorn_cpu: unicorn's CPU model name, empty when it has none. costs: what kernels take.
     timing: cycles per instruction, None where no published timings can be counted from instructions alone.
     """
 
     name: str
-    architecture: Literal["arm", "riscv", "host"]
+    architecture: Architecture
     features: frozenset[str]
     kernels: tuple[str, ...]
     gcc: str

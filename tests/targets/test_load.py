@@ -34,6 +34,11 @@ FACTS = {
     "rp2040_pico": ("cortex-m0plus", 125, (0x20000000, 264 * KIB), (0x10000000, 2 * MIB), 0, "uf2"),
     "rp2350_pico2": ("cortex-m33", 150, (0x20000000, 520 * KIB), (0x10000000, 4 * MIB), 0, "uf2"),
     "ek_ra8d1": ("cortex-m85", 480, (0x22000000, 896 * KIB), (0x02000000, 2016 * KIB), 6, "jlink"),
+    "x86_64_linux": ("x86-64-v3", None, (0x40000000, 1024 * MIB), (0, 1024 * MIB), 0, "none"),
+    "raspberry_pi_zero_2w": ("cortex-a53", None, (0x40000000, 1024 * MIB), (0, 1024 * MIB), 0, "none"),
+    "raspberry_pi_4": ("cortex-a72", None, (0x40000000, 1024 * MIB), (0, 1024 * MIB), 0, "none"),
+    "raspberry_pi_5": ("cortex-a76", None, (0x40000000, 1024 * MIB), (0, 1024 * MIB), 0, "none"),
+    "jetson_orin_nano": ("cortex-a78ae", None, (0x40000000, 1024 * MIB), (0, 1024 * MIB), 0, "none"),
     "esp32c3": ("rv32imc", 160, (0x3FC80000, 384 * KIB), (0x42000000, 4 * MIB), 0, "esptool"),
 }
 
@@ -48,6 +53,11 @@ CORES = {
     "cortex-m55": ("mve", "arm-none-eabi-gcc", ""),
     "cortex-m85": ("mve", "arm-none-eabi-gcc", ""),
     "rv32imc": ("rv32im", "riscv64-unknown-elf-gcc", "UC_CPU_RISCV32_ANY"),
+    "x86-64-v3": ("x86_64", "x86_64-linux-gnu-gcc", ""),
+    "cortex-a53": ("neon", "aarch64-linux-gnu-gcc", ""),
+    "cortex-a72": ("neon", "aarch64-linux-gnu-gcc", ""),
+    "cortex-a76": ("neon_dot", "aarch64-linux-gnu-gcc", ""),
+    "cortex-a78ae": ("neon_dot", "aarch64-linux-gnu-gcc", ""),
     "host": ("portable", "cc", ""),
 }
 
@@ -72,6 +82,9 @@ SERIAL = {
 }
 
 
+LINUX = ("host", "x86_64", "aarch64")
+
+
 def test_names_are_exactly_the_known_targets() -> None:
     assert target_names() == tuple(sorted(FACTS))
 
@@ -89,7 +102,7 @@ def test_target_matches_the_manuals(name: str) -> None:
     assert target.flash_tool.method == method
     serial = target.serial
     assert SERIAL.get(name) == (None if serial is None else (serial.driver, serial.base, serial.clock_hz, serial.baud))
-    assert target.formats == (("c", "tflite", "onnx") if name == "host" else ("c", "tflite", "tflm"))
+    assert target.formats == (("c", "tflite", "onnx") if target.core.architecture in LINUX else ("c", "tflite", "tflm"))
 
 
 @pytest.mark.parametrize("name", FACTS)
@@ -120,7 +133,13 @@ def test_every_core_file_is_used_and_named_after_its_core() -> None:
 
 def test_single_precision_only_where_the_chip_has_no_more() -> None:
     double = {name for name in FACTS if "fpu_dp" in load_target(name).core.features}
-    assert double == {"mps2_an500", "mps3_an547", "nucleo_h7a3zi", "ek_ra8d1"}
+    assert double == {
+        "mps2_an500",
+        "mps3_an547",
+        "nucleo_h7a3zi",
+        "ek_ra8d1",
+        *(name for name in FACTS if load_target(name).core.architecture in LINUX[1:]),
+    }
 
 
 def test_target_is_immutable() -> None:
