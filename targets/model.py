@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from targets.costs import CostTable
+from targets.gpus import Gpu
 from targets.timings import Timing
 
 MemoryRole = Literal["flash", "ram"]
@@ -23,7 +24,7 @@ class Core:
     """
 
     name: str
-    architecture: Literal["arm", "riscv", "host"]
+    architecture: Literal["arm", "riscv", "host", "none"]
     features: frozenset[str]
     kernels: tuple[str, ...]
     gcc: str
@@ -33,6 +34,10 @@ class Core:
     source: str
     costs: CostTable
     timing: Timing | None
+
+
+NO_CORE = Core("none", "none", frozenset(), (), "", (), (), "", "", CostTable("none"), None)
+"""Of targets that take no C program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,7 @@ class Target:
     """A board or emulated machine that programs are compiled for. The first `ram` and `flash` memory are the default ones.
 
     clock_hz: None where it has no processor clock of its own; no latency is predicted then.
+    core: NO_CORE, and no memories, where formats have no C program. gpu: None but for GPUs.
     """
 
     name: str
@@ -96,6 +102,12 @@ class Target:
     flash_tool: FlashTool
     source: str
     serial: Serial | None = None
+    gpu: Gpu | None = None
+
+    @property
+    def takes_c(self) -> bool:
+        """True when C programs can be compiled for it: it has a core and memories."""
+        return self.core is not NO_CORE
 
     @property
     def ram(self) -> Memory:
