@@ -237,13 +237,32 @@ class CFiles:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineFacts:
+    """A TensorRT engine, or the model that one is built from where it runs.
+
+    sm: the GPU's. real: type of what is not quantized. batch: samples at a time, fewest, usual, most. script: builds or loads it
+    and checks its outputs. package: what built it, None where it is still to be built. kernels: of the engine; layers: those that
+    multiply by weights; int8_layers: those of them that read int8.
+    """
+
+    sm: int
+    real: str
+    batch: tuple[int, ...]
+    script: str
+    package: str | None = None
+    kernels: int | None = None
+    layers: int | None = None
+    int8_layers: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FormatFile:
     """The main file of another format, relative to the bundle.
 
     tensor_bytes: what its tensors take in TFLM's arena with the file's order and offline plan; _own_plan: what they would in the
     graph's order by TFLM's own plan. offline_plan: the file has one (`tflite`, `tflm`). The rest is given where the format is a
     C++ project (`tflm`): its header, sources and build file, the op registrations, and TFLM's arena in bytes on the host (exact)
-    and on 32-bit targets (an upper bound) by kernel library.
+    and on 32-bit targets (an upper bound) by kernel library. engine: of `tensorrt`.
     """
 
     file: str
@@ -258,6 +277,7 @@ class FormatFile:
     tensor_bytes: int | None = None
     tensor_bytes_own_plan: int | None = None
     offline_plan: bool | None = None
+    engine: EngineFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
