@@ -31,7 +31,7 @@ class CompileOptions:
 
     memories: RAM to use by name, with the most bytes of it or None for all; the default RAM always is.
     copy_weights: constants are copied to RAM where that spares wait states. batch: samples at a time of `onnx` and `tensorrt`.
-    half: these two formats compute in float16.
+    half: these two formats compute in float16, unless there are others in the bundle, which compute the same.
     """
 
     name: str
@@ -129,7 +129,8 @@ FORMATS: dict[str, Emitter] = {
     "onnx": _emit_onnx,
     "tensorrt": _emit_tensorrt,
 }
-TAKES_BATCH = frozenset({"onnx", "tensorrt"})
+ONNX_FORMATS = frozenset({"onnx", "tensorrt"})
+"""Formats that take several samples at a time, and compute in float16 where asked and no other is beside them."""
 NEEDS_PROGRAM = frozenset({"c"})
 # TFLM measures its arena by running the tflite-micro package, which is optional and takes seconds.
 ON_REQUEST = frozenset({"tflm"})
@@ -149,14 +150,15 @@ def compile_model(graph: Graph, target: Target, options: CompileOptions) -> Comp
         if name not in FORMATS or name not in target.formats:
             what = f"format {name!r} is not taken; it takes {', '.join(target.formats)}"
             raise TargetError(306, target.name, what, "Choose another --format or target")
-    if options.batch is not None and not TAKES_BATCH & set(formats):
+    if options.batch is not None and not ONNX_FORMATS & set(formats):
         what = f"{', '.join(formats)} take one sample at a time"
-        raise UsageError(901, "--batch", what, f"Add one of --format {', '.join(sorted(TAKES_BATCH))}")
+        raise UsageError(901, "--batch", what, f"Add one of --format {', '.join(sorted(ONNX_FORMATS))}")
     verify(graph)
     program, found = _lowered(graph, target, options) if NEEDS_PROGRAM & set(formats) else (None, ())
     if program is None and options.limits.asked:
         what = f"no limit can be kept: of {', '.join(formats)} nothing is predicted"
         raise UsageError(901, options.limits.asked[0], what, "Add --format c, or leave it out")
+    options = replace(options, half=options.half and set(formats) <= ONNX_FORMATS)
     files: dict[str, bytes] = {}
     sections: dict[str, Mapping[str, object]] = {}
     for name in formats:

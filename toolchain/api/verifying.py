@@ -19,12 +19,13 @@ from toolchain.api.places import as_bytes, run_anywhere, where
 from toolchain.api.progress import Progress, silent
 from toolchain.api.quantizing import DYNAMIC, precision_of
 from toolchain.api.results import VerifyResult
-from toolchain.bundle.read import read_bundle
+from toolchain.bundle.read import Bundle, read_bundle
 from toolchain.errors import UsageError
 from toolchain.frontends.load import load_model
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array, DType, TensorType
 from toolchain.passes.canonical import canonicalize
+from toolchain.pipeline import ONNX_FORMATS
 from toolchain.reference.evaluator import run as run_reference
 
 RANDOM_SAMPLES = 8
@@ -89,7 +90,7 @@ def verify(
         bit_exact=difference.samples == 0,
         differing_samples=difference.samples,
         largest_difference=difference.largest,
-        tolerance=_tolerance(chosen.place, expected, precision_of(graph)),
+        tolerance=_tolerance(opened, chosen.place, expected, precision_of(graph)),
         measurement=ran.measurement,
         accuracy=accuracy(graph, ran.outputs, _classes(taken, graph, metrics), wanted),
         equal=difference.equal,
@@ -109,7 +110,7 @@ def _classes(given: Taken | None, graph: Graph, metrics: Sequence[str]) -> Array
     return labels if fitting or not metrics else None
 
 
-def _tolerance(place: str, expected: Sequence[Array], precision: str) -> float:
+def _tolerance(bundle: Bundle, place: str, expected: Sequence[Array], precision: str) -> float:
     """What a place may differ by: steps of integers, or a share of the largest float.
 
     C programs and TFLM are held to every byte of integers. LiteRT, ONNX Runtime and TensorRT round in other places, which can
@@ -118,7 +119,8 @@ def _tolerance(place: str, expected: Sequence[Array], precision: str) -> float:
     """
     foreign = place in ("litert", "litert_reference", "onnxruntime", "gpu")
     if any(array.dtype.kind == "f" for array in expected):
-        half = place == "gpu" or (place == "onnxruntime" and precision == "float16")
+        alone = set(bundle.manifest.format_names) <= ONNX_FORMATS
+        half = place == "gpu" or (place == "onnxruntime" and precision == "float16" and alone)
         dynamic = FOREIGN_SHARE if foreign else DYNAMIC_TOLERANCE
         return dynamic if precision == DYNAMIC else HALF_TOLERANCE if half else FLOAT_TOLERANCE
     return FOREIGN_SHARE * min(2.0 ** (8 * array.dtype.itemsize) for array in expected) if foreign else 0.0

@@ -50,8 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--calibrate", metavar="DATA", help=note)
     note = (
         "auto (default): with --calibrate int8, and int16 where that gains most for at most a tenth more flash, RAM and time "
-        "(or within the limits given); else the types of the file. int8, int16x8, float32; of weights alone float16 (of all in "
-        "onnx and tensorrt), w8 or w4, "
+        "(or within the limits given); else the types of the file. int8, int16x8, float32; of weights alone float16 (of all "
+        "where onnx and tensorrt are the only formats), w8 or w4, "
         "w4:64 for blocks of 64 that share a scale (default 32; of w8 a channel); dynamic: int8 weights, and the inputs of "
         "layers quantized at run time"
     )
