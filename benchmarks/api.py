@@ -15,6 +15,7 @@ from firmware.compilers import CompilerChoice
 from runtimes.base import CallCost, Measurement
 from runtimes.emulator import models_cycles
 from targets.load import load_target
+from toolchain.api.gpu import GpuProfile, profile_gpu, run_gpu
 from toolchain.api.places import Where, profile_layers, run_samples, where
 from toolchain.api.verifying import random_inputs
 from toolchain.bundle.manifest import Manifest, marks_of
@@ -38,12 +39,16 @@ COSTS = (
 
 @dataclass(frozen=True, slots=True)
 class BenchResult:
-    """What one bundle needs, measured, beside what its manifest predicts. calls: what every layer took, where asked for."""
+    """What one bundle needs, measured, beside what its manifest predicts.
+
+    calls: what every layer took, where asked for. gpu: latencies and layers of its TensorRT engine.
+    """
 
     bundle: Path
     manifest: Manifest
     measurement: Measurement
     calls: tuple[CallCost, ...] | None = None
+    gpu: GpuProfile | None = None
 
     def as_json(self) -> dict[str, object]:
         """The stable keys: `ram`, `flash`, `instructions`, `cycles`, `latency_us`, `outputs_sha256`, `runtime`, `device` …"""
@@ -69,6 +74,8 @@ class BenchResult:
         }
         if self.calls is not None:
             document["layers"] = self._layers(self.calls)
+        if self.gpu is not None:
+            document["gpu"] = asdict(self.gpu)
         return document
 
     def _layers(self, calls: tuple[CallCost, ...]) -> list[dict[str, object]]:
@@ -85,15 +92,17 @@ class BenchResult:
 def bench(
     bundle: str | Path, *, place: str | None = None, compiler: CompilerChoice = "auto", layers: bool = False
 ) -> BenchResult:
-    """Build a bundle's C program, run it on fixed random inputs and measure it.
+    """Build a bundle's C program, or load its TensorRT engine, run it on fixed random inputs and measure it.
 
-    place: `host`, `emulator`, `unicorn` or `qemu`; None takes the target's. layers: measure every layer, in an emulator.
+    place: `host`, `emulator`, `unicorn`, `qemu` or `gpu`; None takes the target's. layers: measure every layer, in an emulator.
     Cycles of a core with a table of timings are modelled in unicorn, whichever emulator measures the rest.
     Raises RunError (E5xx), EnvironmentFault (E4xx), UsageError(901).
     """
     opened = read_bundle(Path(bundle))
     inputs = random_inputs(opened.graph(), BENCH_SAMPLES, np.random.default_rng(0))
     on = where(opened, place, compiler)
+    if on.place == "gpu":
+        return BenchResult(opened.path, opened.manifest, run_gpu(opened, inputs, count=True).measurement, gpu=profile_gpu(opened))
     found = run_samples(opened, on, inputs, count=True).measurement
     if found.cycles is None and on.place != "host" and models_cycles(load_target(opened.manifest.target)):
         modelled = run_samples(opened, Where("unicorn", compiler), [array[:1] for array in inputs], count=True).measurement

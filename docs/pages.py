@@ -19,6 +19,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from docs.speed_page import speed  # noqa: E402
 from targets.load import load_target, target_names  # noqa: E402
+from targets.model import Target  # noqa: E402
 from toolchain.cli.main import COMMANDS  # noqa: E402
 from toolchain.errors import CODES  # noqa: E402
 from toolchain.ir.optable import OPS  # noqa: E402
@@ -88,13 +89,19 @@ def targets() -> str:
     head = """# Targets
 
 A target is a file in `targets/boards/`; the core it names is a file in `targets/cores/`. A board of your own is one more such
-file: `strop compile MODEL --target ./my_board.toml`. Sizes are those of the memories that programs use by default.
+file: `strop compile MODEL --target ./my_board.toml`. Sizes are those of the memories that programs use by default. A target whose
+formats are no C programs has neither core nor memories; a GPU has a table `[gpu]` instead ([GPUs](gpu.md)).
 """
     known = [load_target(name) for name in target_names()]
-    rows = [
-        (f"`{t.name}`", t.description, f"{t.ram.bytes:,}", f"{t.flash.bytes:,}", ", ".join(t.formats), t.source) for t in known
-    ]
+    rows = [(f"`{t.name}`", t.description, *_memory_sizes(t), ", ".join(t.formats), t.source) for t in known]
     return f"{head}\n{table(('target', 'what it is', 'RAM B', 'flash B', 'formats', 'source'), rows)}\n"
+
+
+def _memory_sizes(target: Target) -> tuple[str, str]:
+    """RAM and flash as they are shown; a GPU has but one memory."""
+    if target.takes_c:
+        return f"{target.ram.bytes:,}", f"{target.flash.bytes:,}"
+    return f"{target.gpu.memory_bytes:,}" if target.gpu else "-", "-"
 
 
 def operations() -> str:

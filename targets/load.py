@@ -13,15 +13,19 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 from targets.costs import cost_names, load_costs
-from targets.model import Architecture, Core, FlashTool, Linux, Memory, MemoryRole, Qemu, Serial, Target
+from targets.gpus import read_gpu
+from targets.model import NO_CORE, Architecture, Core, FlashTool, Linux, Memory, MemoryRole, Qemu, Serial, Target
 from targets.table import Table, parse_table
 from targets.timings import load_timing, timing_names
 from toolchain.errors import TargetError
 
-ARCHITECTURES = get_args(Architecture)
+ARCHITECTURES = tuple(name for name in get_args(Architecture) if name != NO_CORE.architecture)
 _ARM_FEATURES = ("thumb1", "thumb2", "dsp", "fpu_sp", "fpu_dp", "mve", "mve_fp", "neon", "dotprod")
 FEATURES = (*_ARM_FEATURES, "avx2", "rv32m", "rv32c", "host")
 FORMATS = ("c", "library", "tflite", "tflm", "onnx", "tensorrt", "tfjs", "litertjs", "savedmodel")
+NEEDS_CORE = frozenset({"c", "library", "tflm"})
+"""Formats that are C programs, so that a target that takes one has a core, memories and a flash tool."""
+
 SERIAL_DRIVERS = ("cmsdk", "ns16550")
 FLASH_METHODS = ("uf2", "stlink", "openocd", "pyocd", "jlink", "esptool", "qemu", "none")
 ADDRESS_END = 1 << 32
@@ -76,24 +80,31 @@ def _names(kind: Literal["boards", "cores"]) -> tuple[str, ...]:
 
 
 def _target(table: Table) -> Target:
-    required = ("name", "description", "core", "formats", "source", "memory", "flash_tool")
-    table.expect(required, ("clock_hz", "qemu", "serial", "default_formats"))
-    core = table.choice("core", _names("cores"))
-    memories = _memories(table.table("memory"))
+    optional = ("core", "memory", "flash_tool", "clock_hz", "qemu", "serial", "gpu", "default_formats")
+    table.expect(("name", "description", "formats", "source"), optional)
     formats = table.choices("formats", FORMATS)
+    programmed = "core" in table.values or not NEEDS_CORE.isdisjoint(formats)
+    if programmed:
+        table.need(("core", "memory", "flash_tool"))
+    memories = _memories(table.table("memory")) if programmed else ()
     return Target(
         name=table.identifier("name"),
         description=table.text("description"),
-        core=_core(parse_table(_file("cores", core).read_bytes(), f"targets/cores/{core}.toml")),
+        core=_named_core(table.choice("core", _names("cores"))) if programmed else NO_CORE,
         clock_hz=table.integer("clock_hz", 1, _MAX_CLOCK_HZ) if "clock_hz" in table.values else None,
         memories=memories,
         formats=formats,
         qemu=_qemu(table.table("qemu"), memories) if "qemu" in table.values else None,
-        flash_tool=_flash_tool(table.table("flash_tool")),
+        flash_tool=_flash_tool(table.table("flash_tool")) if programmed else FlashTool("none", ""),
         source=table.text("source"),
         serial=_serial(table.table("serial")) if "serial" in table.values else None,
         default_formats=table.choices("default_formats", formats) if "default_formats" in table.values else (),
+        gpu=read_gpu(table.table("gpu")) if "gpu" in table.values else None,
     )
+
+
+def _named_core(name: str) -> Core:
+    return _core(parse_table(_file("cores", name).read_bytes(), f"targets/cores/{name}.toml"))
 
 
 def _core(table: Table) -> Core:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from targets.costs import CostTable
+from targets.gpus import Gpu
 from targets.timings import Timing
 
 MemoryRole = Literal["flash", "ram"]
-Architecture = Literal["arm", "riscv", "aarch64", "armv7", "x86_64", "host"]
+Architecture = Literal["arm", "riscv", "aarch64", "armv7", "x86_64", "host", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,10 @@ class Core:
     costs: CostTable
     timing: Timing | None
     linux: Linux | None = None
+
+
+NO_CORE = Core("none", "none", frozenset(), (), "", (), (), "", "", CostTable("none"), None)
+"""Of targets that take no C program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,7 @@ class Target:
 
     clock_hz: None where it has no processor clock of its own; no latency is predicted then.
     default_formats: what is compiled when no format is named; empty for all that are quickly made.
+    core: NO_CORE, and no memories, where formats have no C program. gpu: None but for GPUs.
     """
 
     name: str
@@ -116,6 +122,12 @@ class Target:
     source: str
     serial: Serial | None = None
     default_formats: tuple[str, ...] = ()
+    gpu: Gpu | None = None
+
+    @property
+    def takes_c(self) -> bool:
+        """True when C programs can be compiled for it: it has a core and memories."""
+        return self.core is not NO_CORE
 
     @property
     def ram(self) -> Memory:

@@ -55,7 +55,11 @@ class Table:
             if key not in known:
                 close = get_close_matches(key, known, 1)
                 raise self.fault(key, "is unknown", f"Did you mean '{close[0]}'?" if close else f"Known keys: {', '.join(known)}")
-        for key in required:
+        self.need(required)
+
+    def need(self, keys: tuple[str, ...]) -> None:
+        """Raise TargetError 304 for the first key that is missing."""
+        for key in keys:
             if key not in self.values:
                 raise self.fault(key, "is missing", "Add it; targets/boards of the package has examples")
 

@@ -48,7 +48,7 @@ CODES: dict[int, Code] = {
         Code(308, "the target has no clock, so no latency can be predicted"),
         Code(401, "no C compiler was found"),
         Code(402, "the C compiler failed"),
-        Code(403, "no emulator or engine was found"),
+        Code(403, "no emulator, engine or GPU was found"),
         Code(404, "an optional package is not installed"),
         Code(405, "an outside tool failed"),
         Code(501, "the program ran too long"),

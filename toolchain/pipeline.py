@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from targets.model import Target
+from toolchain.backends.tensorrt.standalone import Batch
 from toolchain.errors import TargetError, UsageError
 from toolchain.ir.graph import Graph
 from toolchain.ir.optable import macs
@@ -29,7 +30,8 @@ class CompileOptions:
     or all of its formats but for those in ON_REQUEST. explain: also find the plans that there were to choose from.
 
     memories: RAM to use by name, with the most bytes of it or None for all; the default RAM always is.
-    copy_weights: constants are copied to RAM where that spares wait states.
+    copy_weights: constants are copied to RAM where that spares wait states. batch: samples at a time of `onnx` and `tensorrt`.
+    half: these two formats compute in float16, unless there are others in the bundle, which compute the same.
     """
 
     name: str
@@ -40,6 +42,8 @@ class CompileOptions:
     explain: bool = False
     memories: Mapping[str, int | None] = field(default_factory=dict)
     copy_weights: bool = False
+    batch: Batch | None = None
+    half: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +76,10 @@ class Compiled:
         return sum(macs(node) for node in self.graph.nodes)
 
 
-Emitter = Callable[[Graph, Program | None, CompileOptions], Emitted]
+Emitter = Callable[[Graph, Program | None, CompileOptions, Target], Emitted]
 
 
-def _emit_c(graph: Graph, program: Program | None, options: CompileOptions) -> Emitted:
+def _emit_c(graph: Graph, program: Program | None, options: CompileOptions, target: Target) -> Emitted:
     from toolchain.backends.c.backend import print_c
 
     if program is None:
@@ -91,7 +95,7 @@ def _emit_c(graph: Graph, program: Program | None, options: CompileOptions) -> E
     return Emitted({path: text.encode() for path, text in printed.files.items()}, section)
 
 
-def _emit_tflite(graph: Graph, program: Program | None, options: CompileOptions) -> Emitted:
+def _emit_tflite(graph: Graph, program: Program | None, options: CompileOptions, target: Target) -> Emitted:
     from toolchain.backends.tflite.packer import pack
     from toolchain.backends.tflite.planned import planned, tensor_section
 
@@ -99,21 +103,38 @@ def _emit_tflite(graph: Graph, program: Program | None, options: CompileOptions)
     return Emitted({path: pack(file.model)}, {"file": path, **tensor_section(file)})
 
 
-def _emit_tflm(graph: Graph, program: Program | None, options: CompileOptions) -> Emitted:
+def _emit_tflm(graph: Graph, program: Program | None, options: CompileOptions, target: Target) -> Emitted:
     from toolchain.backends.tflm.backend import emit_tflm
 
     emitted = emit_tflm(graph, options.name)
     return Emitted(emitted.files, emitted.section)
 
 
-def _emit_onnx(graph: Graph, program: Program | None, options: CompileOptions) -> Emitted:
+def _emit_onnx(graph: Graph, program: Program | None, options: CompileOptions, target: Target) -> Emitted:
+    from toolchain.backends.onnx.half import to_half
     from toolchain.backends.onnx.writer import write_onnx
 
     path = f"{options.name}.onnx"
-    return Emitted({path: write_onnx(graph)}, {"file": path})
+    model = write_onnx(to_half(graph) if options.half else graph, batched=options.batch is not None)
+    return Emitted({path: model}, {"file": path})
 
 
-FORMATS: dict[str, Emitter] = {"c": _emit_c, "tflite": _emit_tflite, "tflm": _emit_tflm, "onnx": _emit_onnx}
+def _emit_tensorrt(graph: Graph, program: Program | None, options: CompileOptions, target: Target) -> Emitted:
+    from toolchain.backends.tensorrt.backend import emit_tensorrt
+
+    emitted = emit_tensorrt(graph, target, options.name, batch=options.batch, half=options.half)
+    return Emitted(emitted.files, emitted.section)
+
+
+FORMATS: dict[str, Emitter] = {
+    "c": _emit_c,
+    "tflite": _emit_tflite,
+    "tflm": _emit_tflm,
+    "onnx": _emit_onnx,
+    "tensorrt": _emit_tensorrt,
+}
+ONNX_FORMATS = frozenset({"onnx", "tensorrt"})
+"""Formats that take several samples at a time, and compute in float16 where asked and no other is beside them."""
 NEEDS_PROGRAM = frozenset({"c"})
 # Formats that a C compiler makes, and the format that they are made of.
 MADE_OF = {"library": "c"}
@@ -135,17 +156,21 @@ def compile_model(graph: Graph, target: Target, options: CompileOptions) -> Comp
         if name not in (*FORMATS, *MADE_OF) or name not in target.formats:
             what = f"format {name!r} is not taken; it takes {', '.join(target.formats)}"
             raise TargetError(306, target.name, what, "Choose another --format or target")
+    if options.batch is not None and not ONNX_FORMATS & set(formats):
+        what = f"{', '.join(formats)} take one sample at a time"
+        raise UsageError(901, "--batch", what, f"Add one of --format {', '.join(sorted(ONNX_FORMATS))}")
     verify(graph)
     program, found = _lowered(graph, target, options) if NEEDS_PROGRAM & set(formats) else (None, ())
     if program is None and options.limits.asked:
         what = f"no limit can be kept: of {', '.join(formats)} nothing is predicted"
         raise UsageError(901, options.limits.asked[0], what, "Add --format c, or leave it out")
+    options = replace(options, half=options.half and set(formats) <= ONNX_FORMATS)
     files: dict[str, bytes] = {}
     sections: dict[str, Mapping[str, object]] = {}
     for name in formats:
         if name in MADE_OF:
             continue
-        emitted = FORMATS[name](graph, program, options)
+        emitted = FORMATS[name](graph, program, options, target)
         files.update(emitted.files)
         sections[name] = emitted.section
     unbuilt = tuple(name for name in formats if name in MADE_OF)

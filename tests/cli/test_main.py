@@ -109,6 +109,8 @@ def test_targets_lists_each_board(capsys: pytest.CaptureFixture[str]) -> None:
         assert name in text
     assert main(["targets", "rp2040_pico"]) == 0
     assert "270,336" in capsys.readouterr().out
+    assert main(["targets", "jetson_thor_gpu"]) == 0
+    assert "SM 110, 137,438,953,472 B, its engine is built on the machine that has it" in capsys.readouterr().out
 
 
 def test_doctor_never_fails(capsys: pytest.CaptureFixture[str]) -> None:

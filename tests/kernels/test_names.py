@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2] / "firmware" / "kernels"
 DEFINED = re.compile(
     r"^(?:STROP_KERNEL|STROP_SHARED|STROP_INLINE|static)[^;{]*?\b(strop_\w+)\s*\(|^\}\s*(strop_\w+);|^#define\s+(STROP_\w+)", re.M
 )
-FOLDERS = sorted({load_target(name).core.kernels for name in target_names()})
+FOLDERS = sorted({target.core.kernels for target in map(load_target, target_names()) if target.takes_c})
 
 
 @pytest.mark.parametrize("folders", FOLDERS)

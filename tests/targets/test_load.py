@@ -55,6 +55,19 @@ LINUX = {
     "x86-64-v3": ("x86_64", "qemu-x86_64", "max", "x86_64-linux-gnu.2.17", "avx2"),
 }
 
+# name: compute capability, memory in GiB, where its engine is built.
+GPUS = {
+    "rtx_2080": ((7, 5), 8, "here"),
+    "a100": ((8, 0), 40, "here"),
+    "a10_rtx3090": ((8, 6), 24, "here"),
+    "rtx_4090": ((8, 9), 24, "here"),
+    "rtx_5090": ((12, 0), 32, "here"),
+    "dgx_spark": ((12, 1), 128, "here"),
+    "jetson_orin_nano_gpu": ((8, 7), 8, "there"),
+    "jetson_thor_gpu": ((11, 0), 128, "there"),
+    "h100": ((9, 0), 80, "there"),
+}
+
 # core: first kernel folder, GCC driver, unicorn's model.
 CORES = {
     "cortex-m0plus": ("armv6m", "arm-none-eabi-gcc", "UC_CPU_ARM_CORTEX_M0"),
@@ -97,7 +110,7 @@ SERIAL = {
 
 
 def test_names_are_exactly_the_known_targets() -> None:
-    assert target_names() == tuple(sorted(FACTS))
+    assert target_names() == tuple(sorted({**FACTS, **GPUS}))
 
 
 @pytest.mark.parametrize("name", FACTS)
@@ -119,6 +132,20 @@ def test_target_matches_the_manuals(name: str) -> None:
     )
     assert target.formats == formats
     assert target.default_formats == (("c", "library", "tflite") if linux else ())
+
+
+@pytest.mark.parametrize("name", GPUS)
+def test_gpu_matches_its_data_sheet(name: str) -> None:
+    target = load_target(name)
+    capability, memory_gib, engine = GPUS[name]
+    assert target.gpu is not None
+    assert (target.name, target.gpu.capability, target.gpu.engine) == (name, capability, engine)
+    assert target.gpu.memory_bytes == memory_gib * KIB**3
+    assert f"SM {target.gpu.sm}" in target.description
+    assert target.formats == ("tensorrt", "onnx")
+    assert not target.takes_c
+    assert target.memories == ()
+    assert target.clock_hz is None
 
 
 @pytest.mark.parametrize("name", FACTS)
@@ -160,7 +187,7 @@ def test_linux_cores(name: str) -> None:
 def test_every_core_file_is_used_and_named_after_its_core() -> None:
     files = sorted((ROOT / "targets" / "cores").glob("*.toml"))
     assert [tomllib.loads(file.read_text("utf-8"))["name"] for file in files] == [file.stem for file in files]
-    assert {file.stem for file in files} == {load_target(name).core.name for name in target_names()} == set(CORES)
+    assert {file.stem for file in files} == {load_target(name).core.name for name in FACTS} == set(CORES)
 
 
 def test_single_precision_only_where_the_chip_has_no_more() -> None:
@@ -192,7 +219,7 @@ def test_unknown_name_without_a_close_one_lists_all(name: str) -> None:
     with pytest.raises(TargetError) as caught:
         load_target(name)
     assert caught.value.number == 303
-    assert caught.value.hint.startswith(("Use one of: beaglebone_black", "Did you mean host"))
+    assert caught.value.hint.startswith((f"Use one of: {target_names()[0]}, ", "Did you mean host"))
 
 
 BOARD = """\
@@ -255,6 +282,36 @@ def test_a_users_board_file_loads_by_path(tmp_path: Path) -> None:
 def test_adjacent_memories_do_not_overlap(tmp_path: Path) -> None:
     path = write(tmp_path, BOARD.replace("base = 0x0800_0000", "base = 0x2001_0000"))
     assert load_target_file(path).flash.base == 0x20010000
+
+
+GPU = """\
+name = "my_gpu"
+description = "A GPU of a user"
+formats = ["tensorrt", "onnx"]
+source = "its data sheet"
+
+[gpu]
+compute_capability = "8.6"
+memory_bytes = 1_000_000
+engine = "here"
+"""
+
+
+def test_a_gpu_has_no_core_and_formats_of_c_need_one(tmp_path: Path) -> None:
+    target = load_target_file(write(tmp_path, GPU))
+    assert target.gpu is not None
+    assert (target.gpu.sm, target.gpu.memory_bytes, target.core.name) == (86, 1_000_000, "none")
+    for old, new, said in (
+        ('"tensorrt",', '"c",', "key 'core' is missing"),
+        ('"8.6"', '"86"', "key 'gpu.compute_capability' is '86'"),
+        ('"8.6"', "8.6", "key 'gpu.compute_capability' must be a string"),
+        ('"here"', '"elsewhere"', "key 'gpu.engine' is 'elsewhere'"),
+        ("1_000_000", "0", "key 'gpu.memory_bytes' is 0"),
+        ("[gpu]", "[gpu]\nname = 1", "key 'gpu.name' is unknown"),
+    ):
+        with pytest.raises(TargetError, match=re.escape(said)) as refused:
+            load_target_file(write(tmp_path, GPU.replace(old, new)))
+        assert refused.value.number == 304
 
 
 def test_qemu_is_optional(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from targets.load import load_target, target_names
 from targets.model import Core
 
-CORES = {target.core.name: target.core for target in map(load_target, target_names())}
+CORES = {target.core.name: target.core for target in map(load_target, target_names()) if target.takes_c}
 DEVICE_CORES = sorted(name for name, core in CORES.items() if core.architecture in ("arm", "riscv"))
 EMULATED = sorted(name for name in target_names() if load_target(name).qemu is not None)
 MAGIC = 0x5A17C0DE

@@ -19,6 +19,7 @@ from toolchain.api.prequantized import keep_parameters, with_parameters
 from toolchain.api.progress import Progress, silent
 from toolchain.api.quantizing import AUTO, AfterPass, Converted, Precision, form_of, to_precision
 from toolchain.api.results import CompileResult
+from toolchain.backends.tensorrt.standalone import Batch
 from toolchain.bundle.example import EXAMPLE_NAME, example_c
 from toolchain.bundle.graph_files import EVENED_NAME, evened_file, graph_files
 from toolchain.bundle.manifest import Manifest, SourceModel
@@ -63,6 +64,7 @@ def compile(
     after: AfterPass | None = None,
     skip: Sequence[str] = (),
     explain: bool = False,
+    batch: Batch | None = None,
 ) -> CompileResult:
     """Compile a model for a target and write the bundle to the folder `output`.
 
@@ -73,17 +75,18 @@ def compile(
     arena, `caller` takes pointers. memories: RAM of the target to use, by name, with the most bytes of it or None for all; the
     default RAM always is. copy_weights: constants are copied from flash to RAM where that spares wait states.
     after: called with the name and result of every pass. skip: names of passes in toolchain/passes/canonical.py to leave out.
-    explain: list in the manifest what there was to choose from, which takes longer. Nothing is written when it raises:
+    explain: list in the manifest what there was to choose from, which takes longer. batch: samples at a time of the formats
+    `onnx` and `tensorrt`, whose first dimension is open then. Nothing is written when it raises:
     ModelError (E1xx), DataError (E2xx), TargetError (E3xx), EnvironmentFault(404), RunError(505), UsageError(901).
     """
     form_of(precision)
-    limits = Limits(max_ram_bytes, max_flash_bytes, max_latency_ms)
     path = Path(model)
     device = load_target(target)
     progress("reading the model")
     canonical = canonicalize(load_model(path, input_shapes), after=after, skip=skip)
     prefix = default_name(path) if name is None else name
-    options = CompileOptions(prefix, tuple(formats), io, limits, optimize, explain, memories, copy_weights)
+    limits, half = Limits(max_ram_bytes, max_flash_bytes, max_latency_ms), precision == "float16"
+    options = CompileOptions(prefix, tuple(formats), io, limits, optimize, explain, memories, copy_weights, batch, half)
     notes: tuple[Note, ...] = ()
     kept = with_parameters(canonical, model_format(path), precision, calibrate)
     if kept is None:

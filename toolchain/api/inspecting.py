@@ -12,7 +12,7 @@ from targets.model import Target
 from toolchain.api.results import InspectResult, LayerFacts, TargetFit
 from toolchain.bundle.manifest import MANIFEST_NAME
 from toolchain.bundle.read import read_bundle
-from toolchain.errors import StropError
+from toolchain.errors import StropError, TargetError
 from toolchain.frontends.load import load_model, model_format
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.optable import macs
@@ -29,7 +29,8 @@ def inspect(
 ) -> InspectResult:
     """Facts about a model file, SavedModel folder or bundle.
 
-    targets: names to try the model on; None tries all. Raises ModelError (E1xx), TargetError(303, 304), RunError(504).
+    targets: names to try the model on; None tries all that take C programs.
+    Raises ModelError (E1xx), TargetError(303, 304), RunError(504).
     """
     path = Path(model)
     if os.path.isfile(path / MANIFEST_NAME):
@@ -47,9 +48,16 @@ def inspect(
         parameters=sum(array.size for array in graph.constants.values()),
         constant_bytes=sum(array.nbytes for array in graph.constants.values()),
         layers=layers,
-        targets=tuple(_fit(graph, load_target(name)) for name in (target_names() if targets is None else targets)),
+        targets=tuple(_fit(graph, target) for target in _tried(targets)),
         text=print_graph(graph),
     )
+
+
+def _tried(names: Sequence[str] | None) -> list[Target]:
+    """Targets whose memories a program must fit."""
+    if names is None:
+        return [target for target in map(load_target, target_names()) if target.takes_c]
+    return [load_target(name) for name in names]
 
 
 def _layer(graph: Graph, node: Node) -> LayerFacts:
@@ -60,6 +68,9 @@ def _layer(graph: Graph, node: Node) -> LayerFacts:
 
 def _fit(graph: Graph, target: Target) -> TargetFit:
     """Try to lower the graph for the target; the first thing that it lacks is kept."""
+    if not target.takes_c:
+        what = f"it takes no C program, so there are no memories to fit; it takes {', '.join(target.formats)}"
+        return TargetFit(target.name, None, None, TargetError(306, target.name, what, "Compile the model for it"))
     try:
         program = lower(graph, target)
     except StropError as fault:

@@ -15,11 +15,12 @@ from runtimes.base import CallCost, Measurement, RunResult, outputs_digest
 from runtimes.linux_engine import run_native, runs_here
 from targets.load import load_target
 from targets.model import Target
+from toolchain.api.gpu import run_gpu
 from toolchain.bundle.read import Bundle
 from toolchain.errors import RunError, UsageError
 from toolchain.ir.types import Array, DType
 
-Place = Literal["host", "emulator", "unicorn", "qemu", "board"]
+Place = Literal["host", "emulator", "unicorn", "qemu", "board", "gpu"]
 Engine = Literal["litert", "litert_reference", "tflm", "onnxruntime"]
 
 # The format that each engine runs.
@@ -36,7 +37,12 @@ class Where:
 
 
 def where(bundle: Bundle, place: str | None, compiler: CompilerChoice = "auto") -> Where:
-    """The place that a user named, or `host` for bundles that this machine runs, else `emulator`. Raises UsageError(901)."""
+    """The place that a user named, or `host` for bundles that this machine runs, `gpu` for those of GPUs, else `emulator`.
+
+    Raises UsageError(901).
+    """
+    if place is None and load_target(bundle.manifest.target).gpu is not None:
+        return Where("gpu", compiler)
     if place is None:
         target = load_target(bundle.manifest.target)
         return Where("host" if target.core.architecture == "host" or runs_here(target) else "emulator", compiler)
@@ -63,6 +69,10 @@ def run_anywhere(bundle: Bundle, place: Where, inputs: Sequence[Array], *, count
     if place.place in ENGINES:
         outputs = run_engine(bundle, place.place, inputs)
         return Ran(outputs, place.place, outputs_digest([as_bytes(output) for output in outputs]))
+    if place.place == "gpu":
+        ran = run_gpu(bundle, inputs, count=count)
+        told = ran.measurement
+        return Ran(ran.outputs, f"{told.runtime} ({told.device})", told.outputs_sha256, told)
     result = run_samples(bundle, place, inputs, count=count)
     found = result.measurement
     return Ran(stored_outputs(bundle, result.outputs), f"{found.runtime} ({found.device})", found.outputs_sha256, found)
@@ -159,7 +169,7 @@ def output_scale(bundle: Bundle) -> Scale:
 def profile_layers(bundle: Bundle, place: Where, inputs: Sequence[Array]) -> tuple[CallCost, ...]:
     """What every layer of a bundle takes in an emulator, for the first sample. inputs, errors: as of `run_samples`."""
     target = load_target(bundle.manifest.target)
-    if place.place in ("host", "board"):
+    if place.place in ("host", "board", "gpu"):
         raise UsageError(901, "--on", "single layers are measured in an emulator only", "Use --on emulator")
     _check_emulated(target)
     from runtimes.emulator import profile_emulated

@@ -19,16 +19,20 @@ from toolchain.api.places import as_bytes, run_anywhere, where
 from toolchain.api.progress import Progress, silent
 from toolchain.api.quantizing import DYNAMIC, precision_of
 from toolchain.api.results import VerifyResult
-from toolchain.bundle.read import read_bundle
+from toolchain.bundle.read import Bundle, read_bundle
 from toolchain.errors import UsageError
 from toolchain.frontends.load import load_model
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array, DType, TensorType
 from toolchain.passes.canonical import canonicalize
+from toolchain.pipeline import ONNX_FORMATS
 from toolchain.reference.evaluator import run as run_reference
 
 RANDOM_SAMPLES = 8
 FLOAT_TOLERANCE = 1e-5
+HALF_TOLERANCE = 0.02
+"""Of float outputs where values are float16 on the way, and on GPUs, whose products of float32 have 10 bits by default."""
+
 DYNAMIC_TOLERANCE = 0.02
 """Where inputs are quantized at run time, a float that differs in its last bit can come to count one step more."""
 FOREIGN_SHARE = 1 / 8
@@ -86,7 +90,7 @@ def verify(
         bit_exact=difference.samples == 0,
         differing_samples=difference.samples,
         largest_difference=difference.largest,
-        tolerance=_tolerance(chosen.place, expected, graph),
+        tolerance=_tolerance(opened, chosen.place, expected, precision_of(graph)),
         measurement=ran.measurement,
         accuracy=accuracy(graph, ran.outputs, _classes(taken, graph, metrics), wanted),
         equal=difference.equal,
@@ -106,16 +110,19 @@ def _classes(given: Taken | None, graph: Graph, metrics: Sequence[str]) -> Array
     return labels if fitting or not metrics else None
 
 
-def _tolerance(place: str, expected: Sequence[Array], graph: Graph) -> float:
+def _tolerance(bundle: Bundle, place: str, expected: Sequence[Array], precision: str) -> float:
     """What a place may differ by: steps of integers, or a share of the largest float.
 
-    C programs and TFLM are held to every byte of integers. LiteRT and ONNX Runtime round in other places, which can add up:
-    an eighth of the type's range, or of the largest output where inputs are quantized at run time, tells that from a wrong file.
+    C programs and TFLM are held to every byte of integers. LiteRT, ONNX Runtime and TensorRT round in other places, which can
+    add up: an eighth of the type's range, or of the largest output where inputs are quantized at run time, tells that from a
+    wrong file.
     """
-    foreign = place in ("litert", "litert_reference", "onnxruntime")
+    foreign = place in ("litert", "litert_reference", "onnxruntime", "gpu")
     if any(array.dtype.kind == "f" for array in expected):
+        alone = set(bundle.manifest.format_names) <= ONNX_FORMATS
+        half = place == "gpu" or (place == "onnxruntime" and precision == "float16" and alone)
         dynamic = FOREIGN_SHARE if foreign else DYNAMIC_TOLERANCE
-        return dynamic if precision_of(graph) == DYNAMIC else FLOAT_TOLERANCE
+        return dynamic if precision == DYNAMIC else HALF_TOLERANCE if half else FLOAT_TOLERANCE
     return FOREIGN_SHARE * min(2.0 ** (8 * array.dtype.itemsize) for array in expected) if foreign else 0.0
 
 

@@ -237,6 +237,25 @@ class CFiles:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineFacts:
+    """A TensorRT engine, or the model that one is built from where it runs.
+
+    sm: the GPU's. real: type of what is not quantized. batch: samples at a time, fewest, usual, most. script: builds or loads it
+    and checks its outputs. package: what built it, None where it is still to be built. kernels: of the engine; layers: those that
+    multiply by weights; int8_layers: those of them that read int8.
+    """
+
+    sm: int
+    real: str
+    batch: tuple[int, ...]
+    script: str
+    package: str | None = None
+    kernels: int | None = None
+    layers: int | None = None
+    int8_layers: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class FormatFile:
     """The main file of another format, relative to the bundle.
 
@@ -245,6 +264,7 @@ class FormatFile:
     C++ project (`tflm`): its header, sources and build file, the op registrations, and TFLM's arena in bytes on the host (exact)
     and on 32-bit targets (an upper bound) by kernel library. module: Python that runs the file,
     machine: the processor that it is for, as `uname -m` says, cpu_flags: what /proc/cpuinfo must list of it (`library`).
+    engine: of `tensorrt`.
     """
 
     file: str
@@ -262,6 +282,7 @@ class FormatFile:
     module: str | None = None
     machine: str | None = None
     cpu_flags: tuple[str, ...] | None = None
+    engine: EngineFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """Build a bundle's program, run it and measure it: instructions, RAM, flash, latency.
 
 Instructions are exact under unicorn, and under QEMU to within eight; the host tells latency quantiles instead. Cycles are
-modelled from Arm's published timings for Cortex-M0+, M3 and M4 (docs/cycles.md). The same bundle, compiler and place give the
-same numbers and outputs_sha256.
+modelled from Arm's published timings for Cortex-M0+, M3 and M4 (docs/cycles.md). A TensorRT engine is timed on the GPU, for the
+fewest, usual and most samples at a time, and layer by layer. The same bundle, compiler and place give the same numbers and
+outputs_sha256.
 
 examples:
   strop bench build/kws
@@ -26,6 +27,7 @@ from toolchain.errors import UsageError, VerificationError
 
 if TYPE_CHECKING:
     from benchmarks.suites.suite import Count
+    from toolchain.api.gpu import GpuProfile
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,6 +79,8 @@ def _run_bundle(arguments: argparse.Namespace) -> Answer:
     head = f"{result.bundle}: {plan.macs:,} MACs on {found.device}, {found.runtime}, {found.compiler}"
     head += f"\ncycles: {found.cycles_source}" if found.cycles_source else ""
     text = f"{head}\n\n{table(('', 'measured', 'predicted'), [row for row in rows if row[1:] != (None, None)])}"
+    if result.gpu is not None:
+        text += f"\n\n{_gpu(result.gpu)}"
     if result.calls is not None:
         text += f"\n\n{explained(plan.layers, result.calls)}"
     document, fault = result.as_json(), None
@@ -87,6 +91,14 @@ def _run_bundle(arguments: argparse.Namespace) -> Answer:
         except VerificationError as worse:
             fault = worse
     return Answer(document, text, fault)
+
+
+def _gpu(profile: GpuProfile) -> str:
+    """Latencies by batch, and the layers at the largest one."""
+    sizes = [(each.batch, *each.us, each.us[0] / each.batch) for each in profile.latencies]
+    layers = [(layer.name, layer.us) for layer in profile.layers]
+    heads = ("samples", "p50 us", "p95 us", "p99 us", "us per sample")
+    return f"{table(heads, sizes)}\n\n{table(('layer', 'us'), layers)}"
 
 
 def _run_suite(arguments: argparse.Namespace) -> Answer:

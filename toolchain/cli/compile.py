@@ -6,6 +6,7 @@ examples:
   strop compile kws_int8.tflite --target nucleo_l4r5zi -o build/kws
   strop compile kws.onnx --target esp32c3 --calibrate samples.npz -o build/kws
   strop compile kws_int8.tflite --target rp2040_pico --format c --name kws --max-ram 64KiB -o build/kws
+  strop compile resnet.onnx --target rtx_4090 --precision float16 --batch 1:8:32 -o build/resnet
   strop compile kws_int8.tflite --target nucleo_l4r5zi --max-ram 8k --max-latency 50ms --explain -o build/kws
 """
 
@@ -19,12 +20,21 @@ from typing import TYPE_CHECKING
 
 from toolchain.cli.answer import Answer, pairs, warn
 from toolchain.cli.explained import adjusted, arena, explained, offered, precisions
-from toolchain.cli.options import add_calibration, add_input_shape, byte_count, input_shapes, memories, milliseconds
+from toolchain.cli.options import (
+    add_calibration,
+    add_input_shape,
+    byte_count,
+    input_shapes,
+    memories,
+    milliseconds,
+    sample_counts,
+)
 from toolchain.cli.progress import shown_progress
 from toolchain.errors import UsageError
 
 if TYPE_CHECKING:
-    from toolchain.bundle.manifest import FormatFile
+    from toolchain.api.results import CompileResult
+    from toolchain.bundle.manifest import EngineFacts, FormatFile
     from toolchain.ir.graph import Graph
 
 
@@ -40,7 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--calibrate", metavar="DATA", help=note)
     note = (
         "auto (default): with --calibrate int8, and int16 where that gains most for at most a tenth more flash, RAM and time "
-        "(or within the limits given); else the types of the file. int8, int16x8, float32; of weights alone float16, w8 or w4, "
+        "(or within the limits given); else the types of the file. int8, int16x8, float32; of weights alone float16 (of all "
+        "where onnx and tensorrt are the only formats), w8 or w4, "
         "w4:64 for blocks of 64 that share a scale (default 32; of w8 a channel); dynamic: int8 weights, and the inputs of "
         "layers quantized at run time"
     )
@@ -58,6 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--memory", action="append", metavar="NAME[=N]", help=f"{note}; may be repeated")
     note = "copy weights from flash to RAM at the start, where there is room and flash has wait states"
     parser.add_argument("--copy-weights", action="store_true", help=note)
+    note = "samples at a time of the formats onnx and tensorrt: fewest, what the engine is tuned for, most; by default one"
+    parser.add_argument("--batch", metavar="MIN:OPT:MAX", help=note)
     add_input_shape(parser)
     note = (
         "show the plans that there were to choose from, the memory over time, and for every layer its kernel, its predicted cost"
@@ -98,9 +111,28 @@ def run(arguments: argparse.Namespace) -> Answer:
             after=None if arguments.print_after is None else _printer(arguments.print_after),
             skip=[_pass_name("--skip", name) for name in arguments.skip or ()],
             explain=arguments.explain,
+            batch=sample_counts(arguments.batch),
         )
     found = result.manifest
     warn(result.warnings)
+    text = _facts(result)
+    if arguments.explain:
+        layers = [asdict(layer) for layer in found.layers]
+        parts = [text]
+        if result.plan is not None:
+            drawn = memory_map(found)
+            parts += [offered(found.plans), arena(result.plan), *([memory_text(drawn)] if drawn else [])]
+        if found.calibration is not None and found.calibration.precisions:
+            parts.append(precisions(found.calibration.precisions))
+        if found.adjustments:
+            parts.append(adjusted(found.adjustments))
+        return Answer(result.as_json() | {"layers": layers}, "\n\n".join([*parts, explained(found.layers)]))
+    return Answer(result.as_json(), text)
+
+
+def _facts(result: CompileResult) -> str:
+    """What a bundle needs, one fact a line."""
+    found = result.manifest
     facts = (
         ("bundle", str(result.bundle)),
         ("target", found.target),
@@ -115,20 +147,19 @@ def run(arguments: argparse.Namespace) -> Answer:
         ("predicted cycles", found.predicted.cycles if found.predicted else None),
         ("predicted ms", found.predicted.latency_ms if found.predicted else None),
         *((f"TFLM tensors, {name}", _tensors(file)) for name, file in sorted(found.formats.items())),
+        *(("TensorRT engine", _engine(file.engine)) for file in found.formats.values() if file.engine is not None),
     )
-    text = pairs(facts)
-    if arguments.explain:
-        layers = [asdict(layer) for layer in found.layers]
-        parts = [text]
-        if result.plan is not None:
-            drawn = memory_map(found)
-            parts += [offered(found.plans), arena(result.plan), *([memory_text(drawn)] if drawn else [])]
-        if found.calibration is not None and found.calibration.precisions:
-            parts.append(precisions(found.calibration.precisions))
-        if found.adjustments:
-            parts.append(adjusted(found.adjustments))
-        return Answer(result.as_json() | {"layers": layers}, "\n\n".join([*parts, explained(found.layers)]))
-    return Answer(result.as_json(), text)
+    return pairs(facts)
+
+
+def _engine(facts: EngineFacts) -> str:
+    """What a bundle has for a GPU."""
+    least, best, most = facts.batch
+    batch = f"{most} at a time" if least == most else f"{least} to {most} at a time, tuned for {best}"
+    if facts.package is None:
+        return f"SM {facts.sm}, {batch}; to be built where it runs: {facts.script}"
+    layers = f"{facts.int8_layers} of {facts.layers} layers on int8, {facts.kernels} kernels"
+    return f"SM {facts.sm}, {batch}; {layers}, by {facts.package}"
 
 
 def _tensors(file: FormatFile) -> str | None:

@@ -45,6 +45,9 @@ PACKAGES = (
     ("tflite-micro", "TFLM on the host: 'strop[tflm]'"),
     ("tensorflow-cpu", "Keras and SavedModel: 'strop[keras]'"),
     ("torch", "exported programs: 'strop[torch]'"),
+    ("tensorrt-rtx-cu13", "engines for GPUs: 'strop[tensorrt]'"),
+    ("tensorrt", "engines on Jetson and in data centres"),
+    ("pycuda", "runs engines: 'strop[cuda]'"),
     ("onnxsim", "simpler ONNX graphs: 'strop[simplify]'"),
 )
 PROGRAMS = (

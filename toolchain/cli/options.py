@@ -6,6 +6,7 @@ import argparse
 import re
 from collections.abc import Mapping
 
+from toolchain.backends.tensorrt.standalone import Batch
 from toolchain.errors import UsageError
 
 # A bare K or M is binary, as in linker scripts and data sheets.
@@ -58,6 +59,19 @@ def memories(texts: list[str] | None) -> dict[str, int | None]:
     return found
 
 
+def sample_counts(text: str | None) -> Batch | None:
+    """`1:8:32` as fewest, usual and most samples of a run, `8` as just so many. Raises UsageError(901)."""
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,5}(:[0-9]{1,5}:[0-9]{1,5})?", text):
+        raise UsageError(901, "--batch", f"{text[:40]!r} is no number of samples", "Write MIN:OPT:MAX such as 1:8:32, or N")
+    numbers = [int(part) for part in text.split(":")]
+    least, best, most = numbers if len(numbers) == 3 else numbers * 3
+    if not 1 <= least <= best <= most:
+        raise UsageError(901, "--batch", f"{text} does not rise from 1 up", "Write MIN:OPT:MAX such as 1:8:32")
+    return Batch(least, best, most)
+
+
 def add_input_shape(parser: argparse.ArgumentParser) -> None:
     """`--input-shape`, any number of times."""
     note = "shape of an input whose dimensions the model leaves open; may be repeated"
@@ -74,7 +88,7 @@ def add_calibration(parser: argparse.ArgumentParser) -> None:
 
 def add_place(parser: argparse.ArgumentParser, engines: bool = False) -> None:
     """`--on` and `--compiler`: where a bundle runs and what builds it. engines: also those that run other formats."""
-    note = "host, emulator (unicorn or QEMU, whichever fits), unicorn, qemu, board:PORT; by default the target's own"
+    note = "host, emulator (unicorn or QEMU, whichever fits), unicorn, qemu, board:PORT, gpu; by default the target's own"
     note += "; for other formats litert, litert_reference, tflm, onnxruntime" if engines else ""
     parser.add_argument("--on", metavar="PLACE", help=note)
     note = "C compiler: the core's GCC where there is one, else zig (auto), or one of them"

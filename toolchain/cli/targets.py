@@ -1,8 +1,9 @@
-"""List the targets that programs are compiled for, or show one with its memories.
+"""List the targets that models are compiled for, or show one with its memories.
 
 examples:
   strop targets
   strop targets rp2040_pico
+  strop targets rtx_4090
   strop targets ./my_board.toml
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 
+from targets.gpus import Gpu
 from targets.load import load_target, target_names
 from targets.model import Target
 from toolchain.cli.answer import Answer, pairs, table
@@ -29,9 +31,20 @@ def run(arguments: argparse.Namespace) -> Answer:
 def list_all() -> Answer:
     """Every target: name, core, clock, RAM and flash of the default memories, what runs it."""
     known = [load_target(name) for name in target_names()]
-    rows = [(t.name, t.core.name, t.clock_hz and t.clock_hz // 1_000_000, t.ram.bytes, t.flash.bytes, _runner(t)) for t in known]
-    text = table(("target", "core", "MHz", "RAM B", "flash B", "runs in"), rows)
+    text = table(("target", "core", "MHz", "RAM B", "flash B", "runs in"), [_row(target) for target in known])
     return Answer({"targets": [_document(target) for target in known]}, text)
+
+
+def _row(target: Target) -> tuple[object, ...]:
+    clock = target.clock_hz and target.clock_hz // 1_000_000
+    sizes = (target.ram.bytes, target.flash.bytes) if target.takes_c else (target.gpu and target.gpu.memory_bytes, None)
+    return (target.name, _processor(target), clock, *sizes, _runner(target))
+
+
+def _processor(target: Target) -> str | None:
+    if target.gpu is not None:
+        return f"SM {target.gpu.sm}"
+    return target.core.name if target.takes_c else None
 
 
 def show(target: Target) -> Answer:
@@ -41,18 +54,29 @@ def show(target: Target) -> Answer:
         (
             ("target", target.name),
             ("description", target.description),
-            ("core", f"{target.core.name} ({', '.join(sorted(target.core.features))})"),
+            ("core", f"{target.core.name} ({', '.join(sorted(target.core.features))})" if target.takes_c else None),
+            ("GPU", _gpu(target.gpu) if target.gpu else None),
             ("clock", f"{target.clock_hz / 1e6:g} MHz" if target.clock_hz else None),
             ("formats", ", ".join(target.formats)),
             ("runs in", _runner(target)),
-            ("flash tool", target.flash_tool.method),
+            ("flash tool", target.flash_tool.method if target.takes_c else None),
             ("source", target.source),
         )
     )
-    return Answer(_document(target), f"{facts}\n\n{table(('memory', 'role', 'base', 'bytes', 'wait states'), memories)}")
+    text = f"{facts}\n\n{table(('memory', 'role', 'base', 'bytes', 'wait states'), memories)}" if memories else facts
+    return Answer(_document(target), text)
 
 
-def _runner(target: Target) -> str:
+def _gpu(gpu: Gpu) -> str:
+    where = "when it is compiled" if gpu.engine == "here" else "on the machine that has it"
+    return f"SM {gpu.sm}, {gpu.memory_bytes:,} B, its engine is built {where}"
+
+
+def _runner(target: Target) -> str | None:
+    if target.gpu is not None:
+        return "TensorRT"
+    if not target.takes_c:
+        return None
     if target.core.architecture == "host":
         return "this machine"
     if target.core.linux is not None:

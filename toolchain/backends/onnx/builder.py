@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from toolchain.errors import ModelError
 from toolchain.ir.attrs import Activation
-from toolchain.ir.graph import Graph, Node, Value, names_of
+from toolchain.ir.graph import Graph, NameSource, Node, Value, names_of
 from toolchain.ir.quantization import dequantize_array
 from toolchain.ir.types import Array, DType, Quant, TensorType
 
@@ -32,17 +32,26 @@ ELEMENT_TYPES: Mapping[DType, int] = {
 }
 QUANTIZED_TYPES = (DType.I8, DType.U8, DType.I16, DType.U16)
 TO_NCHW, TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
+LAYER_END = "::"
+"""Between a layer's name and what stands for a part of it, in the names of ONNX nodes and of values on the way."""
 
 
 class Builder:
-    """Nodes in order and initializers by name. Every operand is asked for by its value, so that it is made when needed."""
+    """Nodes in order and initializers by name. Every operand is asked for by its value, so that it is made when needed.
 
-    def __init__(self, graph: Graph) -> None:
+    batched: the first dimension of every computed value is left open, where the graph says 1. real: type that quantized
+    values are dequantized to.
+    """
+
+    def __init__(self, graph: Graph, batched: bool = False, real: DType = DType.F32) -> None:
+        self.batched, self.real = batched, real
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, onnx.TensorProto] = {}
         self._graph = graph
         self._names = names_of(graph)
         self._real: dict[str, str] = {}
+        self._node_names = NameSource(())
+        self.layer = ""
 
     def add(self, op: str, inputs: Sequence[str], **attributes: Any) -> str:
         """Append a node with one new output and return that output's name."""
@@ -55,9 +64,13 @@ class Builder:
         return outputs
 
     def add_to(self, op: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> None:
-        """Append a node that makes the named outputs; attributes that are None are left out."""
+        """Append a node that makes the named outputs; attributes that are None are left out.
+
+        It is named after the layer in work, so that what an engine says of it can be traced back.
+        """
         given = {key: value for key, value in attributes.items() if value is not None}
-        self.nodes.append(helper.make_node(op, list(inputs), list(outputs), name=outputs[0], **given))
+        name = self._node_names.fresh(f"{self.layer}{LAYER_END}{op}")
+        self.nodes.append(helper.make_node(op, list(inputs), list(outputs), name=name, **given))
 
     def constant(self, array: Array | Sequence[float] | float, dtype: str | None = None, base: str = "constant_onnx") -> str:
         """The name of a new initializer."""
@@ -129,7 +142,7 @@ class Builder:
     def _dequantize_constant(self, array: Array, quant: Quant, value: Value) -> str:
         """Real form of a stored constant; types that ONNX does not dequantize are written as floats."""
         if value.type.dtype not in (DType.I8, DType.U8, DType.I32, DType.I4):
-            return self.constant(dequantize_array(array, quant), base=f"{value.name}_onnx")
+            return self.constant(dequantize_array(array, quant), str(self.real.numpy), base=f"{value.name}_onnx")
         if quant.block is not None:
             return self._dequantize_blocks(array, quant, value)
         scale, zero = self._parameters(quant, value.type.dtype)
@@ -140,7 +153,7 @@ class Builder:
         assert quant.axis is not None, value
         moved = np.moveaxis(array, quant.axis, 0)
         rows = moved.reshape(len(moved), -1)
-        scale = self.constant(np.array(quant.scale, np.float32).reshape(len(rows), -1))
+        scale = self.constant(np.array(quant.scale, self.real.numpy).reshape(len(rows), -1))
         operands = [self._integers(rows, value), scale]
         made = self.add("DequantizeLinear", operands, axis=1, block_size=quant.block)
         shaped = self.add("Reshape", [made, self.integers(moved.shape)])
@@ -162,7 +175,7 @@ class Builder:
 
     def _parameters(self, quant: Quant, dtype: DType) -> tuple[str, str]:
         per_tensor = quant.axis is None
-        scale = self.constant(np.array(quant.scale[0] if per_tensor else quant.scale, np.float32))
+        scale = self.constant(np.array(quant.scale[0] if per_tensor else quant.scale, self.real.numpy))
         if dtype is DType.I4:
             zeros = np.array(quant.zero_point[0] if per_tensor else quant.zero_point, np.int8)
             return scale, self._integers(zeros, Value("zero", TensorType(zeros.shape, dtype)))
@@ -186,7 +199,6 @@ class Builder:
         """Give the newest node's result another name; a result of an older node, or no result, is copied."""
         if self.nodes and list(self.nodes[-1].output) == [name]:
             self.nodes[-1].output[0] = output
-            self.nodes[-1].name = output
         else:
             self.add_to("Identity", [name], [output])
 

@@ -73,8 +73,8 @@ def shift(direction: str) -> Emit:
 
 
 def _scalar(builder: Builder, node: Node, value: float) -> str:
-    dtype = node.inputs[0].type.dtype
-    return builder.constant(value, "float32" if node.inputs[0].type.quant is not None else str(dtype.numpy))
+    type_ = node.inputs[0].type
+    return builder.constant(value, str((type_.dtype if type_.quant is None else builder.real).numpy))
 
 
 def clip(low: float, high: float) -> Emit:

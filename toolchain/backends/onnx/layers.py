@@ -119,7 +119,7 @@ def _resize(builder: Builder, node: Node, mode: str, nearest_mode: str | None) -
     x = builder.to_nchw(node.inputs[0])
     batch, height, width, channels = node.inputs[0].type.shape
     inputs = [x, "", "", builder.integers((batch, channels, *attrs.size))]
-    if any(attrs.scale):
+    if any(attrs.scale) or builder.batched:
         ratios = [scale or out / size for scale, out, size in zip(attrs.scale, attrs.size, (height, width), strict=True)]
         inputs = [x, "", builder.constant([1.0, 1.0, *ratios], "float32")]
     made = builder.add("Resize", inputs, mode=mode, nearest_mode=nearest_mode, coordinate_transformation_mode=attrs.mode.value)

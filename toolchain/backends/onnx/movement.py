@@ -27,9 +27,13 @@ from toolchain.ir.types import Array, DType
 Emit = Callable[[Builder, Node], None]
 BEFORE_FIRST = -(2**63) + 1
 """The end of a slice that runs down to index 0."""
+BEYOND_LAST = 2**31 - 1
 
 
-def _reshape_to(builder: Builder, name: str, shape: Sequence[int]) -> str:
+def _reshape_to(builder: Builder, name: str, shape: Sequence[int], *, keeps_batch: bool = True) -> str:
+    """Reshape; a 0 at the front takes over the number of samples."""
+    if builder.batched and keeps_batch:
+        return builder.add("Reshape", [name, builder.integers((0, *shape[1:]))], allowzero=0)
     return builder.add("Reshape", [name, builder.integers(shape)], allowzero=int(0 in shape))
 
 
@@ -60,6 +64,8 @@ def slice_(builder: Builder, node: Node) -> None:
     """Slice; an end of −1 in a falling dimension lies before the first element."""
     attrs: SliceAttrs = node.attrs
     ends = [BEFORE_FIRST if end < 0 else end for end in attrs.end]
+    if builder.batched:
+        ends[0] = BEYOND_LAST
     axes = tuple(range(len(ends)))
     inputs = [builder.operand(node.inputs[0]), *map(builder.integers, (attrs.begin, ends, axes, attrs.step))]
     builder.finish(builder.add("Slice", inputs), node)
@@ -81,7 +87,7 @@ def pad(builder: Builder, node: Node) -> None:
         inputs = [x, builder.integers((*attrs.before, *attrs.after))]
         if attrs.mode is PadMode.CONSTANT:
             type_ = node.inputs[0].type
-            inputs.append(builder.constant(attrs.value, "float32" if type_.quant else str(type_.dtype.numpy)))
+            inputs.append(builder.constant(attrs.value, str((builder.real if type_.quant else type_.dtype).numpy)))
         builder.finish(builder.add("Pad", inputs, mode=attrs.mode.value), node)
         return
     for axis, (before, after) in enumerate(zip(attrs.before, attrs.after, strict=True)):
@@ -259,6 +265,6 @@ def one_hot(builder: Builder, node: Node) -> None:
     if not attrs.wrap:
         past = builder.constant(attrs.depth, "int64")
         wide = builder.add("Where", [builder.add("Less", [wide, builder.constant(0, "int64")]), past, wide])
-    flat = [_reshape_to(builder, builder.operand(value), (1,)) for value in (off, on)]
+    flat = [_reshape_to(builder, builder.operand(value), (1,), keeps_batch=False) for value in (off, on)]
     inputs = [wide, builder.integers((attrs.depth,)), builder.add("Concat", flat, axis=0)]
     builder.finish(builder.add("OneHot", inputs, axis=attrs.axis), node)
