@@ -67,12 +67,12 @@ CORES = {
     "cortex-m85": ("mve", "arm-none-eabi-gcc", ""),
     "rv32imc": ("rv32im", "riscv64-unknown-elf-gcc", "UC_CPU_RISCV32_ANY"),
     "host": ("portable", "cc", ""),
-    "cortex-a76": ("portable", "aarch64-linux-gnu-gcc", ""),
-    "cortex-a78ae": ("portable", "aarch64-linux-gnu-gcc", ""),
-    "cortex-a72": ("portable", "aarch64-linux-gnu-gcc", ""),
-    "cortex-a53": ("portable", "aarch64-linux-gnu-gcc", ""),
+    "cortex-a76": ("neon_dot", "aarch64-linux-gnu-gcc", ""),
+    "cortex-a78ae": ("neon_dot", "aarch64-linux-gnu-gcc", ""),
+    "cortex-a72": ("neon", "aarch64-linux-gnu-gcc", ""),
+    "cortex-a53": ("neon", "aarch64-linux-gnu-gcc", ""),
     "cortex-a8": ("portable", "arm-linux-gnueabihf-gcc", ""),
-    "x86-64-v3": ("portable", "x86_64-linux-gnu-gcc", ""),
+    "x86-64-v3": ("x86_64", "x86_64-linux-gnu-gcc", ""),
 }
 
 # target: machine, cpu, timer in MHz, sample area (base, bytes).
