@@ -1,0 +1,137 @@
+"""What the SIMD kernels of Linux boards share: bands of outputs, and parameters of channels that only shift right."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from toolchain.ir.attrs import ConvAttrs
+from toolchain.ir.graph import Graph, Node
+from toolchain.ir.quantization import activation_bounds, quant_of
+from toolchain.ir.types import Array
+from toolchain.lowering.kernels.common import fields
+from toolchain.lowering.kernels.conv import biases_of, factors_of, fold_offset, weight_rows
+from toolchain.lowering.program import ShapeField
+
+LANES = 16
+SLACK_BYTES = 64
+BAND_BYTES, BAND_PIXELS = 24_576, 256
+"""What a band may take of a first-level cache, and the most pixels of one that is cut out of a row."""
+MOST_SHIFT, MOST_SUM = 21, 2**30
+"""Right shifts up to which one half and the zero point fit beside a sum below this bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A filter's walk over images of channels last: what `strop_simd_shape` says of it but for the band."""
+
+    batch: int
+    in_h: int
+    in_w: int
+    in_c: int
+    out_h: int
+    out_w: int
+    out_c: int
+    stride: tuple[int, int]
+    before: tuple[int, int]
+    span: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Outputs whose input is copied at once: rows of cols pixels. bytes: of the table of offsets, the copy and its slack."""
+
+    rows: int
+    cols: int
+    bytes: int
+
+
+def window_of(node: Node) -> Window:
+    """The walk of a convolution; images of 1x1 filters without steps are one row."""
+    attrs: ConvAttrs = node.attrs
+    x, w, y = node.inputs[0].type.shape, node.inputs[1].type.shape, node.output.type.shape
+    if w[1:3] == attrs.stride == (1, 1) and not any(attrs.padding):
+        return row_window(y[0] * y[1] * y[2], x[3], y[3])
+    down, right = ((taps - 1) * dilation + 1 for taps, dilation in zip(w[1:3], attrs.dilation, strict=True))
+    return Window(*x, *y[1:], attrs.stride, (attrs.padding[0], attrs.padding[2]), (down, right))
+
+
+def row_window(pixels: int, depth: int, channels: int) -> Window:
+    """The walk of a 1x1 filter over a row of pixels."""
+    return Window(1, 1, pixels, depth, 1, pixels, channels, (1, 1), (0, 0), (1, 1))
+
+
+def band_of(window: Window) -> Band:
+    """Bands of even size that fit the cache: whole rows, or parts of the one row there is."""
+    def wide(cols: int) -> int:
+        return ((cols - 1) * window.stride[1] + window.span[1]) * window.in_c
+
+    def high(rows: int) -> int:
+        return (rows - 1) * window.stride[0] + window.span[0]
+
+    cols, rows = window.out_w, 1
+    if window.out_h == 1 and window.span == (1, 1):
+        most = max(min(BAND_BYTES // window.in_c, BAND_PIXELS) // LANES * LANES, LANES)
+        cols = min(-(-window.out_w // -(-window.out_w // most) // LANES) * LANES, window.out_w)
+    else:
+        fit = (n for n in range(window.out_h, 1, -1) if high(n) * wide(cols) <= BAND_BYTES and n * cols <= BAND_PIXELS)
+        most = next(fit, 1)
+        rows = -(-window.out_h // -(-window.out_h // most))
+    table = -(-4 * rows * cols // 64) * 64
+    return Band(rows, cols, table + high(rows) * wide(cols) + SLACK_BYTES)
+
+
+def simd_fields(node: Node, window: Window, band: Band, groups: int, runs: int, quads: int) -> tuple[ShapeField, ...]:
+    """The members of `strop_simd_shape`."""
+    low, high = activation_bounds(node.attrs.activation, node.output.type)
+    zero = quant_of(node.output.type).scalar_zero_point
+    shape = fields(batch=window.batch, in_h=window.in_h, in_w=window.in_w, in_c=window.in_c)
+    shape += fields(out_h=window.out_h, out_w=window.out_w, out_c=window.out_c, groups=groups)
+    shape += fields(stride_h=window.stride[0], stride_w=window.stride[1], pad_top=window.before[0], pad_left=window.before[1])
+    shape += fields(span_h=window.span[0], span_w=window.span[1], band_rows=band.rows, band_cols=band.cols)
+    shape += fields(runs=runs, quads=quads, in_zero=quant_of(node.inputs[0].type).scalar_zero_point)
+    return shape + fields(out_zero=zero, act_min=low, act_max=high, away=int(low < zero))
+
+
+def row_bytes(window: Window, band: Band) -> int:
+    """Bytes from a row of a band to the next one."""
+    return ((band.cols - 1) * window.stride[1] + window.span[1]) * window.in_c
+
+
+def channel_parameters(graph: Graph, node: Node) -> Array | None:
+    """(3, channels) biases that hold the input's zero point, mantissas and right shifts; None where a kernel cannot take them.
+
+    Channels whose sums are too small to give anything but zero get a factor of zero.
+    """
+    weights = weight_rows(graph, node).astype(np.int64)
+    bias = biases_of(graph, node, len(weights))
+    folded = fold_offset(bias, weights, -quant_of(node.inputs[0].type).scalar_zero_point)
+    if folded is None:
+        return None
+    largest = np.maximum(-128 * weights, 127 * weights).sum(axis=1) + folded
+    smallest = np.minimum(-128 * weights, 127 * weights).sum(axis=1) + folded
+    bounds = np.maximum(abs(largest), abs(smallest))
+    rows: list[tuple[int, int, int]] = []
+    for folded_bias, bound, factor in zip(folded.tolist(), bounds.tolist(), factors_of(node), strict=True):
+        mantissa, right = factor.mantissa, -factor.shift
+        if right > 0 and bound < 1 << (min(right, 31) - 1):
+            mantissa = right = 0
+        if not 0 <= right <= MOST_SHIFT or bound >= MOST_SUM:
+            return None
+        rows.append((folded_bias, mantissa, right))
+    return np.array(rows, np.int32).reshape(-1, 3).T
+
+
+def padded_channels(rows: Array) -> Array:
+    """(channels, ...) filled with zeros to blocks of sixteen channels: (blocks, 16, ...)."""
+    blocks = -(-len(rows) // LANES)
+    filled = np.zeros((blocks * LANES, *rows.shape[1:]), rows.dtype)
+    filled[: len(rows)] = rows
+    return filled.reshape(blocks, LANES, *rows.shape[1:])
+
+
+def elements(shape: tuple[int, ...]) -> int:
+    """How many elements a tensor of a shape has."""
+    return math.prod(shape)
