@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,8 +51,14 @@ def window_of(node: Node) -> Window:
     """The walk of a convolution; images of 1x1 filters without steps are one row."""
     attrs: ConvAttrs = node.attrs
     x, w, y = node.inputs[0].type.shape, node.inputs[1].type.shape, node.output.type.shape
-    if w[1:3] == attrs.stride == (1, 1) and not any(attrs.padding):
-        return row_window(y[0] * y[1] * y[2], x[3], y[3])
+    flat = w[1:3] == attrs.stride == (1, 1) and not any(attrs.padding)
+    return row_window(y[0] * y[1] * y[2], x[3], y[3]) if flat else strided_window(node)
+
+
+def strided_window(node: Node) -> Window:
+    """The walk of any convolution over its images."""
+    attrs: ConvAttrs = node.attrs
+    x, w, y = node.inputs[0].type.shape, node.inputs[1].type.shape, node.output.type.shape
     down, right = ((taps - 1) * dilation + 1 for taps, dilation in zip(w[1:3], attrs.dilation, strict=True))
     return Window(*x, *y[1:], attrs.stride, (attrs.padding[0], attrs.padding[2]), (down, right))
 
@@ -64,7 +69,8 @@ def row_window(pixels: int, depth: int, channels: int) -> Window:
 
 
 def band_of(window: Window) -> Band:
-    """Bands of even size that fit the cache: whole rows, or parts of the one row there is."""
+    """Bands of even size that fit the cache: whole rows, or parts of the one row there is under a 1x1 filter."""
+
     def wide(cols: int) -> int:
         return ((cols - 1) * window.stride[1] + window.span[1]) * window.in_c
 
@@ -130,8 +136,3 @@ def padded_channels(rows: Array) -> Array:
     filled = np.zeros((blocks * LANES, *rows.shape[1:]), rows.dtype)
     filled[: len(rows)] = rows
     return filled.reshape(blocks, LANES, *rows.shape[1:])
-
-
-def elements(shape: tuple[int, ...]) -> int:
-    """How many elements a tensor of a shape has."""
-    return math.prod(shape)
