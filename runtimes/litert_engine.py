@@ -39,6 +39,13 @@ class LiteRtModel:
         """LiteRT's description of each input: name, index, shape, dtype."""
         return list(self._interpreter.get_input_details())
 
+    def invoke(self) -> None:
+        """One inference of the inputs that are there. Raises EnvironmentFault(405)."""
+        try:
+            self._interpreter.invoke()
+        except FAULTS as fault:
+            raise _refused(fault) from fault
+
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Outputs for one sample. Raises DataError(201, 202) for inputs that do not fit, EnvironmentFault(405)."""
         details = self.input_details
@@ -47,10 +54,7 @@ class LiteRtModel:
         for array, detail in zip(inputs, details, strict=True):
             _check(array, detail)
             self._interpreter.set_tensor(detail["index"], array)
-        try:
-            self._interpreter.invoke()
-        except FAULTS as fault:
-            raise _refused(fault) from fault
+        self.invoke()
         return [np.array(self._interpreter.get_tensor(detail["index"])) for detail in self._interpreter.get_output_details()]
 
 
