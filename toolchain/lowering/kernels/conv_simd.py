@@ -15,12 +15,14 @@ from toolchain.lowering.kernels.conv import accepts_int8, constant_of
 from toolchain.lowering.kernels.simd_plan import (
     LANES,
     Band,
+    Scales,
     Window,
+    accepted_scales,
     band_of,
-    channel_parameters,
     padded_channels,
     row_bytes,
     row_window,
+    scales_of,
     simd_fields,
     window_of,
 )
@@ -75,15 +77,16 @@ def _by_quad(weights: Array) -> Array:
     return blocks.transpose(0, 2, 3, 1, 4)
 
 
-def pack_stream(layer: Layer, parameters: Array, offset: int) -> Array:
+def pack_stream(layer: Layer, channels: Scales, offset: int) -> Array:
     """The stream of conv_2d_simd.h as bytes. offset: what is added to activations before they are multiplied."""
-    sums = layer.weights.astype(np.int64).sum(axis=(1, 2))
-    bias = (parameters[0] - offset * sums).astype(np.uint64).astype(np.uint32).view(np.int32)
-    rows = np.stack([bias, parameters[1], parameters[2]], axis=1)
-    per_group = len(layer.weights) // layer.groups
+    weights = layer.weights * channels.live[:, None, None].astype(np.int8)
+    sums = weights.astype(np.int64).sum(axis=(1, 2))
+    bias = (channels.rows[:, 0] - offset * sums).astype(np.uint64).astype(np.uint32).view(np.int32)
+    rows = np.concatenate([bias[:, None], channels.rows[:, 1:]], axis=1)
+    per_group = len(weights) // layer.groups
     parts: list[Array] = []
-    for first in range(0, len(layer.weights), per_group):
-        blocks = _by_quad(layer.weights[first : first + per_group])
+    for first in range(0, len(weights), per_group):
+        blocks = _by_quad(weights[first : first + per_group])
         scales = padded_channels(rows[first : first + per_group]).transpose(0, 2, 1)
         for scale, block in zip(scales, blocks, strict=True):
             parts += [np.ascontiguousarray(scale).reshape(-1).view(np.int8), np.ascontiguousarray(block).reshape(-1)]
@@ -92,7 +95,7 @@ def pack_stream(layer: Layer, parameters: Array, offset: int) -> Array:
 
 def _accepts(graph: Graph, node: Node) -> bool:
     """Int8 with factors that only shift right, and sums far from the ends of 32 bits."""
-    return accepts_int8(graph, node) and channel_parameters(graph, node) is not None
+    return accepts_int8(graph, node) and scales_of(graph, node) is not None
 
 
 def _accepts_pairs(graph: Graph, node: Node) -> bool:
@@ -108,11 +111,9 @@ def _accepts_pairs(graph: Graph, node: Node) -> bool:
 
 def _bind(offset: int) -> Callable[[Graph, Node], Binding]:
     def bind(graph: Graph, node: Node) -> Binding:
-        layer, parameters = layer_of(graph, node), channel_parameters(graph, node)
-        if parameters is None:
-            raise ValueError(f"{node.name} was not accepted by this kernel")
+        layer = layer_of(graph, node)
         shape = simd_fields(node, layer.window, layer.band, layer.groups, len(layer.offsets), layer.quads)
-        stream = packed("int8_t", pack_stream(layer, parameters, offset))
+        stream = packed("int8_t", pack_stream(layer, accepted_scales(graph, node), offset))
         runs = packed("int32_t", np.array(layer.offsets, np.int32))
         scratch = Operand("int32_t", scratch_bytes=layer.band.bytes)
         return Binding(shape, (read(graph, node.inputs[0]), stream, runs, scratch, write(node.output)))

@@ -16,9 +16,10 @@ from toolchain.lowering.kernels.simd_plan import (
     LANES,
     Band,
     Window,
+    accepted_scales,
     band_of,
-    channel_parameters,
     row_bytes,
+    scales_of,
     simd_fields,
     strided_window,
 )
@@ -80,12 +81,10 @@ def _by_tap(pairs: Array) -> Array:
 
 
 def _stream(graph: Graph, node: Node, layer: Layer, arrange: Callable[[Array], Array]) -> Array:
-    parameters = channel_parameters(graph, node)
-    if parameters is None:
-        raise ValueError(f"{node.name} was not accepted by this kernel")
-    weights = np.tile(weight_rows(graph, node), (layer.folded, 1))
+    channels = accepted_scales(graph, node)
+    weights = np.tile(weight_rows(graph, node) * channels.live[:, None].astype(np.int8), (layer.folded, 1))
     even = np.concatenate([weights, np.zeros((len(weights), weights.shape[1] % 2), np.int8)], axis=1)
-    scales = _blocks(np.tile(parameters.T, (layer.folded, 1)))
+    scales = _blocks(np.tile(channels.rows, (layer.folded, 1)))
     parts: list[Array] = []
     for scale, block in zip(scales, _blocks(even), strict=True):
         parts += [np.ascontiguousarray(scale.T).reshape(-1).view(np.int8), arrange(block.reshape(LANES, -1, 2))]
@@ -95,7 +94,7 @@ def _stream(graph: Graph, node: Node, layer: Layer, arrange: Callable[[Array], A
 def _accepts(graph: Graph, node: Node) -> bool:
     """Int8, one output per channel, factors that only shift right, and sums far from the ends of 32 bits."""
     one = node.inputs[0].type.shape[3] == node.output.type.shape[3]
-    return one and accepts_int8(graph, node) and channel_parameters(graph, node) is not None
+    return one and accepts_int8(graph, node) and scales_of(graph, node) is not None
 
 
 def _accepts_pairs(graph: Graph, node: Node) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from toolchain.ir.attrs import ConvAttrs
+from toolchain.ir.fixed_point import INT32_MAX, INT32_MIN, multiply
 from toolchain.ir.graph import Graph, Node
 from toolchain.ir.quantization import activation_bounds, quant_of
 from toolchain.ir.types import Array
@@ -20,6 +21,8 @@ BAND_BYTES, BAND_PIXELS = 24_576, 256
 """What a band may take of a first-level cache, and the most pixels of one that is cut out of a row."""
 MOST_SHIFT, MOST_SUM = 21, 2**30
 """Right shifts up to which one half and the zero point fit beside a sum below this bound."""
+MOST_OUTPUT = 1024
+"""Outputs beyond it are clamped whatever the zero point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,28 +109,50 @@ def row_bytes(window: Window, band: Band) -> int:
     return ((band.cols - 1) * window.stride[1] + window.span[1]) * window.in_c
 
 
-def channel_parameters(graph: Graph, node: Node) -> Array | None:
-    """(3, channels) biases that hold the input's zero point, mantissas and right shifts; None where a kernel cannot take them.
+@dataclass(frozen=True, slots=True)
+class Scales:
+    """What becomes of every channel's sums. rows: (channels, 3) biases that hold the input's zero point, mantissas, right shifts.
 
-    Channels whose sums are too small to give anything but zero get a factor of zero.
+    live: channels whose output hangs on the input; the weights of the others count as zero.
+    """
+
+    rows: Array
+    live: Array
+
+
+def scales_of(graph: Graph, node: Node) -> Scales | None:
+    """The scales of a layer; None where a factor shifts left, or a sum or a shift leaves no room to round.
+
+    Channels of one output only, whatever the input, become a bias of twice what they give and a factor of one half.
     """
     weights = weight_rows(graph, node).astype(np.int64)
-    bias = biases_of(graph, node, len(weights))
-    folded = fold_offset(bias, weights, -quant_of(node.inputs[0].type).scalar_zero_point)
+    folded = fold_offset(biases_of(graph, node, len(weights)), weights, -quant_of(node.inputs[0].type).scalar_zero_point)
     if folded is None:
         return None
     largest = np.maximum(-128 * weights, 127 * weights).sum(axis=1) + folded
     smallest = np.minimum(-128 * weights, 127 * weights).sum(axis=1) + folded
-    bounds = np.maximum(abs(largest), abs(smallest))
     rows: list[tuple[int, int, int]] = []
-    for folded_bias, bound, factor in zip(folded.tolist(), bounds.tolist(), factors_of(node), strict=True):
-        mantissa, right = factor.mantissa, -factor.shift
-        if right > 0 and bound < 1 << (min(right, 31) - 1):
-            mantissa = right = 0
-        if not 0 <= right <= MOST_SHIFT or bound >= MOST_SUM:
+    live: list[bool] = []
+    for bias, low, high, factor in zip(folded.tolist(), smallest.tolist(), largest.tolist(), factors_of(node), strict=True):
+        if not INT32_MIN <= low <= high <= INT32_MAX or factor.shift > 0:
             return None
-        rows.append((folded_bias, mantissa, right))
-    return np.array(rows, np.int32).reshape(-1, 3).T
+        ends = multiply(np.array([low, high], np.int64), factor.mantissa, factor.shift).tolist()
+        live.append(ends[0] != ends[1])
+        if not live[-1]:
+            rows.append((2 * max(min(ends[0], MOST_OUTPUT), -MOST_OUTPUT), 1 << 30, 0))
+        elif -factor.shift <= MOST_SHIFT and max(abs(low), abs(high)) < MOST_SUM:
+            rows.append((bias, factor.mantissa, -factor.shift))
+        else:
+            return None
+    return Scales(np.array(rows, np.int32).reshape(-1, 3), np.array(live, np.bool_))
+
+
+def accepted_scales(graph: Graph, node: Node) -> Scales:
+    """The scales of a node that a kernel accepted."""
+    found = scales_of(graph, node)
+    if found is None:
+        raise ValueError(f"{node.name} was not accepted by this kernel")
+    return found
 
 
 def padded_channels(rows: Array) -> Array:
