@@ -30,6 +30,21 @@ CORTEX_M4 = ("arm-none-eabi-gcc", "-mcpu=cortex-m4", "-mthumb", "-O2", "-ffreest
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where programs run: what they are compiled for, with which command, and what starts them."""
+
+    target: str
+    command: tuple[str, ...]
+    runner: tuple[str, ...] = ()
+
+
+def this_machine() -> Place:
+    """The portable kernels on this machine."""
+    compiler = find_compiler(load_target("host"))
+    return Place("host", (*compiler.command, *compiler.flags))
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     """One node with its constant operands (by value name) and samples: per sample one array for every other operand."""
 
@@ -91,15 +106,24 @@ def drawn_case(op: str, cell: str, seed: int) -> Case:
     return Case(drawn.node, (drawn.samples,), drawn.constants)
 
 
-def check_cases(cases: Sequence[Case], folder: Path, flags: Sequence[str] = ("-O1", OUTLINED, *SANITIZERS)) -> None:
-    """Assert that the portable C of every case equals the evaluator on every byte of every sample."""
+def check_cases(
+    cases: Sequence[Case], folder: Path, flags: Sequence[str] = ("-O1", OUTLINED, *SANITIZERS), place: Place | None = None
+) -> list[str]:
+    """Assert that the C of every case equals the evaluator on every byte of every sample. place: this machine where None.
+
+    Returns the variants that ran.
+    """
     graph = merged(cases)
-    results = run_program(build(graph, folder, flags), graph, [stream(cases, i) for i in range(len(cases[0].samples))])
+    place = place or this_machine()
+    variants = write_c(graph, folder, place.target)
+    samples = [stream(cases, i) for i in range(len(cases[0].samples))]
+    results = run_program(link(folder, flags, place), graph, samples, place.runner)
     for index, case in enumerate(cases):
         for sample, found in zip(case.samples, results, strict=True):
             expected = run_node(case.node, operands(case, sample))
             for wanted, output in zip(expected, case.node.outputs, strict=True):
                 np.testing.assert_array_equal(found[f"n{index}_{output.name}"], wanted, err_msg=describe(case))
+    return variants
 
 
 def describe(case: Case) -> str:
@@ -125,13 +149,17 @@ def stream(cases: Sequence[Case], sample: int) -> bytes:
     return b"".join(np.ascontiguousarray(array).tobytes() for case in cases for array in case.samples[sample])
 
 
-def write_c(graph: Graph, folder: Path) -> None:
-    """The graph's C with a main that reads samples from standard input and writes outputs; every tensor in its own allocation."""
-    compiled = compile_model(graph, load_target("host"), CompileOptions("net", ("c",), io="caller"))
+def write_c(graph: Graph, folder: Path, target: str = "host") -> list[str]:
+    """The graph's C with a main that reads samples from standard input and writes outputs; every tensor in its own allocation.
+
+    Returns the variants that it calls.
+    """
+    compiled = compile_model(graph, load_target(target), CompileOptions("net", ("c",), io="caller"))
     for path, content in compiled.files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(content)
     (folder / "main.c").write_text(_main_source(graph))
+    return [] if compiled.program is None else [call.variant for call in compiled.program.calls]
 
 
 def _main_source(graph: Graph) -> str:
@@ -158,18 +186,22 @@ int main(void) {{
 
 
 def build(graph: Graph, folder: Path, flags: Sequence[str]) -> Path:
-    """The host executable of the graph's C, all warnings errors."""
+    """The host executable of the graph's C."""
     write_c(graph, folder)
-    compiler = find_compiler(load_target("host"))
-    command = [*compiler.command, *compiler.flags, *WARNINGS, "-ffp-contract=off", *flags, "-I.", "-Ic"]
+    return link(folder, flags, this_machine())
+
+
+def link(folder: Path, flags: Sequence[str], place: Place) -> Path:
+    """The executable of what `write_c` wrote, all warnings errors."""
+    command = [*place.command, *WARNINGS, "-ffp-contract=off", *flags, "-I.", "-Ic"]
     done = subprocess.run([*command, "c/net.c", "main.c", "-o", "net"], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[:4000]
     return folder / "net"
 
 
-def run_program(program: Path, graph: Graph, samples: Sequence[bytes]) -> list[dict[str, Array]]:
+def run_program(program: Path, graph: Graph, samples: Sequence[bytes], runner: Sequence[str] = ()) -> list[dict[str, Array]]:
     """Per sample the outputs by name."""
-    done = subprocess.run([str(program)], input=b"".join(samples), capture_output=True, check=False)
+    done = subprocess.run([*runner, str(program)], input=b"".join(samples), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode(errors="replace")[:4000]
     results: list[dict[str, Array]] = []
     at = 0
