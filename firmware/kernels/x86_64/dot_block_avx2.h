@@ -46,21 +46,21 @@ STROP_INLINE void strop_tile_avx2(const strop_dot *d, const strop_dot_scale_avx2
         b[i] = p->bias[1];
     }
     const int8_t *w = d->block + 192;
-    for (int32_t run = 0; run < d->run_count; ++run) {
-        const int64_t begin = d->runs[run], end = begin + 4 * d->quads;
-        for (int64_t k = begin; k != end; k += 4, w += 64) {
-            const __m256i wa = strop_load_avx2(w), wb = strop_load_avx2(w + 32);
-            const __m256i odd_a = _mm256_srai_epi16(wa, 8), even_a = _mm256_srai_epi16(_mm256_slli_epi16(wa, 8), 8);
-            const __m256i odd_b = _mm256_srai_epi16(wb, 8), even_b = _mm256_srai_epi16(_mm256_slli_epi16(wb, 8), 8);
-            STROP_UNROLLED
-            for (int32_t i = 0; i < pixels; ++i) {
-                const __m256i x = _mm256_set1_epi32(strop_word_at(at[i] + k));
-                const __m256i even = _mm256_and_si256(x, even_bytes), odd = _mm256_srli_epi16(x, 8);
-                a[i] = _mm256_add_epi32(a[i], _mm256_add_epi32(_mm256_madd_epi16(even, even_a), _mm256_madd_epi16(odd, odd_a)));
-                b[i] = _mm256_add_epi32(b[i], _mm256_add_epi32(_mm256_madd_epi16(even, even_b), _mm256_madd_epi16(odd, odd_b)));
-            }
+    const int32_t *step = d->runs, *const end = step + d->run_count;
+    do {
+        const int64_t k = *step;
+        const __m256i wa = strop_load_avx2(w), wb = strop_load_avx2(w + 32);
+        const __m256i odd_a = _mm256_srai_epi16(wa, 8), even_a = _mm256_srai_epi16(_mm256_slli_epi16(wa, 8), 8);
+        const __m256i odd_b = _mm256_srai_epi16(wb, 8), even_b = _mm256_srai_epi16(_mm256_slli_epi16(wb, 8), 8);
+        STROP_UNROLLED
+        for (int32_t i = 0; i < pixels; ++i) {
+            const __m256i x = _mm256_set1_epi32(strop_word_at(at[i] + k));
+            const __m256i even = _mm256_and_si256(x, even_bytes), odd = _mm256_srli_epi16(x, 8);
+            a[i] = _mm256_add_epi32(a[i], _mm256_add_epi32(_mm256_madd_epi16(even, even_a), _mm256_madd_epi16(odd, odd_a)));
+            b[i] = _mm256_add_epi32(b[i], _mm256_add_epi32(_mm256_madd_epi16(even, even_b), _mm256_madd_epi16(odd, odd_b)));
         }
-    }
+        w += 64;
+    } while (++step != end);
     STROP_UNROLLED
     for (int32_t i = 0; i < pixels; ++i) {
         strop_finish_avx2(d, p, strop_min(first + i, d->count - 1), a[i], b[i]);

@@ -109,12 +109,17 @@ def _accepts_pairs(graph: Graph, node: Node) -> bool:
     return not (pairs[..., 0, :] & pairs[..., 1, :]).any()
 
 
-def _bind(offset: int) -> Callable[[Graph, Node], Binding]:
+def _bind(offset: int, *, by_quad: bool) -> Callable[[Graph, Node], Binding]:
+    """offset: of unsigned activations. by_quad: every four taps are a run."""
+
     def bind(graph: Graph, node: Node) -> Binding:
         layer = layer_of(graph, node)
-        shape = simd_fields(node, layer.window, layer.band, layer.groups, len(layer.offsets), layer.quads)
+        starts, quads = np.array(layer.offsets, np.int32), layer.quads
+        if by_quad:
+            starts, quads = (starts[:, None] + QUAD * np.arange(quads, dtype=np.int32)).reshape(-1), 1
+        shape = simd_fields(node, layer.window, layer.band, layer.groups, len(starts), quads)
         stream = packed("int8_t", pack_stream(layer, accepted_scales(graph, node), offset))
-        runs = packed("int32_t", np.array(layer.offsets, np.int32))
+        runs = packed("int32_t", starts)
         scratch = Operand("int32_t", scratch_bytes=layer.band.bytes)
         return Binding(shape, (read(graph, node.inputs[0]), stream, runs, scratch, write(node.output)))
 
@@ -142,7 +147,7 @@ def _units(graph: Graph, node: Node) -> Work:
 
 def _variant(op: str, folder: str, accepts: Callable[[Graph, Node], bool], offset: int) -> Variant:
     names = ("conv_2d_simd.h", "strop_conv_2d_simd", "strop_simd_shape")
-    return Variant(op, folder, *names, accepts, _bind(offset), Cost(_units, PRIOR))
+    return Variant(op, folder, *names, accepts, _bind(offset, by_quad=folder == "x86_64"), Cost(_units, PRIOR))
 
 
 VARIANTS = tuple(
