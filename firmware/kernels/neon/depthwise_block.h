@@ -7,7 +7,10 @@
 
 #include "requantize_neon.h"
 
-#define STROP_PAIR_BYTES 32
+#define STROP_TAPS_LANES 16
+
+/* Bytes of the stream of a block. */
+STROP_KERNEL int32_t strop_taps_block_bytes(int32_t runs) { return 192 + 32 * runs; }
 
 /* `pixels` pixels from `first` on; behind the last one, it again. */
 STROP_INLINE void strop_taps_tile(const strop_dot *d, const strop_scale_neon *p, int32_t first, const int32_t pixels) {
@@ -22,7 +25,7 @@ STROP_INLINE void strop_taps_tile(const strop_dot *d, const strop_scale_neon *p,
         }
     }
     const int8_t *w = d->block + 192;
-    for (int32_t pair = 0; pair < d->run_count; ++pair, w += STROP_PAIR_BYTES) {
+    for (int32_t pair = 0; pair < d->run_count; ++pair, w += 32) {
         const int64_t one = d->runs[2 * pair], two = d->runs[2 * pair + 1];
         const int8x16_t v = vld1q_s8(w), u = vld1q_s8(w + 16);
         STROP_UNROLLED

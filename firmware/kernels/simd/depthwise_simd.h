@@ -1,8 +1,8 @@
-/* Depthwise 2-D convolution, int8, multiplier 1, any filter, stride, dilation and padding: sixteen channels at a time, read where the
- * taps lie in a band of the input (band.h). Fewer channels in steps of one pixel may be taken for more, as many pixels at once.
- * Weights: one stream, blocks of sixteen channels, the last one the last sixteen: 16 biases | 16 mantissas | 16 right shifts, each
- * 32 bits, then pairs of taps as depthwise_block.h reads them. The biases hold the input's zero point.
- * taps: where each tap lies, from a pixel's first one; the last one again where they are odd, with weights of zero.
+/* Depthwise 2-D convolution, int8, multiplier 1, any filter, stride, dilation and padding: a register of channels at a time, read
+ * where the taps lie in a band of the input (band.h). Few channels in steps of one pixel are taken for more, several pixels at once.
+ * Weights: one stream, blocks of channels, the last one the last ones: biases | mantissas | right shifts, each 32 bits, then groups
+ * of taps, as depthwise_block.h reads them. The biases hold the input's zero point.
+ * taps: where each tap lies, from a pixel's first one; the last one again where a group is not full, with weights of zero.
  * Cost: that of depthwise_block.h for every block of a band, and one move of the band. */
 #ifndef STROP_DEPTHWISE_SIMD_H
 #define STROP_DEPTHWISE_SIMD_H
@@ -14,20 +14,20 @@
 STROP_KERNEL void strop_depthwise_band(strop_dot *dot, const int8_t *stream, const int8_t *band, int8_t *out,
                                        const strop_simd_shape *s) {
     const strop_dot_block run = strop_depthwise_block_of();
-    for (int32_t first = 0; first < s->out_c; first += 16) {
-        const int32_t from = strop_max(strop_min(first, s->out_c - 16), 0);
+    for (int32_t first = 0; first < s->out_c; first += STROP_TAPS_LANES) {
+        const int32_t from = strop_max(strop_min(first, s->out_c - STROP_TAPS_LANES), 0);
         dot->band = band + from;
         dot->block = stream;
         dot->out = out + from;
         run(dot);
-        stream += 192 + STROP_PAIR_BYTES * s->runs;
+        stream += strop_taps_block_bytes(s->runs);
     }
 }
 
 STROP_SHARED void strop_depthwise_bands(const int8_t *in, const int8_t *stream, const int32_t *taps, int32_t *scratch, int8_t *out,
                                         const strop_simd_shape *s) {
     int8_t *const band = (int8_t *)scratch + strop_table_bytes(s);
-    strop_dot dot = {NULL, scratch, taps, NULL, NULL, 0, s->runs, 1, strop_min(s->out_c, 16), s->out_c, s->out_zero, s->act_min,
+    strop_dot dot = {NULL, scratch, taps, NULL, NULL, 0, s->runs, 1, strop_min(s->out_c, STROP_TAPS_LANES), s->out_c, s->out_zero, s->act_min,
                      s->act_max, s->away != 0};
     strop_band_table(scratch, s);
     for (int32_t image = 0; image < s->batch; ++image, in += s->in_h * s->in_w * s->in_c) {
@@ -35,7 +35,7 @@ STROP_SHARED void strop_depthwise_bands(const int8_t *in, const int8_t *stream, 
             const int32_t rows = strop_min(s->band_rows, s->out_h - oy);
             for (int32_t ox = 0; ox < s->out_w; ox += s->band_cols) {
                 dot.count = rows * strop_min(s->band_cols, s->out_w - ox);
-                strop_copy_band(in, band, oy, ox, rows, strop_min(s->band_cols, s->out_w - ox), false, s);
+                strop_copy_band(in, band, oy, ox, rows, strop_min(s->band_cols, s->out_w - ox), STROP_FLIP, s);
                 strop_depthwise_band(&dot, stream, band, out, s);
                 out += dot.count * s->out_c;
             }

@@ -9,14 +9,7 @@
 #include "dot_block_avx2.h"
 #include "dot_block_vnni.h"
 
-/* The faster one that this processor has. Builds for one that has it do not ask. */
-STROP_KERNEL strop_dot_block strop_dot_block_of(void) {
-#if defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512VL__)
-    return strop_dot_block_vnni;
-#else
-    const bool wide = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-    return wide && __builtin_cpu_supports("avx512vnni") ? strop_dot_block_vnni : strop_dot_block_avx2;
-#endif
-}
+/* The faster one that this processor has. */
+STROP_KERNEL strop_dot_block strop_dot_block_of(void) { return strop_has_vnni() ? strop_dot_block_vnni : strop_dot_block_avx2; }
 
 #endif

@@ -12,8 +12,6 @@ typedef struct {
     __m128i low, high;
 } strop_dot_scale_avx2;
 
-STROP_INLINE __m256i strop_load_avx2(const int8_t *from) { return _mm256_loadu_si256((const __m256i *)(const void *)from); }
-
 STROP_INLINE strop_dot_scale_avx2 strop_dot_scale_of_avx2(const strop_dot *d) {
     strop_dot_scale_avx2 p;
     STROP_UNROLLED

@@ -6,6 +6,8 @@
 
 #include "common.h"
 
+STROP_INLINE __m256i strop_load_avx2(const int8_t *from) { return _mm256_loadu_si256((const __m256i *)(const void *)from); }
+
 /* Eight channels: addend holds one half and the zero point before the shift. odd: mantissas of odd channels. */
 typedef struct {
     __m256i mantissa, odd, addend, shift, counts;
@@ -49,6 +51,18 @@ STROP_INLINE void strop_store_bytes(int8_t *out, __m128i y, int32_t count) {
         int8_t bytes[16];
         _mm_storeu_si128((__m128i *)(void *)bytes, y);
         memcpy(out, bytes, (size_t)count);
+    }
+}
+
+/* The first `count` of thirty-two bytes. */
+STROP_INLINE void strop_store_avx2(int8_t *out, __m256i y, int32_t count) {
+    if (count == 32) {
+        _mm256_storeu_si256((__m256i *)(void *)out, y);
+    } else if (count <= 16) {
+        strop_store_bytes(out, _mm256_castsi256_si128(y), count);
+    } else {
+        strop_store_bytes(out, _mm256_castsi256_si128(y), 16);
+        strop_store_bytes(out + 16, _mm256_extracti128_si256(y, 1), count - 16);
     }
 }
 

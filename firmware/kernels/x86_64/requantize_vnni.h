@@ -6,6 +6,16 @@
 
 #include "common.h"
 
+/* True where the processor has AVX512-VNNI; builds for one that has it do not ask. */
+STROP_KERNEL bool strop_has_vnni(void) {
+#if defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512VL__)
+    return true;
+#else
+    const bool wide = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+    return wide && __builtin_cpu_supports("avx512vnni");
+#endif
+}
+
 #define STROP_VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
 
 /* Channels: addend holds one half and the zero point before the shift. odd: mantissas of odd channels. counts: minus the shifts, or
@@ -45,6 +55,42 @@ STROP_VNNI STROP_INLINE __m512i strop_requantize_vnni(__m512i sums, const strop_
     const __m512i y = _mm512_mask_blend_epi32(0xAAAA, low, _mm512_slli_epi64(_mm512_add_epi64(odd, half), 1));
     const __m512i away = _mm512_srai_epi32(_mm512_and_si512(y, p->counts), 31);
     return _mm512_srav_epi32(_mm512_add_epi32(_mm512_add_epi32(y, away), p->addend), p->shift);
+}
+
+/* The same of eight channels in 256 bits. */
+typedef struct {
+    __m256i mantissa, odd, addend, shift, counts, even_add, odd_add, even_right, odd_right;
+    bool plain;
+} strop_scale_eight_vnni;
+
+STROP_VNNI STROP_INLINE strop_scale_eight_vnni strop_scale_eight_of_vnni(__m256i mantissa, __m256i shift, int32_t zero, bool away) {
+    const strop_scale_vnni whole =
+        strop_scale_of_vnni(_mm512_broadcast_i64x4(mantissa), _mm512_broadcast_i64x4(shift), zero, away);
+    strop_scale_eight_vnni p;
+    p.mantissa = mantissa;
+    p.shift = shift;
+    p.odd = _mm512_castsi512_si256(whole.odd);
+    p.addend = _mm512_castsi512_si256(whole.addend);
+    p.counts = _mm512_castsi512_si256(whole.counts);
+    p.even_add = _mm512_castsi512_si256(whole.even_add);
+    p.odd_add = _mm512_castsi512_si256(whole.odd_add);
+    p.even_right = _mm512_castsi512_si256(whole.even_right);
+    p.odd_right = _mm512_castsi512_si256(whole.odd_right);
+    p.plain = whole.plain;
+    return p;
+}
+
+STROP_VNNI STROP_INLINE __m256i strop_requantize_eight_vnni(__m256i sums, const strop_scale_eight_vnni *p, const bool plain) {
+    const __m256i even = _mm256_mul_epi32(sums, p->mantissa), odd = _mm256_mul_epi32(_mm256_srli_epi64(sums, 32), p->odd);
+    if (plain) {
+        const __m256i low = _mm256_srav_epi64(_mm256_add_epi64(even, p->even_add), p->even_right);
+        return _mm256_blend_epi32(low, _mm256_srav_epi64(_mm256_add_epi64(odd, p->odd_add), p->odd_right), 0xAA);
+    }
+    const __m256i half = _mm256_set1_epi64x(1 << 30);
+    const __m256i low = _mm256_srli_epi64(_mm256_add_epi64(even, half), 31);
+    const __m256i y = _mm256_blend_epi32(low, _mm256_slli_epi64(_mm256_add_epi64(odd, half), 1), 0xAA);
+    const __m256i away = _mm256_srai_epi32(_mm256_and_si256(y, p->counts), 31);
+    return _mm256_srav_epi32(_mm256_add_epi32(_mm256_add_epi32(y, away), p->addend), p->shift);
 }
 
 #endif

@@ -25,6 +25,7 @@ from toolchain.lowering.kernels.simd_plan import (
     scales_of,
     simd_fields,
     window_of,
+    with_offset,
 )
 from toolchain.lowering.program import Operand
 
@@ -80,9 +81,7 @@ def _by_quad(weights: Array) -> Array:
 def pack_stream(layer: Layer, channels: Scales, offset: int) -> Array:
     """The stream of conv_2d_simd.h as bytes. offset: what is added to activations before they are multiplied."""
     weights = layer.weights * channels.live[:, None, None].astype(np.int8)
-    sums = weights.astype(np.int64).sum(axis=(1, 2))
-    bias = (channels.rows[:, 0] - offset * sums).astype(np.uint64).astype(np.uint32).view(np.int32)
-    rows = np.concatenate([bias[:, None], channels.rows[:, 1:]], axis=1)
+    rows = with_offset(channels.rows, weights.astype(np.int64).sum(axis=(1, 2)), offset)
     per_group = len(weights) // layer.groups
     parts: list[Array] = []
     for first in range(0, len(weights), per_group):

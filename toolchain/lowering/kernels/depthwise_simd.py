@@ -13,7 +13,6 @@ from toolchain.lowering.cost import Cost, Work
 from toolchain.lowering.kernels.common import Binding, Variant, packed, read, write
 from toolchain.lowering.kernels.conv import accepts_int8, weight_rows
 from toolchain.lowering.kernels.simd_plan import (
-    LANES,
     Band,
     Window,
     accepted_scales,
@@ -22,11 +21,35 @@ from toolchain.lowering.kernels.simd_plan import (
     scales_of,
     simd_fields,
     strided_window,
+    with_offset,
 )
 from toolchain.lowering.program import Operand
 
-HALVES = (*range(4), *range(8, 12), *range(4, 8), *range(12, 16))
-"""The order of channels within a pair of taps on x86-64."""
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """How a folder's kernel reads its weights: channels of a block, taps of a group, what is added to activations, and the orders
+    of (3, lanes) parameters and of (lanes, groups, taps of a group) weights, both as bytes."""
+
+    lanes: int
+    taps: int
+    offset: int
+    scales: Callable[[Array], Array]
+    weights: Callable[[Array], Array]
+
+
+QUARTERS = tuple(16 * half + 4 * quarter + lane for quarter in range(4) for half in range(2) for lane in range(4))
+"""The channels of four registers on x86-64, in each of which halves are interleaved apart."""
+
+
+def _bytes(data: Array) -> Array:
+    return np.ascontiguousarray(data).reshape(-1).view(np.int8)
+
+
+X86_64 = Arrangement(
+    32, 4, 128, lambda scales: _bytes(scales[:, QUARTERS]), lambda weights: _bytes(weights[list(QUARTERS)].transpose(1, 0, 2))
+)
+NEON = Arrangement(16, 2, 0, _bytes, lambda weights: _bytes(weights.transpose(1, 2, 0)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +62,16 @@ class Layer:
     taps: tuple[int, ...]
 
 
-def _folded(window: Window) -> int:
-    """Pixels side by side that fill sixteen channels."""
-    fold = LANES // window.in_c if LANES % window.in_c == 0 else 1
-    return fold if window.stride[1] == 1 and window.out_w % fold == 0 else 1
+def _folded(window: Window, lanes: int) -> int:
+    """Pixels side by side that fill a block's channels as far as they can."""
+    fits = (fold for fold in range(lanes // window.in_c, 1, -1) if window.stride[1] == 1 and window.out_w % fold == 0)
+    return next(fits, 1)
 
 
-def layer_of(node: Node) -> Layer:
-    """The walk of a depthwise convolution; an odd number of taps ends with the last one again."""
+def layer_of(node: Node, arrangement: Arrangement) -> Layer:
+    """The walk of a depthwise convolution; a group of taps that is not full ends with the last one again."""
     window = strided_window(node)
-    fold, (_, height, width, _), dilation = _folded(window), node.inputs[1].type.shape, node.attrs.dilation
+    fold, (_, height, width, _), dilation = _folded(window, arrangement.lanes), node.inputs[1].type.shape, node.attrs.dilation
     window = replace(
         window,
         out_w=window.out_w // fold,
@@ -59,35 +82,27 @@ def layer_of(node: Node) -> Layer:
     band = band_of(window)
     row = row_bytes(window, band)
     taps = [ky * dilation[0] * row + kx * dilation[1] * window.in_c for ky in range(height) for kx in range(width)]
-    return Layer(window, band, fold, (*taps, *taps[-1:] * (len(taps) % 2)))
+    return Layer(window, band, fold, (*taps, *taps[-1:] * (-len(taps) % arrangement.taps)))
 
 
-def _blocks(rows: Array) -> Array:
-    """(channels, n) as (blocks, 16, n): the last block is the last sixteen; fewer channels are filled with zeros."""
-    if len(rows) < LANES:
-        return np.concatenate([rows, np.zeros((LANES - len(rows), rows.shape[1]), rows.dtype)])[None]
-    firsts = (min(first, len(rows) - LANES) for first in range(0, len(rows), LANES))
-    return np.stack([rows[first : first + LANES] for first in firsts])
+def _blocks(rows: Array, lanes: int) -> Array:
+    """(channels, n) as (blocks, lanes, n): the last block is the last channels; fewer than one block are filled with zeros."""
+    if len(rows) < lanes:
+        return np.concatenate([rows, np.zeros((lanes - len(rows), rows.shape[1]), rows.dtype)])[None]
+    firsts = (min(first, len(rows) - lanes) for first in range(0, len(rows), lanes))
+    return np.stack([rows[first : first + lanes] for first in firsts])
 
 
-def _by_halves(pairs: Array) -> Array:
-    """(16, pairs, 2) weights as depthwise_block.h of x86-64 reads them."""
-    return np.ascontiguousarray(pairs[list(HALVES)].transpose(1, 0, 2)).astype(np.int16).reshape(-1).view(np.int8)
-
-
-def _by_tap(pairs: Array) -> Array:
-    """(16, pairs, 2) weights as (pairs, 2, 16), which NEON reads."""
-    return np.ascontiguousarray(pairs.transpose(1, 2, 0)).reshape(-1)
-
-
-def _stream(graph: Graph, node: Node, layer: Layer, arrange: Callable[[Array], Array]) -> Array:
-    channels = accepted_scales(graph, node)
-    weights = np.tile(weight_rows(graph, node) * channels.live[:, None].astype(np.int8), (layer.folded, 1))
-    even = np.concatenate([weights, np.zeros((len(weights), weights.shape[1] % 2), np.int8)], axis=1)
-    scales = _blocks(np.tile(channels.rows, (layer.folded, 1)))
+def _stream(graph: Graph, node: Node, layer: Layer, arrangement: Arrangement) -> Array:
+    channels, lanes = accepted_scales(graph, node), arrangement.lanes
+    weights = weight_rows(graph, node) * channels.live[:, None].astype(np.int8)
+    filled = np.zeros((len(weights), len(layer.taps)), np.int8)
+    filled[:, : weights.shape[1]] = weights
+    rows = with_offset(channels.rows, weights.astype(np.int64).sum(axis=1), arrangement.offset)
+    scales = _blocks(np.tile(rows, (layer.folded, 1)), lanes)
     parts: list[Array] = []
-    for scale, block in zip(scales, _blocks(even), strict=True):
-        parts += [np.ascontiguousarray(scale.T).reshape(-1).view(np.int8), arrange(block.reshape(LANES, -1, 2))]
+    for scale, block in zip(scales, _blocks(np.tile(filled, (layer.folded, 1)), lanes), strict=True):
+        parts += [arrangement.scales(scale.T), arrangement.weights(block.reshape(lanes, -1, arrangement.taps))]
     return np.concatenate(parts)
 
 
@@ -106,11 +121,11 @@ def _accepts_pairs(graph: Graph, node: Node) -> bool:
     return not (lowest[:, 0:even:2] & lowest[:, 1:even:2]).any()
 
 
-def _bind(arrange: Callable[[Array], Array]) -> Callable[[Graph, Node], Binding]:
+def _bind(arrangement: Arrangement) -> Callable[[Graph, Node], Binding]:
     def bind(graph: Graph, node: Node) -> Binding:
-        layer = layer_of(node)
-        shape = simd_fields(node, layer.window, layer.band, 1, len(layer.taps) // 2, 1)
-        stream = packed("int8_t", _stream(graph, node, layer, arrange))
+        layer = layer_of(node, arrangement)
+        shape = simd_fields(node, layer.window, layer.band, 1, len(layer.taps) // arrangement.taps, 1)
+        stream = packed("int8_t", _stream(graph, node, layer, arrangement))
         taps = packed("int32_t", np.array(layer.taps, np.int32))
         scratch = Operand("int32_t", scratch_bytes=layer.band.bytes)
         return Binding(shape, (read(graph, node.inputs[0]), stream, taps, scratch, write(node.output)))
@@ -118,28 +133,31 @@ def _bind(arrange: Callable[[Array], Array]) -> Callable[[Graph, Node], Binding]
     return bind
 
 
-PRIOR = {"pair": 11, "block": 45, "moved": 0.3, "band": 300, "pixel": 3, "call": 200}
-"""pair: two taps of sixteen channels. block: sixteen outputs. moved: bytes of the input."""
+PRIOR = {"tap": 5, "block": 45, "moved": 0.3, "band": 300, "pixel": 3, "call": 200}
+"""tap: of a block's channels. block: its outputs of a pixel. moved: bytes of the input."""
 
 
-def _units(_graph: Graph, node: Node) -> Work:
-    layer = layer_of(node)
-    window, band = layer.window, layer.band
-    pixels = window.batch * window.out_h * window.out_w
-    blocks = pixels * -(-window.out_c // LANES)
-    return {
-        "pair": blocks * len(layer.taps) // 2,
-        "block": blocks,
-        "moved": node.inputs[0].type.elements,
-        "band": window.batch * -(-window.out_h // band.rows),
-        "pixel": pixels,
-        "call": 1,
-    }
+def _units(arrangement: Arrangement) -> Callable[[Graph, Node], Work]:
+    def units(_graph: Graph, node: Node) -> Work:
+        layer = layer_of(node, arrangement)
+        window, band = layer.window, layer.band
+        pixels = window.batch * window.out_h * window.out_w
+        blocks = pixels * -(-window.out_c // arrangement.lanes)
+        return {
+            "tap": blocks * len(layer.taps),
+            "block": blocks,
+            "moved": node.inputs[0].type.elements,
+            "band": window.batch * -(-window.out_h // band.rows),
+            "pixel": pixels,
+            "call": 1,
+        }
+
+    return units
 
 
-def _variant(folder: str, accepts: Callable[[Graph, Node], bool], arrange: Callable[[Array], Array]) -> Variant:
+def _variant(folder: str, accepts: Callable[[Graph, Node], bool], arrangement: Arrangement) -> Variant:
     names = ("depthwise_simd.h", "strop_depthwise_simd", "strop_simd_shape")
-    return Variant("depthwise_conv_2d", folder, *names, accepts, _bind(arrange), Cost(_units, PRIOR))
+    return Variant("depthwise_conv_2d", folder, *names, accepts, _bind(arrangement), Cost(_units(arrangement), PRIOR))
 
 
-VARIANTS = (_variant("x86_64", _accepts, _by_halves), _variant("neon", _accepts_pairs, _by_tap))
+VARIANTS = (_variant("x86_64", _accepts, X86_64), _variant("neon", _accepts_pairs, NEON))

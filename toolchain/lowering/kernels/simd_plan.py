@@ -155,6 +155,12 @@ def accepted_scales(graph: Graph, node: Node) -> Scales:
     return found
 
 
+def with_offset(rows: Array, sums: Array, offset: int) -> Array:
+    """Rows of `Scales` for activations that have an offset added. sums: of each channel's weights."""
+    bias = (rows[:, 0] - offset * sums).astype(np.uint64).astype(np.uint32).view(np.int32)
+    return np.concatenate([bias[:, None], rows[:, 1:]], axis=1)
+
+
 def padded_channels(rows: Array) -> Array:
     """(channels, ...) filled with zeros to blocks of sixteen channels: (blocks, 16, ...)."""
     blocks = -(-len(rows) // LANES)
