@@ -1,52 +1,38 @@
 /* Quantized addition, subtraction and multiplication of two int8 tensors of one shape, sixteen elements at a time. The last
  * elements, fewer than sixteen, pass through the stack.
- * Cost: about 4 instructions per element for a sum, 2.5 for a product. No scratch. */
+ * Cost: about 3.5 instructions per element of a sum, 2.5 of a product. No scratch. */
 #ifndef STROP_ELEMENTS_SIMD_H
 #define STROP_ELEMENTS_SIMD_H
 
 #include "lanes.h"
 
-/* The offsets are minus the zero points of the inputs and the zero point of the output. Factors are mantissa / 2^(31 + right).
- * Inputs of sums are shifted left by `left`. */
+/* The offsets are minus the zero points of the inputs and the zero point of the output. Factors are mantissa / 2^(31 + right);
+ * those of the inputs, of sums only, follow a shift left by 20. */
 typedef struct {
-    int32_t elements, a_offset, b_offset, out_offset, left;
+    int32_t elements, a_offset, b_offset, out_offset;
     int32_t a_mantissa, a_right, b_mantissa, b_right, out_mantissa, out_right, act_min, act_max;
 } strop_elements_shape;
 
-#define STROP_HALF_MANTISSA (1 << 30)
+/* What an operation makes of sixteen pairs of stored values, before it is scaled. */
+typedef strop_lanes (*strop_pairwise)(const int8_t *a, const int8_t *b, const strop_elements_shape *s);
 
-/* What an operation makes of sixteen pairs of stored values, before the zero point. */
-typedef strop_lanes (*strop_pairwise)(strop_lanes a, strop_lanes b, const strop_elements_shape *s);
-
-/* A centred operand at the common scale; one half is a smaller shift. */
-STROP_INLINE strop_lanes strop_common_lanes(strop_lanes x, int32_t offset, int32_t mantissa, int32_t right, int32_t left) {
-    if (mantissa == STROP_HALF_MANTISSA && right == 0 && left > 0) {
-        return strop_lanes_raise(x, offset, left - 1);
-    }
-    return strop_lanes_scale(strop_lanes_raise(x, offset, left), mantissa, right);
+STROP_INLINE strop_lanes strop_sum_lanes(const int8_t *a, const int8_t *b, const strop_elements_shape *s) {
+    return strop_lanes_add(strop_lanes_common(a, s->a_offset, s->a_mantissa, s->a_right),
+                           strop_lanes_common(b, s->b_offset, s->b_mantissa, s->b_right));
 }
 
-STROP_INLINE strop_lanes strop_sum_lanes(strop_lanes a, strop_lanes b, const strop_elements_shape *s) {
-    const strop_lanes x = strop_common_lanes(a, s->a_offset, s->a_mantissa, s->a_right, s->left);
-    const strop_lanes y = strop_common_lanes(b, s->b_offset, s->b_mantissa, s->b_right, s->left);
-    return strop_lanes_scale(strop_lanes_add(x, y), s->out_mantissa, s->out_right);
+STROP_INLINE strop_lanes strop_difference_lanes(const int8_t *a, const int8_t *b, const strop_elements_shape *s) {
+    return strop_lanes_sub(strop_lanes_common(a, s->a_offset, s->a_mantissa, s->a_right),
+                           strop_lanes_common(b, s->b_offset, s->b_mantissa, s->b_right));
 }
 
-STROP_INLINE strop_lanes strop_difference_lanes(strop_lanes a, strop_lanes b, const strop_elements_shape *s) {
-    const strop_lanes x = strop_common_lanes(a, s->a_offset, s->a_mantissa, s->a_right, s->left);
-    const strop_lanes y = strop_common_lanes(b, s->b_offset, s->b_mantissa, s->b_right, s->left);
-    return strop_lanes_scale(strop_lanes_sub(x, y), s->out_mantissa, s->out_right);
-}
-
-STROP_INLINE strop_lanes strop_product_lanes(strop_lanes a, strop_lanes b, const strop_elements_shape *s) {
-    const strop_lanes product = strop_lanes_mul(strop_lanes_raise(a, s->a_offset, 0), strop_lanes_raise(b, s->b_offset, 0));
-    return strop_lanes_scale(product, s->out_mantissa, s->out_right);
+STROP_INLINE strop_lanes strop_product_lanes(const int8_t *a, const int8_t *b, const strop_elements_shape *s) {
+    return strop_lanes_product(a, b, s->a_offset, s->b_offset);
 }
 
 STROP_INLINE void strop_sixteen_pairs(const int8_t *a, const int8_t *b, int8_t *out, strop_pairwise operation,
                                       const strop_elements_shape *s) {
-    const strop_lanes y = operation(strop_lanes_load(a), strop_lanes_load(b), s);
-    strop_lanes_store(out, y, s->out_offset, s->act_min, s->act_max);
+    strop_lanes_finish(out, operation(a, b, s), s->out_mantissa, s->out_right, s->out_offset, s->act_min, s->act_max);
 }
 
 STROP_INLINE void strop_pairs_simd(const int8_t *a, const int8_t *b, int8_t *out, strop_pairwise operation,

@@ -16,32 +16,33 @@ from toolchain.lowering.kernels.pool import bind_int8
 FOLDERS = ("x86_64", "neon")
 LANES, MOST_ELEMENTS = 16, 255
 """Channels of a vector, and the most elements of an average, whose sums take 16 bits."""
-MOST_RIGHT = 30
+MOST_RIGHT, MOST_INPUT_RIGHT, MOST_INPUT_MANTISSA = 21, 18, 2**31 - 2**15
+"""What leaves room for rounding beside a sum, and for an upper half of 16 bits in the mantissa of an input."""
 ONE = Multiplier(0, 0)
 
 
-def _factors(node: Node) -> tuple[int, Multiplier, Multiplier, Multiplier]:
-    """Left shift of the inputs, and the factors of both and of the result."""
+def _factors(node: Node) -> tuple[Multiplier, Multiplier, Multiplier]:
+    """The factors of both inputs, which follow a shift left by 20, and of the result."""
     if node.op == "mul":
-        return 0, ONE, ONE, mul_multiplier(node.inputs[0].type, node.inputs[1].type, node.output.type)
+        return ONE, ONE, mul_multiplier(node.inputs[0].type, node.inputs[1].type, node.output.type)
     p = add_parameters(node.inputs[0].type, node.inputs[1].type, node.output.type)
-    return p.left_shift, p.input_1, p.input_2, p.output
+    return p.input_1, p.input_2, p.output
 
 
 def _accepts(graph: Graph, node: Node) -> bool:
     """Int8 of equal shapes, factors that only shift right."""
     if not is_i8(*node.inputs, node.output) or node.inputs[0].type.shape != node.inputs[1].type.shape:
         return False
-    return all(0 <= -factor.shift <= MOST_RIGHT for factor in _factors(node)[1:])
+    *inputs, result = _factors(node)
+    right = all(0 <= -each.shift <= MOST_INPUT_RIGHT and each.mantissa < MOST_INPUT_MANTISSA for each in inputs)
+    return right and 0 <= -result.shift <= MOST_RIGHT
 
 
 def _bind(graph: Graph, node: Node) -> Binding:
-    left, first, second, result = _factors(node)
+    first, second, result = _factors(node)
     low, high = activation_bounds(node.attrs.activation, node.output.type)
     offsets = [quant_of(value.type).scalar_zero_point for value in (*node.inputs, node.output)]
-    shape = fields(
-        elements=node.output.type.elements, a_offset=-offsets[0], b_offset=-offsets[1], out_offset=offsets[2], left=left
-    )
+    shape = fields(elements=node.output.type.elements, a_offset=-offsets[0], b_offset=-offsets[1], out_offset=offsets[2])
     shape += fields(a_mantissa=first.mantissa, a_right=-first.shift, b_mantissa=second.mantissa, b_right=-second.shift)
     shape += fields(out_mantissa=result.mantissa, out_right=-result.shift, act_min=low, act_max=high)
     return Binding(shape, (read(graph, node.inputs[0]), read(graph, node.inputs[1]), write(node.output)))
