@@ -104,10 +104,19 @@ def compiled(graph: Graph, target: Target, folder: Path) -> CProgram:
     if made.program is None:
         raise ValueError("the C format was asked for")
     section: Any = made.sections["c"]
-    texts = [tuple(section[key]) for key in ("sources", "include_dirs", "cflags")]
     plan, outputs = made.program.plan, made.program.graph.outputs
-    sizes = [tuple(value.type.bytes for value in values) for values in (made.program.inputs, outputs)]
-    return CProgram("net", folder, section["header"], *texts, plan.first_bytes, plan.align, *sizes)
+    return CProgram(
+        "net",
+        folder,
+        section["header"],
+        tuple(section["sources"]),
+        tuple(section["include_dirs"]),
+        tuple(section["cflags"]),
+        plan.first_bytes,
+        plan.align,
+        tuple(value.type.bytes for value in made.program.inputs),
+        tuple(value.type.bytes for value in outputs),
+    )
 
 
 def measure(name: str, graph: Graph, own: Graph, target: Target, rounds: int) -> Row:

@@ -17,8 +17,8 @@ from toolchain.lowering.program import ShapeField
 
 LANES = 16
 SLACK_BYTES = 64
-BAND_BYTES, BAND_PIXELS = 24_576, 256
-"""What a band may take of a first-level cache, and the most pixels of one that is cut out of a row."""
+BAND_BYTES, BAND_PIXELS = 16_384, 256
+"""What the input of a band may take of a first-level cache, and the most pixels of one."""
 MOST_SHIFT, MOST_SUM = 21, 2**30
 """Right shifts up to which one half and the zero point fit beside a sum below this bound."""
 MOST_OUTPUT = 1024
@@ -63,7 +63,8 @@ def strided_window(node: Node) -> Window:
     attrs: ConvAttrs = node.attrs
     x, w, y = node.inputs[0].type.shape, node.inputs[1].type.shape, node.output.type.shape
     down, right = ((taps - 1) * dilation + 1 for taps, dilation in zip(w[1:3], attrs.dilation, strict=True))
-    return Window(*x, *y[1:], attrs.stride, (attrs.padding[0], attrs.padding[2]), (down, right))
+    before = attrs.padding[0], attrs.padding[2]
+    return Window(x[0], x[1], x[2], x[3], y[1], y[2], y[3], attrs.stride, before, (down, right))
 
 
 def row_window(pixels: int, depth: int, channels: int) -> Window:
@@ -72,7 +73,7 @@ def row_window(pixels: int, depth: int, channels: int) -> Window:
 
 
 def band_of(window: Window) -> Band:
-    """Bands of even size that fit the cache: whole rows, or parts of the one row there is under a 1x1 filter."""
+    """Bands of even size that fit the cache: whole rows, or parts of one where it does not fit."""
 
     def wide(cols: int) -> int:
         return ((cols - 1) * window.stride[1] + window.span[1]) * window.in_c
@@ -80,16 +81,23 @@ def band_of(window: Window) -> Band:
     def high(rows: int) -> int:
         return (rows - 1) * window.stride[0] + window.span[0]
 
-    cols, rows = window.out_w, 1
-    if window.out_h == 1 and window.span == (1, 1):
-        most = max(min(BAND_BYTES // window.in_c, BAND_PIXELS) // LANES * LANES, LANES)
-        cols = min(-(-window.out_w // -(-window.out_w // most) // LANES) * LANES, window.out_w)
+    def fits(rows: int, cols: int) -> bool:
+        return high(rows) * wide(cols) <= BAND_BYTES and rows * cols <= BAND_PIXELS
+
+    rows, cols = 1, window.out_w
+    if fits(1, cols):
+        most = next(n for n in range(window.out_h, 0, -1) if fits(n, cols))
+        rows = _even(window.out_h, most)
     else:
-        fit = (n for n in range(window.out_h, 1, -1) if high(n) * wide(cols) <= BAND_BYTES and n * cols <= BAND_PIXELS)
-        most = next(fit, 1)
-        rows = -(-window.out_h // -(-window.out_h // most))
+        most = next((n for n in range(BAND_PIXELS, LANES, -LANES) if fits(1, n)), LANES)
+        cols = min(-(-_even(window.out_w, most) // LANES) * LANES, window.out_w)
     table = -(-4 * rows * cols // 64) * 64
     return Band(rows, cols, table + high(rows) * wide(cols) + SLACK_BYTES)
+
+
+def _even(size: int, most: int) -> int:
+    """The size of the parts when a size is cut into as few as parts of at most so much allow."""
+    return -(-size // -(-size // most))
 
 
 def simd_fields(node: Node, window: Window, band: Band, groups: int, runs: int, quads: int) -> tuple[ShapeField, ...]:
