@@ -1,6 +1,6 @@
 """Latency on this machine beside LiteRT (XNNPACK) and ONNX Runtime, one thread each, on int8 networks.
 
-    python -m benchmarks.hosts --models DIR [--target x86_64_linux] [--network kws …] [--rounds 5]
+    python -m benchmarks.hosts --models DIR [--target x86_64_linux] [--network kws …] [--rounds 5] [--compiler zig]
 
 The engines take turns, so that what else the machine does meets all of them; a network's row is the median of the rounds. The
 C program has to give the reference's bytes on a random input. The exit status is 1 where it does not. Nothing gates on time.
@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.models import mobilenet_v2
+from firmware.compilers import CompilerChoice
 from firmware.program import CProgram
 from runtimes.host_engine import run_host
 from runtimes.litert_engine import LiteRtModel
@@ -119,7 +120,7 @@ def compiled(graph: Graph, target: Target, folder: Path) -> CProgram:
     )
 
 
-def measure(name: str, graph: Graph, own: Graph, target: Target, rounds: int) -> Row:
+def measure(name: str, graph: Graph, own: Graph, target: Target, rounds: int, compiler: CompilerChoice) -> Row:
     """Time a network's engines in turns. own: the graph that the C program is made of."""
     type_ = graph.inputs[0].type
     x = np.random.default_rng(1).integers(-128, 128, type_.shape).astype(np.int8)
@@ -131,7 +132,8 @@ def measure(name: str, graph: Graph, own: Graph, target: Target, rounds: int) ->
         wanted = evaluate(graph, (x,))[graph.outputs[0].name].view(np.uint8).reshape(-1)
         for _ in range(rounds):
             runs = max(20, int(SECONDS * 1e6 / (times[-1][0] if times else 20_000)))
-            result = run_host(program, target, [x.view(np.uint8).reshape(1, -1)], count=True, timed_runs=runs)
+            sample = [x.view(np.uint8).reshape(1, -1)]
+            result = run_host(program, target, sample, count=True, timed_runs=runs, compiler=compiler)
             exact = exact and np.array_equal(result.outputs[0][0], wanted)
             latency = result.measurement.latency_us or (float("nan"),)
             times.append((latency[0], timed(peers[0]), timed(peers[1])))
@@ -156,6 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--models", type=Path, metavar="DIR", help=f"the folder of {', '.join(FILES.values())}")
     parser.add_argument("--target", default="x86_64_linux", help="what the C programs are compiled for")
     parser.add_argument("--network", nargs="*", help="only these")
+    parser.add_argument("--compiler", choices=("auto", "gcc", "zig"), default="auto", help="what builds the C programs")
     parser.add_argument("--rounds", type=int, default=5, help="how often each engine takes its turn")
     options = parser.parse_args(arguments)
     print(HEAD)
@@ -168,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             forms[f"{name}, pruned"] = pruned
         for title, own in forms.items():
             if not options.network or title in options.network:
-                rows.append(measure(title, graph, own, target, options.rounds))
+                rows.append(measure(title, graph, own, target, options.rounds, options.compiler))
                 print(rows[-1], flush=True)
     return 0 if all(row.exact for row in rows) else 1
 

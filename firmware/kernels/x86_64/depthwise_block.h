@@ -8,15 +8,13 @@
 
 #include "depthwise_block_avx2.h"
 #include "depthwise_block_vnni.h"
+#include "processor.h"
 
 #define STROP_TAPS_LANES 32
 
 /* Bytes of the stream of a block. */
 STROP_KERNEL int32_t strop_taps_block_bytes(int32_t runs) { return 384 + 128 * runs; }
 
-/* The faster one that this processor has. */
-STROP_KERNEL strop_dot_block strop_depthwise_block_of(void) {
-    return strop_has_vnni() ? strop_depthwise_block_vnni : strop_depthwise_block_avx2;
-}
+STROP_CHOOSE(strop_depthwise_block)
 
 #endif

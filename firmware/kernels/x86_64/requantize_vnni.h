@@ -6,16 +6,6 @@
 
 #include "common.h"
 
-/* True where the processor has AVX512-VNNI; builds for one that has it do not ask. */
-STROP_KERNEL bool strop_has_vnni(void) {
-#if defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512VL__)
-    return true;
-#else
-    const bool wide = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-    return wide && __builtin_cpu_supports("avx512vnni");
-#endif
-}
-
 #define STROP_VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
 
 /* Channels: addend holds one half and the zero point before the shift. odd: mantissas of odd channels. counts: minus the shifts, or
