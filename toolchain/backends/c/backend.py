@@ -19,6 +19,9 @@ from toolchain.lowering.slices import row_bytes
 
 CFLAGS = ("-O2", "-fomit-frame-pointer", "-fno-strict-aliasing", "-ffp-contract=off")
 SHARED_FROM = 3
+WEIGHT_ALIGN, CACHE_LINE = 8, 64
+CACHED = frozenset({"aarch64", "x86_64"})
+"""Architectures whose kernels load weights by registers as wide as a line of the cache, or nearly."""
 SMALL_CFLAGS = ("-Os", *CFLAGS[1:])
 
 
@@ -140,10 +143,11 @@ class _Source:
     def weights(self) -> str:
         """All packed constants."""
         lines = ["/* Packed weights; the layout of each is in the head of the kernel that reads it. */"]
+        align = CACHE_LINE if self.program_.target.core.architecture in CACHED else WEIGHT_ALIGN
         for constant in self.program_.constants():
             name = self.constant_names[constant.key]
             count = constant.data.shape[0] if constant.data.ndim == 2 else constant.data.size
-            lines.append(f"static const _Alignas(8) {constant.ctype} {name}[{max(count, 1)}] = {{")
+            lines.append(f"static const _Alignas({align}) {constant.ctype} {name}[{max(count, 1)}] = {{")
             lines += list(array_rows(constant.data)) if count else ["0"]
             lines += ["};", ""]
         return "\n".join(lines)
