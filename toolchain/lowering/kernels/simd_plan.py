@@ -131,7 +131,8 @@ class Scales:
 def scales_of(graph: Graph, node: Node) -> Scales | None:
     """The scales of a layer; None where a factor shifts left, or a sum or a shift leaves no room to round.
 
-    Channels of one output only, whatever the input, become a bias of twice what they give and a factor of one half.
+    Channels of one output only, whatever the input, become a bias of four times what they give and a factor of a quarter, so that
+    every channel may shift right.
     """
     weights = weight_rows(graph, node).astype(np.int64)
     folded = fold_offset(biases_of(graph, node, len(weights)), weights, -quant_of(node.inputs[0].type).scalar_zero_point)
@@ -147,7 +148,7 @@ def scales_of(graph: Graph, node: Node) -> Scales | None:
         ends = multiply(np.array([low, high], np.int64), factor.mantissa, factor.shift).tolist()
         live.append(ends[0] != ends[1])
         if not live[-1]:
-            rows.append((2 * max(min(ends[0], MOST_OUTPUT), -MOST_OUTPUT), 1 << 30, 0))
+            rows.append((4 * max(min(ends[0], MOST_OUTPUT), -MOST_OUTPUT), 1 << 30, 1))
         elif -factor.shift <= MOST_SHIFT and max(abs(low), abs(high)) < MOST_SUM:
             rows.append((bias, factor.mantissa, -factor.shift))
         else:
