@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from toolchain.backends.tfjs.builder import Attribute, Builder, activation_of, refuse
-from toolchain.ir.attrs import Activation, ConvAttrs, MatmulAttrs, Pair, Padding, PoolAttrs, ResizeAttrs, ResizeMode
+from toolchain.ir.attrs import Activation, ConvAttrs, MatmulAttrs, Padding, Pair, PoolAttrs, ResizeAttrs, ResizeMode
 from toolchain.ir.attrs import TransposeConvAttrs as TransposeAttrs
 from toolchain.ir.graph import Node, Value
 from toolchain.ir.quantization import nearest_indices, resize_coordinates
@@ -63,9 +63,7 @@ def _fused(builder: Builder, node: Node, plain: str, fused: str, operands: Seque
         builder.finish(node, builder.add(plain, operands, **more))
         return
     inside = [FUSED[activation]] if activation in FUSED else []
-    made = builder.add(
-        fused, [*operands, builder.operand(node.inputs[2])], num_args=1, fused_ops=["BiasAdd", *inside], **more
-    )
+    made = builder.add(fused, [*operands, builder.operand(node.inputs[2])], num_args=1, fused_ops=["BiasAdd", *inside], **more)
     builder.finish(node, made, activation if inside else Activation.NONE)
 
 
@@ -243,5 +241,3 @@ def resize_bilinear(builder: Builder, node: Node) -> None:
         parts = [builder.add("Mul", [taken(builder, name, i, 1 + axis), builder.constant(s, "float32")]) for i, s in sides]
         name = builder.add("AddV2", parts)
     builder.bind(node.output, name)
-
-

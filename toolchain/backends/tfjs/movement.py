@@ -236,7 +236,7 @@ def gather_nd(builder: Builder, node: Node) -> None:
         raise refuse(node, "with empty addresses")
     inside = _inside(builder, indices, sizes)
     if batch:
-        grid = np.stack(np.indices(indices.type.shape[:-1]), axis=-1)[..., :batch]
+        grid = np.moveaxis(np.indices(indices.type.shape[:-1]), 0, -1)[..., :batch]
         rank = indices.type.rank
         inside = builder.add("ConcatV2", [builder.constant(grid, "int32"), inside, _axis(builder, rank - 1)], N=2)
     builder.finish(node, builder.add("GatherNd", [builder.operand(x), inside]))
