@@ -75,20 +75,23 @@ def _names(kind: Literal["boards", "cores"]) -> tuple[str, ...]:
 
 
 def _target(table: Table) -> Target:
-    table.expect(("name", "description", "core", "formats", "source", "memory", "flash_tool"), ("clock_hz", "qemu", "serial"))
+    required = ("name", "description", "core", "formats", "source", "memory", "flash_tool")
+    table.expect(required, ("clock_hz", "qemu", "serial", "default_formats"))
     core = table.choice("core", _names("cores"))
     memories = _memories(table.table("memory"))
+    formats = table.choices("formats", FORMATS)
     return Target(
         name=table.identifier("name"),
         description=table.text("description"),
         core=_core(parse_table(_file("cores", core).read_bytes(), f"targets/cores/{core}.toml")),
         clock_hz=table.integer("clock_hz", 1, _MAX_CLOCK_HZ) if "clock_hz" in table.values else None,
         memories=memories,
-        formats=table.choices("formats", FORMATS),
+        formats=formats,
         qemu=_qemu(table.table("qemu"), memories) if "qemu" in table.values else None,
         flash_tool=_flash_tool(table.table("flash_tool")),
         source=table.text("source"),
         serial=_serial(table.table("serial")) if "serial" in table.values else None,
+        default_formats=table.choices("default_formats", formats) if "default_formats" in table.values else (),
     )
 
 

@@ -84,6 +84,7 @@ class Target:
     """A board or emulated machine that programs are compiled for. The first `ram` and `flash` memory are the default ones.
 
     clock_hz: None where it has no processor clock of its own; no latency is predicted then.
+    default_formats: what is compiled when no format is named; empty for all that are quickly made.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Target:
     flash_tool: FlashTool
     source: str
     serial: Serial | None = None
+    default_formats: tuple[str, ...] = ()
 
     @property
     def ram(self) -> Memory:

@@ -25,8 +25,8 @@ _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,40}")
 
 @dataclass(frozen=True, slots=True)
 class CompileOptions:
-    """What a user may ask of a compilation. name: prefix of C symbols and files. formats: empty takes the target's
-    but for those in ON_REQUEST. explain: also find the plans that there were to choose from.
+    """What a user may ask of a compilation. name: prefix of C symbols and files. formats: empty takes the target's default ones,
+    or all of its formats but for those in ON_REQUEST. explain: also find the plans that there were to choose from.
 
     memories: RAM to use by name, with the most bytes of it or None for all; the default RAM always is.
     copy_weights: constants are copied to RAM where that spares wait states.
@@ -109,7 +109,28 @@ def _emit_onnx(graph: Graph, program: Program | None, options: CompileOptions) -
     return Emitted({path: write_onnx(graph)}, {"file": path})
 
 
-FORMATS: dict[str, Emitter] = {"c": _emit_c, "tflite": _emit_tflite, "tflm": _emit_tflm, "onnx": _emit_onnx}
+def _emit_tfjs(graph: Graph, program: Program | None, options: CompileOptions) -> Emitted:
+    from toolchain.backends.web.backend import emit_tfjs
+
+    emitted = emit_tfjs(graph, options.name)
+    return Emitted(emitted.files, emitted.section)
+
+
+def _emit_litertjs(graph: Graph, program: Program | None, options: CompileOptions) -> Emitted:
+    from toolchain.backends.web.backend import emit_litertjs
+
+    emitted = emit_litertjs(graph, options.name)
+    return Emitted(emitted.files, emitted.section)
+
+
+FORMATS: dict[str, Emitter] = {
+    "c": _emit_c,
+    "tflite": _emit_tflite,
+    "tflm": _emit_tflm,
+    "onnx": _emit_onnx,
+    "tfjs": _emit_tfjs,
+    "litertjs": _emit_litertjs,
+}
 NEEDS_PROGRAM = frozenset({"c"})
 # TFLM measures its arena by running the tflite-micro package, which is optional and takes seconds.
 ON_REQUEST = frozenset({"tflm"})
@@ -124,7 +145,7 @@ def compile_model(graph: Graph, target: Target, options: CompileOptions) -> Comp
     if not _IDENTIFIER.fullmatch(options.name):
         hint = "Give --name with lower-case letters, digits and underscores, a letter first"
         raise UsageError(901, "--name", f"{options.name!r} cannot be the prefix of C names", hint)
-    formats = options.formats or tuple(name for name in target.formats if name not in ON_REQUEST)
+    formats = formats_of(target, options)
     for name in formats:
         if name not in FORMATS or name not in target.formats:
             what = f"format {name!r} is not taken; it takes {', '.join(target.formats)}"
@@ -143,9 +164,15 @@ def compile_model(graph: Graph, target: Target, options: CompileOptions) -> Comp
     return Compiled(graph, target, options, program, files, sections, found)
 
 
+def formats_of(target: Target, options: CompileOptions) -> tuple[str, ...]:
+    """The formats to make: those asked for, or the target's default ones."""
+    quick = tuple(name for name in target.formats if name not in ON_REQUEST)
+    return options.formats or target.default_formats or quick
+
+
 def program_of(graph: Graph, target: Target, options: CompileOptions) -> Program | None:
     """The program that `compile_model` would print of a graph, None where no format needs one. Raises TargetError (E3xx)."""
-    formats = options.formats or target.formats
+    formats = formats_of(target, options)
     return _lowered(graph, target, replace(options, explain=False))[0] if NEEDS_PROGRAM & set(formats) else None
 
 
