@@ -15,11 +15,11 @@ from firmware.compilers import CompilerChoice
 from runtimes.base import CallCost, Measurement
 from runtimes.emulator import models_cycles
 from targets.load import load_target
-from toolchain.api.places import Where, profile_layers, run_samples, where
+from toolchain.api.places import Where, profile_layers, run_anywhere, run_samples, where
 from toolchain.api.verifying import random_inputs
 from toolchain.bundle.manifest import Manifest, marks_of
 from toolchain.bundle.read import read_bundle
-from toolchain.errors import DataError, VerificationError
+from toolchain.errors import DataError, UsageError, VerificationError
 
 BENCH_SAMPLES = 4
 MAX_DOCUMENT_BYTES = 1 << 24
@@ -65,6 +65,8 @@ class BenchResult:
             "runtime": found.runtime,
             "device": found.device,
             "compiler": found.compiler,
+            "load_us": found.load_us,
+            "first_us": found.first_us,
             "predicted": asdict(plan.predicted) if plan.predicted else None,
         }
         if self.calls is not None:
@@ -87,13 +89,18 @@ def bench(
 ) -> BenchResult:
     """Build a bundle's C program, run it on fixed random inputs and measure it.
 
-    place: `host`, `emulator`, `unicorn` or `qemu`; None takes the target's. layers: measure every layer, in an emulator.
+    place: `host`, `emulator`, `unicorn`, `qemu`, or a browser, which runs a web format; None takes the target's. layers: measure every layer, in an emulator.
     Cycles of a core with a table of timings are modelled in unicorn, whichever emulator measures the rest.
     Raises RunError (E5xx), EnvironmentFault (E4xx), UsageError(901).
     """
     opened = read_bundle(Path(bundle))
     inputs = random_inputs(opened.graph(), BENCH_SAMPLES, np.random.default_rng(0))
     on = where(opened, place, compiler)
+    if on.is_browser:
+        page = run_anywhere(opened, on, inputs, count=True).measurement
+        if page is None or layers:
+            raise UsageError(901, "--explain", "single layers are not measured in a browser", "Leave it out")
+        return BenchResult(opened.path, opened.manifest, page)
     found = run_samples(opened, on, inputs, count=True).measurement
     if found.cycles is None and on.place != "host" and models_cycles(load_target(opened.manifest.target)):
         modelled = run_samples(opened, Where("unicorn", compiler), [array[:1] for array in inputs], count=True).measurement

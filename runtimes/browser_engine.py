@@ -66,6 +66,8 @@ class BrowserRun:
             runtime=f"{self.engine}, {self.backend}",
             device=self.browser,
             compiler="none",
+            load_us=1000 * self.load_ms,
+            first_us=1000 * self.first_ms,
         )
 
 
@@ -95,7 +97,11 @@ def run_browser(
         facts = _drive(tools, place, folder, form, backend, len(inputs[0]), timed, timeout_s)
         rows = [[_taken(place, sample, i, v) for i, v in enumerate(values[1])] for sample in range(len(inputs[0]))]
     steady = facts["steady_ms"]
-    quantiles = cast("tuple[float, float, float]", tuple(1000 * float(x) for x in np.percentile(steady, (50, 95, 99)))) if steady else None
+    quantiles = (
+        cast("tuple[float, float, float]", tuple(1000 * float(x) for x in np.percentile(steady, (50, 95, 99))))
+        if steady
+        else None
+    )
     memory = facts["memory_bytes"] or facts["heap_bytes"]
     return BrowserRun(
         tuple(np.stack(column) for column in zip(*rows, strict=True)),

@@ -41,6 +41,11 @@ class Where:
     compiler: CompilerChoice = "auto"
     port: str = ""
 
+    @property
+    def is_browser(self) -> bool:
+        """True for the places that run web formats."""
+        return self.place in get_args(Browser)
+
 
 def where(bundle: Bundle, place: str | None, compiler: CompilerChoice = "auto") -> Where:
     """The place that a user named, or the default: `host` for bundles of the host, `browser` for those with nothing but web
@@ -71,7 +76,7 @@ class Ran:
 
 def run_anywhere(bundle: Bundle, place: Where, inputs: Sequence[Array], *, count: bool = False) -> Ran:
     """Run every sample of a bundle on a place. inputs, count, errors: as of `run_samples` and `run_engine`."""
-    if place.place in get_args(Browser):
+    if place.is_browser:
         return run_page(bundle, cast("Browser", place.place), inputs, count=count)
     if place.place in ENGINES:
         outputs = run_engine(bundle, place.place, inputs)

@@ -29,6 +29,7 @@ from toolchain.reference.evaluator import run as run_reference
 
 RANDOM_SAMPLES = 8
 FLOAT_TOLERANCE = 1e-5
+SHADER_TOLERANCE = 1e-4
 DYNAMIC_TOLERANCE = 0.02
 """Where inputs are quantized at run time, a float that differs in its last bit can come to count one step more."""
 FOREIGN_SHARE = 1 / 8

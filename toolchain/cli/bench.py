@@ -1,11 +1,12 @@
 """Build a bundle's program, run it and measure it: instructions, RAM, flash, latency.
 
-Instructions are exact under unicorn, and under QEMU to within eight; the host tells latency quantiles instead. Cycles are
+Instructions are exact under unicorn, and under QEMU to within eight; the host tells latency quantiles instead, as does a browser. Cycles are
 modelled from Arm's published timings for Cortex-M0+, M3 and M4 (docs/cycles.md). The same bundle, compiler and place give the
 same numbers and outputs_sha256.
 
 examples:
   strop bench build/kws
+  strop bench build/kws --on browser:wasm
   strop bench build/kws --json > kws.json
   strop bench build/kws --against kws.json --tolerance 0.01
   strop bench --suite speed --models mlperf_tiny
@@ -70,6 +71,8 @@ def _run_bundle(arguments: argparse.Namespace) -> Answer:
         ("stack B", found.stack_bytes, ram.stack_bytes if ram else None),
         ("code B", found.code_bytes, flash.code_bytes if flash else None),
         ("weight B", found.rodata_bytes, flash.weight_bytes if flash else None),
+        ("load us", found.load_us, None),
+        ("first run us", found.first_us, None),
         ("latency p50 us", latency[0], None),
         ("latency p95 us", latency[1], None),
         ("latency p99 us", latency[2], None),

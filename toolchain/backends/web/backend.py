@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from toolchain.backends.tfjs.writer import MODEL_NAME, write_tfjs
 from toolchain.backends.tflite.writer import write_tflite
 from toolchain.backends.web.interface import with_float_interface
-from toolchain.backends.web.package import FACTS_NAME, Engine, web_files
+from toolchain.backends.web.package import Engine, web_files
 from toolchain.ir.graph import Graph
 
 
@@ -33,11 +33,10 @@ def emit_litertjs(graph: Graph, name: str) -> EmittedWeb:
 
 def _emitted(graph: Graph, name: str, engine: Engine, model: str, own: Mapping[str, bytes]) -> EmittedWeb:
     found = {**web_files(graph, name, engine, model, _precision(graph)), **own}
-    section = {"file": f"{engine}/{model}", "project": f"{engine}/{FACTS_NAME}"}
-    return EmittedWeb({f"{engine}/{path}": found[path] for path in sorted(found)}, section)
+    return EmittedWeb({f"{engine}/{path}": found[path] for path in sorted(found)}, {"file": f"{engine}/{model}"})
 
 
 def _precision(graph: Graph) -> str:
-    """The element types that the graph computes in, for people to read."""
-    kinds = {str(value.type.dtype) for node in graph.nodes for value in node.outputs}
-    return "+".join(sorted(kinds))
+    """What the graph's layers give, for people to read: `int8`, `float32`, or several of these."""
+    types = [value.type for node in graph.nodes for value in node.outputs]
+    return "+".join(sorted({type_.dtype.numpy.name for type_ in types if type_.quant is not None or type_.dtype.is_float}))

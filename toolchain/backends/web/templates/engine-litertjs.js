@@ -12,11 +12,15 @@ export async function open(facts, place, options) {
   const litert = options.engine ?? (await import("@litertjs/core"));
   started ??= litert.loadLiteRt(new URL("@litertjs/core/wasm/", modules).href);
   await started;
+  const version = await fetch(new URL("@litertjs/core/package.json", modules))
+    .then((answer) => answer.json())
+    .then((document) => ` ${document.version}`)
+    .catch(() => "");
   const model = await litert.loadAndCompile(new URL(facts.model, place).href, { accelerator: backend });
   return {
     backend,
-    engine: "LiteRT.js",
-    memoryBytes: () => null,
+    engine: `LiteRT.js${version}`,
+    memoryBytes: () => litert.getGlobalLiteRt?.()?.liteRtWasm?.HEAPU8?.byteLength ?? null,
     dispose: () => model.delete(),
     async run(inputs) {
       const tensors = inputs.map((data, index) => new litert.Tensor(data, facts.inputs[index].shape));
