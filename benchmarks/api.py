@@ -89,7 +89,8 @@ def bench(
 ) -> BenchResult:
     """Build a bundle's C program, run it on fixed random inputs and measure it.
 
-    place: `host`, `emulator`, `unicorn`, `qemu`, or a browser, which runs a web format; None takes the target's. layers: measure every layer, in an emulator.
+    place: `host`, `emulator`, `unicorn`, `qemu`, or a browser, which runs a web format; None takes the target's.
+    layers: measure every layer, in an emulator.
     Cycles of a core with a table of timings are modelled in unicorn, whichever emulator measures the rest.
     Raises RunError (E5xx), EnvironmentFault (E4xx), UsageError(901).
     """

@@ -92,7 +92,7 @@ def run_browser(
         place = Path(name)
         for sample in range(len(inputs[0])):
             for index, (array, value) in enumerate(zip(inputs, values[0], strict=True)):
-                (place / f"{sample}_{index}.bin").write_bytes(_given(array[sample], value).tobytes())
+                (place / f"{sample}_{index}.bin").write_bytes(given(array[sample], value).tobytes())
         timed = (WARM_UP_RUNS, timed_runs) if count else (0, 0)
         facts = _drive(tools, place, folder, form, backend, len(inputs[0]), timed, timeout_s)
         rows = [[_taken(place, sample, i, v) for i, v in enumerate(values[1])] for sample in range(len(inputs[0]))]
@@ -130,7 +130,7 @@ def _drive(
     with as_file(package) as templates, as_file(browser) as own:
         job = {
             "chromium": str(tools.chromium),
-            "flags": _flags(backend),
+            "flags": flags(backend),
             "modules": f"{tools.modules}/",
             "package": f"{templates}/",
             "model": f"{folder.resolve()}/",
@@ -154,14 +154,14 @@ def _drive(
     return cast("dict[str, Any]", json.loads((place / "result.json").read_text()))
 
 
-def _flags(backend: Backend) -> list[str]:
+def flags(backend: Backend) -> list[str]:
     """Chromium's options. Its sandbox does not start for root; what runs are our own scripts on a model's numbers."""
     gpu = SOFTWARE_GPU.get(backend, "--disable-gpu")
     root = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     return [*root, *QUIET.split(), *gpu.split()]
 
 
-def _given(array: Array, value: Value) -> Array:
+def given(array: Array, value: Value) -> Array:
     """A sample as the page reads it: float32 in real units, int32, or a byte a bool."""
     quant, dtype = value.type.quant, value.type.dtype
     if quant is not None:

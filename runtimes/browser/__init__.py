@@ -1,1 +1,1 @@
-"""What runs web bundles in a headless browser: `tools` finds it, `driver.mjs` drives it, `runtimes.browser_engine` is the engine."""
+"""What runs web bundles in a headless browser: `tools` finds it, `driver.mjs` drives it, `runner.html` is the page."""

@@ -1,8 +1,8 @@
 """Build a bundle's program, run it and measure it: instructions, RAM, flash, latency.
 
-Instructions are exact under unicorn, and under QEMU to within eight; the host tells latency quantiles instead, as does a browser. Cycles are
-modelled from Arm's published timings for Cortex-M0+, M3 and M4 (docs/cycles.md). The same bundle, compiler and place give the
-same numbers and outputs_sha256.
+Instructions are exact under unicorn, and under QEMU to within eight; the host and a browser tell latency quantiles instead.
+Cycles are modelled from Arm's published timings for Cortex-M0+, M3 and M4 (docs/cycles.md). The same bundle, compiler and place
+give the same numbers and outputs_sha256.
 
 examples:
   strop bench build/kws

@@ -219,11 +219,19 @@ def _inside(builder: Builder, value: Value, size: Array | int) -> str:
 
 
 def gather(builder: Builder, node: Node) -> None:
-    """GatherV2."""
+    """GatherV2; with batch dimensions, which its kernels get wrong, single elements are gathered."""
     attrs: GatherAttrs = node.attrs
     x, indices = node.inputs
-    inputs = [builder.operand(x), _inside(builder, indices, x.type.shape[attrs.axis]), _axis(builder, attrs.axis)]
-    builder.finish(node, builder.add("GatherV2", inputs, batch_dims=attrs.batch_dims))
+    axis, batch, shape = attrs.axis, attrs.batch_dims, x.type.shape
+    if batch == 0:
+        inputs = [builder.operand(x), _inside(builder, indices, shape[axis]), _axis(builder, axis)]
+        builder.finish(node, builder.add("GatherV2", inputs, batch_dims=0))
+        return
+    picked = indices.type.shape[batch:]
+    spread = (*indices.type.shape[:batch], *[1] * (axis - batch), *picked, *[1] * (len(shape) - axis - 1))
+    grid = np.indices(node.output.type.shape)
+    own = [*range(axis), *range(axis + len(picked), node.output.type.rank)]
+    _gather_places(builder, node, grid[own], spread)
 
 
 def gather_nd(builder: Builder, node: Node) -> None:
@@ -243,14 +251,24 @@ def gather_nd(builder: Builder, node: Node) -> None:
 
 
 def gather_elements(builder: Builder, node: Node) -> None:
-    """GatherV2 of single elements by their place in the flattened tensor."""
+    """GatherV2 of single elements."""
+    shape = node.inputs[1].type.shape
+    grid = np.indices(shape)
+    _gather_places(builder, node, grid[[i for i in range(len(shape)) if i != node.attrs.axis]], shape)
+
+
+def _gather_places(builder: Builder, node: Node, fixed: Array, spread: Sequence[int]) -> None:
+    """GatherV2 of every output element by its place in the flattened tensor.
+
+    fixed: its coordinates in all dimensions but the gathered one. spread: the shape in which the indices broadcast to it.
+    """
     x, indices = node.inputs
     axis: int = node.attrs.axis
-    strides = np.array([math.prod(x.type.shape[i + 1 :]) for i in range(x.type.rank)], np.int64)
-    grid = np.indices(indices.type.shape)
-    base = sum(grid[i] * strides[i] for i in range(x.type.rank) if i != axis) + np.zeros(indices.type.shape, np.int64)
+    strides = [math.prod(x.type.shape[i + 1 :]) for i in range(x.type.rank)]
+    others = np.array(strides[:axis] + strides[axis + 1 :], np.int64)
+    base = np.tensordot(others, fixed, 1) if len(others) else np.zeros(node.output.type.shape, np.int64)
     along = builder.add("Mul", [_inside(builder, indices, x.type.shape[axis]), builder.constant(strides[axis], "int32")])
-    place = builder.add("AddV2", [along, builder.constant(base, "int32")])
+    place = builder.add("AddV2", [reshaped(builder, along, spread), builder.constant(base, "int32")])
     flat = reshaped(builder, builder.operand(x), (x.type.elements,))
     builder.finish(node, builder.add("GatherV2", [flat, place, _axis(builder, 0)], batch_dims=0))
 

@@ -97,7 +97,8 @@ def recurrent(builder: Builder, node: Node) -> None:
     all_rows = builder.add("_FusedMatMul", operands, num_args=1, fused_ops=["BiasAdd"], transpose_a=False, transpose_b=False)
     projected = builder.add("Unpack", [reshaped(builder, all_rows, (batch, time, len(weights)))], axis=1, num=time)
     state = [builder.operand(value) for value in node.inputs[4:]]
-    state = state or [builder.constant(np.zeros((batch, cell.hidden)), "float32")] * STATES[node.op]
+    zeros = np.zeros((batch, cell.hidden))
+    state += [builder.constant(zeros, "float32") for _ in range(STATES[node.op] - len(state))]
     sequence = [""] * time
     for t in reversed(range(time)) if attrs.reverse else range(time):
         state = STEPS[node.op](cell, f"{projected}:{t}" if t else projected, state)
