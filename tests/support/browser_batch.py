@@ -65,5 +65,8 @@ def run_graphs(
 
 def _arrays(graph: Graph, told: Sequence[Sequence[int]]) -> list[Array]:
     kinds = {"float32": np.float32, "int32": np.int32, "bool": np.uint8}
-    arrays = [np.array(data, np.uint8).view(kinds[str(package.tensor_facts(v)["dtype"])]) for data, v in zip(told, graph.outputs, strict=True)]
+    arrays = [
+        np.array(data, np.uint8).view(kinds[str(package.tensor_facts(v)["dtype"])])
+        for data, v in zip(told, graph.outputs, strict=True)
+    ]
     return [array.reshape(value.type.shape) for array, value in zip(arrays, graph.outputs, strict=True)]

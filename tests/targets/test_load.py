@@ -26,6 +26,7 @@ FACTS = {
     "mps3_an547": ("cortex-m55", 32, (0x21000000, 4 * MIB), (0, 512 * KIB), 0, "qemu"),
     "rv32_virt": ("rv32imc", None, (0x82000000, 32 * MIB), (0x80000000, 32 * MIB), 0, "qemu"),
     "host": ("host", None, (0x40000000, 1024 * MIB), (0, 1024 * MIB), 0, "none"),
+    "browser": ("host", None, (0x40000000, 1024 * MIB), (0, 1024 * MIB), 0, "none"),
     "nucleo_l4r5zi": ("cortex-m4f", 120, (0x20000000, 640 * KIB), (0x08000000, 2 * MIB), 5, "stlink"),
     "stm32f746g_disco": ("cortex-m7", 216, (0x20000000, 320 * KIB), (0x08000000, 1 * MIB), 7, "stlink"),
     "nucleo_h7a3zi": ("cortex-m7fd", 280, (0x24000000, 1 * MIB), (0x08000000, 2 * MIB), 6, "stlink"),

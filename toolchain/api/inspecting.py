@@ -59,7 +59,9 @@ def _layer(graph: Graph, node: Node) -> LayerFacts:
 
 
 def _fit(graph: Graph, target: Target) -> TargetFit:
-    """Try to lower the graph for the target; the first thing that it lacks is kept."""
+    """Try to lower the graph for the target; the first thing that it lacks is kept. Of targets without C nothing is told."""
+    if "c" not in target.formats:
+        return TargetFit(target.name, None, None, None)
     try:
         program = lower(graph, target)
     except StropError as fault:

@@ -50,6 +50,7 @@ PROGRAMS = (
     ("emulator", "qemu-system-arm", "the emulator with MVE (Cortex-M55, M85)"),
     ("emulator", "qemu-system-riscv32", "RISC-V machines"),
     ("browser", "chromium", "pictures of reports, models in the browser"),
+    ("browser", "node", "drives the browser; npm packages: .ci/tools"),
     ("gpu", "nvidia-smi", "NVIDIA GPU"),
 )
 SERVICES = (("elasticsearch", 9200), ("kafka", 9092), ("elastic apm", 8200))

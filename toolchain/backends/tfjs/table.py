@@ -15,6 +15,10 @@ EMITTERS: Mapping[str, Callable[[Builder, Node], None]] = {
     "depthwise_conv_2d": layers.depthwise_conv_2d,
     "transpose_conv_2d": layers.transpose_conv_2d,
     "fully_connected": layers.fully_connected,
+    # What counts steps of its input at run time elsewhere takes the input as it is here, with the same int8 weights.
+    "dynamic_conv_2d": layers.conv_2d,
+    "dynamic_depthwise_conv_2d": layers.depthwise_conv_2d,
+    "dynamic_fully_connected": layers.fully_connected,
     "batch_matmul": layers.batch_matmul,
     "max_pool_2d": layers.max_pool_2d,
     "average_pool_2d": layers.average_pool_2d,
