@@ -135,12 +135,12 @@ def test_the_page_measures_and_posts_and_its_module_checks(int8: Bundle, tmp_pat
     told = shown["told"]
     assert told["same"] and told["type"] == "Int8Array" and told["kind"] == "i8"
     few, nan, wide, none, text, flat, two = told["told"]
-    assert "63 numbers were given, shape [1,8,8,1] has 64" in few
+    assert "63 numbers were given, shape [1,1,8,8] has 64" in few
     assert "NaN or infinity" in nan
     assert "Int16Array was given; give real numbers as Float32Array, or stored ones as Int8Array" in wide
     assert "no input was given, the model takes 1" in none
     assert "1 inputs were given" in text or "it is no array of numbers" in text
-    assert "shape [64] was given, [1,8,8,1] is needed" in flat
+    assert "shape [64] was given, [1,1,8,8] is needed" in flat
     assert "2 inputs were given, the model takes 1" in two
 
 

@@ -110,13 +110,16 @@ def _classes(given: Taken | None, graph: Graph, metrics: Sequence[str]) -> Array
 def _tolerance(place: str, expected: Sequence[Array], graph: Graph) -> float:
     """What a place may differ by: steps of integers, or a share of the largest float.
 
-    C programs and TFLM are held to every byte of integers. LiteRT and ONNX Runtime round in other places, which can add up:
-    an eighth of the type's range, or of the largest output where inputs are quantized at run time, tells that from a wrong file.
+    C programs and TFLM are held to every byte of integers. LiteRT and ONNX Runtime round in other places, TF.js computes in
+    float, which can add up: an eighth of the type's range, or of the largest output where inputs are quantized at run time,
+    tells that from a wrong file.
     """
-    foreign = place in ("litert", "litert_reference", "onnxruntime")
+    foreign = place in ("litert", "litert_reference", "onnxruntime") or place.startswith("browser")
     if any(array.dtype.kind == "f" for array in expected):
         dynamic = FOREIGN_SHARE if foreign else DYNAMIC_TOLERANCE
-        return dynamic if precision_of(graph) == DYNAMIC else FLOAT_TOLERANCE
+        if precision_of(graph) == DYNAMIC:
+            return dynamic
+        return SHADER_TOLERANCE if place in ("browser:webgl", "browser:webgpu") else FLOAT_TOLERANCE
     return FOREIGN_SHARE * min(2.0 ** (8 * array.dtype.itemsize) for array in expected) if foreign else 0.0
 
 
