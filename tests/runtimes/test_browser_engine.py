@@ -78,7 +78,7 @@ def test_bench_tells_first_and_steady_latency(int8: Bundle) -> None:
     assert 0 < document["latency_us"]["p50"] <= document["latency_us"]["p95"] <= document["latency_us"]["p99"]
     assert document["first_us"] > 0 and document["load_us"] > 0 and document["ram"]["arena_bytes"] > 10_000
     assert document["device"].startswith("Chromium ")
-    with pytest.raises(UsageError, match="E901 --explain"):
+    with pytest.raises(UsageError, match=r"E901 --explain"):
         bench(int8.path, layers=True)
 
 
@@ -97,7 +97,8 @@ const { scale, zero_point } = info.quantization;
 const real = Float32Array.from(stored, (value) => scale * (value - zero_point));
 const [a] = await model.predict(stored, { stored: true });
 const [b] = await model.predict({ [info.name]: real }, { stored: true });
-return { told, same: String(a.data) === String(b.data), type: a.data.constructor.name, kind: model.outputs[0].quantization.dtype };
+const same = String(a.data) === String(b.data);
+return { told, same, type: a.data.constructor.name, kind: model.outputs[0].quantization.dtype };
 """
 
 
@@ -146,26 +147,26 @@ def test_the_page_measures_and_posts_and_its_module_checks(int8: Bundle, tmp_pat
 
 def test_places_that_a_bundle_cannot_run_on(real: Bundle, tmp_path: Path) -> None:
     compile(DIGITS / "digits.onnx", "host", tmp_path / "c", formats=("c",))
-    with pytest.raises(RunError, match="E504 .*browser cannot run it, it holds c. Compile with --format tfjs"):
+    with pytest.raises(RunError, match=r"E504 .*browser cannot run it, it holds c. Compile with --format tfjs"):
         verify(tmp_path / "c", place="browser")
-    with pytest.raises(UsageError, match="E901 --on: there is no place 'browser:gpu'"):
+    with pytest.raises(UsageError, match=r"E901 --on: there is no place 'browser:gpu'"):
         verify(real.path, place="browser:gpu")
-    with pytest.raises(RunError, match="E504 .*holds no C program"):
+    with pytest.raises(RunError, match=r"E504 .*holds no C program"):
         verify(real.path, place="host")
 
 
 def test_what_is_missing_is_named(real: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(tools.MODULES_VARIABLE, str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(EnvironmentFault, match="E403 node: Node.js is not installed. Run .ci/tools"):
+    with pytest.raises(EnvironmentFault, match=r"E403 node: Node.js is not installed. Run .ci/tools"):
         verify(real.path, place="browser")
     (tmp_path / "node").write_text("#!/bin/sh\n")
     (tmp_path / "node").chmod(0o755)
-    with pytest.raises(EnvironmentFault, match="E403 chromium: no Chromium was found"):
+    with pytest.raises(EnvironmentFault, match=r"E403 chromium: no Chromium was found"):
         verify(real.path, place="browser")
     (tmp_path / "chromium").write_text("#!/bin/sh\n")
     (tmp_path / "chromium").chmod(0o755)
-    with pytest.raises(EnvironmentFault, match="E403 node_modules: npm packages .* are not in"):
+    with pytest.raises(EnvironmentFault, match=r"E403 node_modules: npm packages .* are not in"):
         verify(real.path, place="browser")
 
 

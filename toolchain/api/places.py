@@ -128,8 +128,8 @@ def run_page(bundle: Bundle, place: Browser, inputs: Sequence[Array], *, count: 
 def _web_format(bundle: Bundle, place: Browser) -> tuple[Format, Backend]:
     """The format to run and the backend that runs it: TF.js where the bundle has it and nothing else is asked for."""
     asked = place.partition(":")[2]
-    held = [form for form in WEB_FORMATS if form in bundle.manifest.formats]
-    wanted = [form for form in held if asked in (form, *BACKENDS_OF[form], "")]
+    held: list[Format] = [form for form in WEB_FORMATS if form in bundle.manifest.formats]
+    wanted: list[Format] = [form for form in held if asked in (form, *BACKENDS_OF[form], "")]
     if not wanted:
         what = f"{place} cannot run it, it holds {', '.join(bundle.manifest.format_names)}"
         raise RunError(504, str(bundle.path), what, "Compile with --format tfjs or litertjs")

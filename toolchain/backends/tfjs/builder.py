@@ -38,7 +38,7 @@ class Builder:
     def __init__(self, graph: Graph) -> None:
         self.nodes: list[dict[str, object]] = []
         self.initializer: list[dict[str, object]] = []
-        self.captured: dict[str, tuple[int, ...]] = {}
+        self.captured: list[str] = []
         self.weights: list[Weight] = []
         self._graph = graph
         self._names = NameSource(())
@@ -48,7 +48,7 @@ class Builder:
 
     def add(self, op: str, inputs: Sequence[str], **attributes: Attribute) -> str:
         """Append a node and return its name, which is that of its first output too."""
-        name = self._names.fresh(op)
+        name = self._names.fresh("n")
         self.nodes.append(node_entry(name, op, inputs, attributes))
         return name
 
@@ -56,7 +56,9 @@ class Builder:
         """Append a graph input; quantized ones are taken as the real numbers that they stand for."""
         name = self._names.fresh(clean_name(value.name))
         self._made[value.name] = name
-        self._placeholder(name, value.type.shape, type_name(value))
+        sizes = [{"size": str(size)} for size in value.type.shape]
+        attr = {"dtype": {"type": GRAPH_TYPES[type_name(value)]}, "shape": {"shape": {"dim": sizes}}}
+        self.nodes.append({"name": name, "op": "Placeholder", "attr": attr})
         return name
 
     def output(self, value: Value) -> str:
@@ -163,15 +165,14 @@ class Builder:
         if shared == 0 and zeros.any():
             made = self._initial("Sub", made, move(zeros))
         made = self._initial("Mul", made, scale)
-        shape = move(array).shape
-        self.captured[made] = shape
-        self._placeholder(made, shape, "float32")
+        self.captured.append(made)
+        self.nodes.append({"name": made, "op": "Placeholder", "attr": {"dtype": {"type": GRAPH_TYPES["float32"]}}})
         return made
 
     def _initial(self, op: str, name: str, other: Array) -> str:
         """Append a node to the initializer graph, with a weight as its second operand."""
         operand = self._weight(lambda weight: plain_weight(weight, other), self.initializer)
-        made = self._names.fresh(op)
+        made = self._names.fresh("n")
         self.initializer.append(node_entry(made, op, [name, operand], {}))
         return made
 
@@ -182,15 +183,9 @@ class Builder:
         if key not in self._cached:
             name = self._names.fresh("w")
             self._cached[key] = name
-            weight = make(name)
-            self.weights.append(weight)
-            kind = str(weight.entry["dtype"])
-            nodes.append({"name": name, "op": "Const", "attr": {"dtype": {"type": GRAPH_TYPES[kind]}}})
+            self.weights.append(make(name))
+            nodes.append({"name": name, "op": "Const"})
         return self._cached[key]
-
-    def _placeholder(self, name: str, shape: Sequence[int], kind: str) -> None:
-        attr = {"dtype": {"type": GRAPH_TYPES[kind]}, "shape": {"shape": {"dim": [{"size": str(size)} for size in shape]}}}
-        self.nodes.append({"name": name, "op": "Placeholder", "attr": attr})
 
 
 def half_or_float(name: str, array: Array) -> Weight:

@@ -45,7 +45,6 @@ def _window(node: Node, kernel: Sequence[int]) -> dict[str, Attribute]:
     return {
         "strides": [1, *attrs.stride, 1],
         "dilations": [1, *attrs.dilation, 1],
-        "data_format": "NHWC",
         **_padding(node.inputs[0].type.shape, _span(kernel, attrs.dilation), attrs.stride, attrs.padding),
     }
 
@@ -125,7 +124,7 @@ def transpose_conv_2d(builder: Builder, node: Node) -> None:
     operands = [builder.integers(shape), builder.moved(w, lambda array: array.transpose(1, 2, 0, 3)), builder.operand(x)]
     more = _padding(shape, window, attrs.stride, attrs.padding)
     strides = [1, *attrs.stride, 1]
-    made = builder.add("Conv2DBackpropInput", operands, strides=strides, data_format="NHWC", dilations=[1, 1, 1, 1], **more)
+    made = builder.add("Conv2DBackpropInput", operands, strides=strides, **more)
     if len(node.inputs) == 3:
         made = builder.add("AddV2", [made, builder.operand(node.inputs[2])])
     builder.finish(node, made)
@@ -188,7 +187,7 @@ def _pooled(builder: Builder, node: Node, op: str, fill: float) -> tuple[str, bo
         widths = builder.constant(np.array([[0, 0], [top, bottom], [left, right], [0, 0]]), "int32")
         name = builder.add("PadV2", [name, widths, builder.constant(fill, "float32")])
         padding = {"padding": "VALID"}
-    more: dict[str, Attribute] = {"strides": [1, *attrs.stride, 1], "ksize": [1, *attrs.window, 1], "data_format": "NHWC"}
+    more: dict[str, Attribute] = {"strides": [1, *attrs.stride, 1], "ksize": [1, *attrs.window, 1]}
     return builder.add(op, [name], **more, **padding), counts
 
 

@@ -55,8 +55,7 @@ def _signature(values: Mapping[str, Value]) -> dict[str, object]:
 
 def _captured(builder: Builder) -> dict[str, object]:
     """The weights that the initializer makes, which TF.js gives to the graph as inputs of their own."""
-    entries = enumerate(builder.captured.items(), 1)
-    return {name: {**_tensor(name, "float32", shape), "resourceId": index} for index, (name, shape) in entries}
+    return {name: {"name": f"{name}:0", "resourceId": index} for index, name in enumerate(builder.captured, 1)}
 
 
 def _tensor(name: str, kind: str, shape: Sequence[int]) -> dict[str, object]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from toolchain.backends.tfjs.writer import MODEL_NAME, write_tfjs
 from toolchain.backends.tflite.writer import write_tflite
-from toolchain.backends.web.interface import with_float_interface
+from toolchain.backends.web.interface import with_float_interface, with_short_names
 from toolchain.backends.web.package import Engine, web_files
 from toolchain.ir.graph import Graph
 
@@ -28,7 +28,7 @@ def emit_tfjs(graph: Graph, name: str) -> EmittedWeb:
 def emit_litertjs(graph: Graph, name: str) -> EmittedWeb:
     """A folder with a .tflite file for LiteRT.js, integers inside and floats outside. Raises TargetError(305)."""
     model = f"{name}.tflite"
-    return _emitted(graph, name, "litertjs", model, {model: write_tflite(with_float_interface(graph))})
+    return _emitted(graph, name, "litertjs", model, {model: write_tflite(with_short_names(with_float_interface(graph)))})
 
 
 def _emitted(graph: Graph, name: str, engine: Engine, model: str, own: Mapping[str, bytes]) -> EmittedWeb:

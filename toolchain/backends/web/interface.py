@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from toolchain.errors import TargetError
 from toolchain.ir.attrs import CastAttrs
-from toolchain.ir.graph import Graph, Node, Value, names_of
+from toolchain.ir.graph import Graph, NameSource, Node, Value, names_of
 from toolchain.ir.optable import make_node
 from toolchain.ir.types import DType, TensorType
 
@@ -32,6 +32,13 @@ def with_float_interface(graph: Graph) -> Graph:
     after = [_dequantize(old, new) for old, new in zip(graph.outputs, inner.outputs, strict=True) if old != new]
     ends = tuple(_real(value) for value in graph.inputs), tuple(_real(value) for value in graph.outputs)
     return replace(inner, inputs=ends[0], outputs=ends[1], nodes=(*before, *inner.nodes, *after))
+
+
+def with_short_names(graph: Graph) -> Graph:
+    """The graph with short names inside; a page downloads them, and nobody reads them there. Inputs and outputs keep theirs."""
+    kept = {value.name for value in (*graph.inputs, *graph.outputs)}
+    names = NameSource(kept)
+    return graph.map_values(lambda value: value if value.name in kept else replace(value, name=names.fresh("v")))
 
 
 def _real(value: Value) -> Value:

@@ -68,9 +68,14 @@ def npm_versions() -> dict[str, str]:
 
 def _package(name: str, engine: Engine) -> dict[str, object]:
     needed = {package: version for package, version in npm_versions().items() if package.startswith(PACKAGES[engine])}
-    start = {"start": "node serve.mjs"}
-    return {"name": name, "private": True, "type": "module", "main": "strop.js", "types": "strop.d.ts", "scripts": start} | {
-        "dependencies": needed
+    return {
+        "name": name,
+        "private": True,
+        "type": "module",
+        "main": "strop.js",
+        "types": "strop.d.ts",
+        "scripts": {"start": "node serve.mjs"},
+        "dependencies": needed,
     }
 
 
