@@ -169,3 +169,16 @@ def test_names_that_mean_something_to_tfjs_are_changed() -> None:
     found = document(write_tfjs(Graph("g", (x,), (y,), (node,), {})))
     assert list(found["signature"]["inputs"]) == ["serving_0"]
     assert list(found["signature"]["outputs"]) == ["v_out_put"]
+
+
+@pytest.mark.parametrize(("scale", "zero", "fused"), [(6 / 255, -128, "Relu6"), (0.05, -128, "Relu"), (0.05, -100, None)])
+def test_a_range_that_ends_at_zero_or_six_clamps(scale: float, zero: int, fused: str | None) -> None:
+    x = Value("x", TensorType((1, 4), DType.I8, per_tensor(0.1)))
+    w, b = Value("w", TensorType((2, 4), DType.I8, per_tensor(0.1))), Value("b", TensorType((2,), DType.I32, per_tensor(0.01)))
+    y = Value("y", TensorType((1, 2), DType.I8, per_tensor(scale, zero)))
+    node = type(make_node("relu", [x], ("r",)))("fully_connected", (x, w, b), (y,), at.ActivationAttrs())
+    constants = {"w": np.ones((2, 4), np.int8), "b": np.array([1, 2], np.int32)}
+    nodes = document(write_tfjs(Graph("g", (x,), (y,), (node,), constants)))["modelTopology"]["node"]
+    (product_,) = [entry for entry in nodes if entry["op"] == "_FusedMatMul"]
+    found = [base64.b64decode(item).decode() for item in product_["attr"]["fused_ops"]["list"]["s"]]
+    assert found == ["BiasAdd", *([fused] if fused else [])]

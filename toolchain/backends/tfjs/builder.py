@@ -244,7 +244,7 @@ def _text(text: str) -> str:
 def activation_of(node: Node) -> Activation:
     """The node's fused activation; of a quantized output also a range that ends at 0, which clamps as well as any.
 
-    Where such a range ends at 6, to within a step, it is taken for relu6; other saturation is not imitated.
+    Where a range of what is not negative ends at 6, to within a step, it is taken for relu6; other saturation is not imitated.
     """
     activation: Activation = getattr(node.attrs, "activation", Activation.NONE)
     quant = node.output.type.quant
@@ -252,7 +252,8 @@ def activation_of(node: Node) -> Activation:
         return activation if node.output.type.dtype.is_float else Activation.NONE
     low, high = node.output.type.dtype.limits
     zero, scale = quant.scalar_zero_point, quant.scalar_scale
-    if activation is not Activation.NONE or zero != low or node.op not in _CLAMPING:
+    positive = activation is Activation.RELU or (activation is Activation.NONE and zero == low and node.op in _CLAMPING)
+    if not positive:
         return activation
     return Activation.RELU6 if abs(scale * (high - zero) - 6.0) < scale else Activation.RELU
 
