@@ -140,7 +140,7 @@ def test_float_bundles(model: str, tmp_path: Path) -> None:
             outputs, figures = page(bundle, form, backend, inputs)
             off = max(float(np.abs(a - b).max()) for a, b in zip(outputs, expected, strict=True)) / largest
             print(f"  {backend:6} off by {off:.1e} of the largest output; {figures}")
-            assert off <= max(1e-4 if backend == "webgl" else 1e-5, 2 * noise)
+            assert off <= max(1e-4 if backend == "webgl" else 1e-5, 3 * noise)
 
 
 @pytest.mark.parametrize("model", MODELS)

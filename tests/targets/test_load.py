@@ -90,7 +90,9 @@ def test_target_matches_the_manuals(name: str) -> None:
     assert target.flash_tool.method == method
     serial = target.serial
     assert SERIAL.get(name) == (None if serial is None else (serial.driver, serial.base, serial.clock_hz, serial.baud))
-    assert target.formats == (("c", "tflite", "onnx") if name == "host" else ("c", "tflite", "tflm"))
+    other = {"host": ("c", "tflite", "onnx"), "browser": ("tfjs", "litertjs", "tflite", "onnx")}
+    assert target.formats == other.get(name, ("c", "tflite", "tflm"))
+    assert target.default_formats == (("tfjs", "litertjs") if name == "browser" else ())
 
 
 @pytest.mark.parametrize("name", FACTS)
