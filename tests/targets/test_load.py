@@ -149,7 +149,7 @@ def test_unknown_name_without_a_close_one_lists_all(name: str) -> None:
     with pytest.raises(TargetError) as caught:
         load_target(name)
     assert caught.value.number == 303
-    assert caught.value.hint.startswith(("Use one of: ek_ra8d1", "Did you mean host"))
+    assert caught.value.hint.startswith(("Use one of: browser, ek_ra8d1", "Did you mean host"))
 
 
 BOARD = """\
