@@ -16,11 +16,11 @@ from runtimes.base import CallCost, Measurement
 from runtimes.emulator import models_cycles
 from targets.load import load_target
 from toolchain.api.gpu import GpuProfile, profile_gpu, run_gpu
-from toolchain.api.places import Where, profile_layers, run_samples, where
+from toolchain.api.places import Where, profile_layers, run_anywhere, run_samples, where
 from toolchain.api.verifying import random_inputs
 from toolchain.bundle.manifest import Manifest, marks_of
 from toolchain.bundle.read import read_bundle
-from toolchain.errors import DataError, VerificationError
+from toolchain.errors import DataError, UsageError, VerificationError
 
 BENCH_SAMPLES = 4
 MAX_DOCUMENT_BYTES = 1 << 24
@@ -70,6 +70,8 @@ class BenchResult:
             "runtime": found.runtime,
             "device": found.device,
             "compiler": found.compiler,
+            "load_us": found.load_us,
+            "first_us": found.first_us,
             "predicted": asdict(plan.predicted) if plan.predicted else None,
         }
         if self.calls is not None:
@@ -94,7 +96,8 @@ def bench(
 ) -> BenchResult:
     """Build a bundle's C program, or load its TensorRT engine, run it on fixed random inputs and measure it.
 
-    place: `host`, `emulator`, `unicorn`, `qemu` or `gpu`; None takes the target's. layers: measure every layer, in an emulator.
+    place: `host`, `emulator`, `unicorn`, `qemu`, `gpu`, or a browser, which runs a web format; None takes the target's.
+    layers: measure every layer, in an emulator.
     Cycles of a core with a table of timings are modelled in unicorn, whichever emulator measures the rest.
     Raises RunError (E5xx), EnvironmentFault (E4xx), UsageError(901).
     """
@@ -103,6 +106,11 @@ def bench(
     on = where(opened, place, compiler)
     if on.place == "gpu":
         return BenchResult(opened.path, opened.manifest, run_gpu(opened, inputs, count=True).measurement, gpu=profile_gpu(opened))
+    if on.is_browser:
+        page = run_anywhere(opened, on, inputs, count=True).measurement
+        if page is None or layers:
+            raise UsageError(901, "--explain", "single layers are not measured in a browser", "Leave it out")
+        return BenchResult(opened.path, opened.manifest, page)
     found = run_samples(opened, on, inputs, count=True).measurement
     if found.cycles is None and on.place != "host" and models_cycles(load_target(opened.manifest.target)):
         modelled = run_samples(opened, Where("unicorn", compiler), [array[:1] for array in inputs], count=True).measurement

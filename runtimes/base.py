@@ -28,7 +28,8 @@ class Measurement:
     on hardware or modelled from instruction timings, as cycles_source says.
     latency_us: 50th, 95th and 99th percentile of `<name>_run`, microseconds. arena_bytes, stack_bytes: RAM, the stack as painted.
     code_bytes, rodata_bytes: flash of the program without the harness. outputs_sha256: over every sample's outputs in order.
-    runtime: engine with version. device: target or machine. compiler: name with version.
+    runtime: engine with version. device: target or machine. compiler: name with version. Of a browser arena_bytes are those that
+    the engine holds; load_us is the time until the model was ready, first_us that of the first run.
     """
 
     instructions: int | None
@@ -43,6 +44,8 @@ class Measurement:
     device: str
     compiler: str
     cycles_source: str | None = None
+    load_us: float | None = None
+    first_us: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,12 +126,28 @@ def _emit_tensorrt(graph: Graph, program: Program | None, options: CompileOption
     return Emitted(emitted.files, emitted.section)
 
 
+def _emit_tfjs(graph: Graph, program: Program | None, options: CompileOptions, target: Target) -> Emitted:
+    from toolchain.backends.web.backend import emit_tfjs
+
+    emitted = emit_tfjs(graph, options.name)
+    return Emitted(emitted.files, emitted.section)
+
+
+def _emit_litertjs(graph: Graph, program: Program | None, options: CompileOptions, target: Target) -> Emitted:
+    from toolchain.backends.web.backend import emit_litertjs
+
+    emitted = emit_litertjs(graph, options.name)
+    return Emitted(emitted.files, emitted.section)
+
+
 FORMATS: dict[str, Emitter] = {
     "c": _emit_c,
     "tflite": _emit_tflite,
     "tflm": _emit_tflm,
     "onnx": _emit_onnx,
     "tensorrt": _emit_tensorrt,
+    "tfjs": _emit_tfjs,
+    "litertjs": _emit_litertjs,
 }
 ONNX_FORMATS = frozenset({"onnx", "tensorrt"})
 """Formats that take several samples at a time, and compute in float16 where asked and no other is beside them."""

@@ -110,7 +110,7 @@ SERIAL = {
 
 
 def test_names_are_exactly_the_known_targets() -> None:
-    assert target_names() == tuple(sorted({**FACTS, **GPUS}))
+    assert target_names() == tuple(sorted({*FACTS, *GPUS, "browser"}))
 
 
 @pytest.mark.parametrize("name", FACTS)
@@ -132,6 +132,13 @@ def test_target_matches_the_manuals(name: str) -> None:
     )
     assert target.formats == formats
     assert target.default_formats == (("c", "library", "tflite") if linux else ())
+
+
+def test_the_browser_takes_no_c() -> None:
+    target = load_target("browser")
+    assert target.formats == ("tfjs", "litertjs", "tflite", "onnx")
+    assert target.default_formats == ("tfjs", "litertjs")
+    assert not target.takes_c
 
 
 @pytest.mark.parametrize("name", GPUS)

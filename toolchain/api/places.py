@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 import numpy as np
 
@@ -20,36 +20,51 @@ from toolchain.bundle.read import Bundle
 from toolchain.errors import RunError, UsageError
 from toolchain.ir.types import Array, DType
 
+if TYPE_CHECKING:
+    from runtimes.browser_engine import Backend, Format
+
 Place = Literal["host", "emulator", "unicorn", "qemu", "board", "gpu"]
 Engine = Literal["litert", "litert_reference", "tflm", "onnxruntime"]
+Browser = Literal["browser", "browser:cpu", "browser:wasm", "browser:webgl", "browser:webgpu", "browser:litertjs", "browser:tfjs"]
+"""A backend of TF.js, or of LiteRT.js where the bundle has that alone; `litertjs` and `tfjs` choose the engine, on wasm."""
 
+WEB_FORMATS: tuple[Format, ...] = ("tfjs", "litertjs")
 # The format that each engine runs.
 ENGINES: dict[Engine, str] = {"litert": "tflite", "litert_reference": "tflite", "tflm": "tflite", "onnxruntime": "onnx"}
+# What each web format can compute with.
+BACKENDS_OF: dict[Format, tuple[Backend, ...]] = {"tfjs": ("cpu", "wasm", "webgl", "webgpu"), "litertjs": ("wasm", "webgpu")}
 
 
 @dataclass(frozen=True, slots=True)
 class Where:
     """A place and the compiler to build with. place: `emulator` takes whichever of unicorn and QEMU fits. port: of a `board`."""
 
-    place: Place | Engine
+    place: Place | Engine | Browser
     compiler: CompilerChoice = "auto"
     port: str = ""
 
+    @property
+    def is_browser(self) -> bool:
+        """True for the places that run web formats."""
+        return self.place in get_args(Browser)
+
 
 def where(bundle: Bundle, place: str | None, compiler: CompilerChoice = "auto") -> Where:
-    """The place that a user named, or `host` for bundles that this machine runs, `gpu` for those of GPUs, else `emulator`.
-
-    Raises UsageError(901).
-    """
-    if place is None and load_target(bundle.manifest.target).gpu is not None:
-        return Where("gpu", compiler)
+    """The place that a user named, or the default: `host` for bundles that this machine runs, `gpu` for those of GPUs, `browser`
+    for those with nothing but web formats, else `emulator`. Raises UsageError(901)."""
     if place is None:
         target = load_target(bundle.manifest.target)
+        if target.gpu is not None:
+            return Where("gpu", compiler)
+        if set(bundle.manifest.format_names) <= set(WEB_FORMATS):
+            return Where("browser", compiler)
         return Where("host" if target.core.architecture == "host" or runs_here(target) else "emulator", compiler)
+    if place in get_args(Browser):
+        return Where(cast("Browser", place), compiler)
     known = (*get_args(Place), *ENGINES)
     name, colon, port = place.partition(":")
     if name not in known or (name == "board") != bool(port) or (colon and not port):
-        shown = ", ".join("board:PORT" if each == "board" else each for each in known)
+        shown = ", ".join("board:PORT" if each == "board" else each for each in (*known, *get_args(Browser)))
         raise UsageError(901, "--on", f"there is no place {place!r}", f"Use one of: {shown}")
     return Where(cast("Place | Engine", name), compiler, port)
 
@@ -66,6 +81,8 @@ class Ran:
 
 def run_anywhere(bundle: Bundle, place: Where, inputs: Sequence[Array], *, count: bool = False) -> Ran:
     """Run every sample of a bundle on a place. inputs, count, errors: as of `run_samples` and `run_engine`."""
+    if place.is_browser:
+        return run_page(bundle, cast("Browser", place.place), inputs, count=count)
     if place.place in ENGINES:
         outputs = run_engine(bundle, place.place, inputs)
         return Ran(outputs, place.place, outputs_digest([as_bytes(output) for output in outputs]))
@@ -100,6 +117,32 @@ def run_engine(bundle: Bundle, engine: Engine, inputs: Sequence[Array]) -> list[
 
         rows = run_guarded(engine, model, samples)
     return [np.stack(column) for column in zip(*rows, strict=True)]
+
+
+def run_page(bundle: Bundle, place: Browser, inputs: Sequence[Array], *, count: bool = False) -> Ran:
+    """Run every sample of a bundle's web format in a browser. count: also time runs.
+
+    Raises RunError(504) when the bundle lacks the format, and what `run_browser` raises.
+    """
+    from runtimes.browser_engine import run_browser
+
+    form, backend = _web_format(bundle, place)
+    graph = bundle.graph()
+    folder = bundle.file(bundle.manifest.formats[form].file).parent
+    found = run_browser(folder, form, inputs, (graph.inputs, graph.outputs), backend=backend, count=count)
+    measurement = found.measurement([as_bytes(output) for output in found.outputs])
+    return Ran(list(found.outputs), f"{measurement.runtime} ({found.browser})", measurement.outputs_sha256, measurement)
+
+
+def _web_format(bundle: Bundle, place: Browser) -> tuple[Format, Backend]:
+    """The format to run and the backend that runs it: TF.js where the bundle has it and nothing else is asked for."""
+    asked = place.partition(":")[2]
+    held: list[Format] = [form for form in WEB_FORMATS if form in bundle.manifest.formats]
+    wanted: list[Format] = [form for form in held if asked in (form, *BACKENDS_OF[form], "")]
+    if not wanted:
+        what = f"{place} cannot run it, it holds {', '.join(bundle.manifest.format_names)}"
+        raise RunError(504, str(bundle.path), what, "Compile with --format tfjs or litertjs")
+    return wanted[0], cast("Backend", "wasm" if asked in (*WEB_FORMATS, "") else asked)
 
 
 def c_program(bundle: Bundle) -> CProgram:

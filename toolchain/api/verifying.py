@@ -33,6 +33,7 @@ FLOAT_TOLERANCE = 1e-5
 HALF_TOLERANCE = 0.02
 """Of float outputs where values are float16 on the way, and on GPUs, whose products of float32 have 10 bits by default."""
 
+SHADER_TOLERANCE = 1e-4
 DYNAMIC_TOLERANCE = 0.02
 """Where inputs are quantized at run time, a float that differs in its last bit can come to count one step more."""
 FOREIGN_SHARE = 1 / 8
@@ -113,16 +114,20 @@ def _classes(given: Taken | None, graph: Graph, metrics: Sequence[str]) -> Array
 def _tolerance(bundle: Bundle, place: str, expected: Sequence[Array], precision: str) -> float:
     """What a place may differ by: steps of integers, or a share of the largest float.
 
-    C programs and TFLM are held to every byte of integers. LiteRT, ONNX Runtime and TensorRT round in other places, which can
-    add up: an eighth of the type's range, or of the largest output where inputs are quantized at run time, tells that from a
-    wrong file.
+    C programs and TFLM are held to every byte of integers. LiteRT, ONNX Runtime and TensorRT round in other places, TF.js
+    computes in float, which can add up: an eighth of the type's range, or of the largest output where inputs are quantized at
+    run time, tells that from a wrong file.
     """
-    foreign = place in ("litert", "litert_reference", "onnxruntime", "gpu")
+    foreign = place in ("litert", "litert_reference", "onnxruntime", "gpu") or place.startswith("browser")
     if any(array.dtype.kind == "f" for array in expected):
         alone = set(bundle.manifest.format_names) <= ONNX_FORMATS
         half = place == "gpu" or (place == "onnxruntime" and precision == "float16" and alone)
         dynamic = FOREIGN_SHARE if foreign else DYNAMIC_TOLERANCE
-        return dynamic if precision == DYNAMIC else HALF_TOLERANCE if half else FLOAT_TOLERANCE
+        if precision == DYNAMIC:
+            return dynamic
+        if half:
+            return HALF_TOLERANCE
+        return SHADER_TOLERANCE if place in ("browser:webgl", "browser:webgpu") else FLOAT_TOLERANCE
     return FOREIGN_SHARE * min(2.0 ** (8 * array.dtype.itemsize) for array in expected) if foreign else 0.0
 
 

@@ -108,8 +108,44 @@ print(network.run(None, {{tensor.name: array for tensor, array in zip(network.ge
 """
 
 
+def _web(engine: str) -> Callable[[Manifest], str]:
+    def section(manifest: Manifest) -> str:
+        folder = manifest.formats[engine].file.partition("/")[0]
+        return f"""## Web page
+
+`{folder}/` is a folder for a web server, with a page and a module of its own; its README says more. With Node.js:
+
+```sh
+cd {folder}
+npm install
+npm start
+```
+"""
+
+    return section
+
+
+def _tensorrt(manifest: Manifest) -> str:
+    folder = manifest.formats["tensorrt"].file.rpartition("/")[0]
+    return f"""## TensorRT
+
+`{folder}/` holds the engine, or the model and the script that builds one on the machine with the GPU and checks it by the samples:
+
+```sh
+python3 {folder}/build_engine.py
+```
+"""
+
+
 def _real_type(tensor: TensorInfo) -> str:
     return "float32" if tensor.scale is not None else DType(tensor.dtype).numpy.name
 
 
-_SECTIONS: dict[str, Callable[[Manifest], str]] = {"library": _library, "tflite": _tflite, "onnx": _onnx}
+_SECTIONS: dict[str, Callable[[Manifest], str]] = {
+    "library": _library,
+    "tflite": _tflite,
+    "onnx": _onnx,
+    "tensorrt": _tensorrt,
+    "tfjs": _web("tfjs"),
+    "litertjs": _web("litertjs"),
+}

@@ -1,12 +1,13 @@
 """Build a bundle's program, run it and measure it: instructions, RAM, flash, latency.
 
-Instructions are exact under unicorn, and under QEMU to within eight; the host tells latency quantiles instead. Cycles are
-modelled from Arm's published timings for Cortex-M0+, M3 and M4 (docs/cycles.md). A TensorRT engine is timed on the GPU, for the
-fewest, usual and most samples at a time, and layer by layer. The same bundle, compiler and place give the same numbers and
-outputs_sha256.
+Instructions are exact under unicorn, and under QEMU to within eight; the host and a browser tell latency quantiles instead.
+Cycles are modelled from Arm's published timings for Cortex-M0+, M3 and M4 (docs/cycles.md). A TensorRT engine is timed on the
+GPU, for the fewest, usual and most samples at a time, and layer by layer. The same bundle, compiler and place give the same
+numbers and outputs_sha256.
 
 examples:
   strop bench build/kws
+  strop bench build/kws --on browser:wasm
   strop bench build/kws --json > kws.json
   strop bench build/kws --against kws.json --tolerance 0.01
   strop bench --suite speed --models mlperf_tiny
@@ -72,6 +73,8 @@ def _run_bundle(arguments: argparse.Namespace) -> Answer:
         ("stack B", found.stack_bytes, ram.stack_bytes if ram else None),
         ("code B", found.code_bytes, flash.code_bytes if flash else None),
         ("weight B", found.rodata_bytes, flash.weight_bytes if flash else None),
+        ("load us", found.load_us, None),
+        ("first run us", found.first_us, None),
         ("latency p50 us", latency[0], None),
         ("latency p95 us", latency[1], None),
         ("latency p99 us", latency[2], None),

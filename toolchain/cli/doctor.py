@@ -56,6 +56,7 @@ PROGRAMS = (
     ("emulator", "qemu-aarch64", "programs for 64-bit Arm boards with Linux (Debian: qemu-user)"),
     ("emulator", "qemu-arm", "programs for 32-bit Arm boards with Linux (Debian: qemu-user)"),
     ("browser", "chromium", "pictures of reports, models in the browser"),
+    ("browser", "node", "drives the browser; npm packages: .ci/tools"),
     ("gpu", "nvidia-smi", "NVIDIA GPU"),
 )
 SERVICES = (("elasticsearch", 9200), ("kafka", 9092), ("elastic apm", 8200))

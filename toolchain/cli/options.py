@@ -89,6 +89,7 @@ def add_calibration(parser: argparse.ArgumentParser) -> None:
 def add_place(parser: argparse.ArgumentParser, engines: bool = False) -> None:
     """`--on` and `--compiler`: where a bundle runs and what builds it. engines: also those that run other formats."""
     note = "host, emulator (unicorn or QEMU, whichever fits), unicorn, qemu, board:PORT, gpu; by default the target's own"
+    note += "; for web formats browser, on TF.js browser:cpu, :wasm, :webgl, :webgpu, on LiteRT.js browser:litertjs"
     note += "; for other formats litert, litert_reference, tflm, onnxruntime" if engines else ""
     parser.add_argument("--on", metavar="PLACE", help=note)
     note = "C compiler: the core's GCC where there is one, else zig (auto), or one of them"

@@ -2,8 +2,8 @@
 
 The exit status is 0 when all outputs are right, else that of E601. Integer outputs must be equal; float outputs may
 differ by 1e-5 of the largest. Other formats of the bundle run in their own engines: tflm must be equal too, LiteRT and
-ONNX Runtime round in other places and may differ by an eighth of the range; how far they do is told. Data that leaves what
-the bundle was calibrated on is warned of on standard error.
+ONNX Runtime round in other places, TF.js computes in float: they may differ by an eighth of the range; how far they do is told.
+Data that leaves what the bundle was calibrated on is warned of on standard error.
 
 examples:
   strop verify build/kws
@@ -11,6 +11,7 @@ examples:
   strop verify build/kws --data 'samples.npz[100:]' --model kws.onnx --layers
   strop verify build/kws --on qemu --compiler gcc --samples 20
   strop verify build/kws --on tflm
+  strop verify build/kws --on browser:webgl
 """
 
 from __future__ import annotations
