@@ -84,8 +84,8 @@ def compile(
     device = load_target(target)
     progress("reading the model")
     canonical = canonicalize(load_model(path, input_shapes), after=after, skip=skip)
-    prefix = default_name(path) if name is None else name
-    limits, half = Limits(max_ram_bytes, max_flash_bytes, max_latency_ms), precision == "float16"
+    prefix, half = default_name(path) if name is None else name, precision == "float16"
+    limits = Limits(max_ram_bytes, max_flash_bytes, max_latency_ms)
     options = CompileOptions(prefix, tuple(formats), io, limits, optimize, explain, memories, copy_weights, batch, half)
     notes: tuple[Note, ...] = ()
     kept = with_parameters(canonical, model_format(path), precision, calibrate)
@@ -96,8 +96,7 @@ def compile(
         converted = Converted(graph)
     progress("compiling")
     compiled = with_library(compile_model(converted.graph, device, options))
-    source = SourceModel(path.name, model_format(path), source_digest(path))
-    described = describe_bundle(compiled, source, converted, notes)
+    described = describe_bundle(compiled, SourceModel(path.name, model_format(path), source_digest(path)), converted, notes)
     files = {**graph_files(compiled.graph), **compiled.files, **_evened(canonical, converted, compiled.graph)}
     manifest = write_bundle(Path(output), files | _pages(described, device), described)
     plan, doubts = compiled.program.plan if compiled.program else None, calibration_doubts(converted.quantized)

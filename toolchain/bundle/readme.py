@@ -129,7 +129,7 @@ def _tensorrt(manifest: Manifest) -> str:
     folder = manifest.formats["tensorrt"].file.rpartition("/")[0]
     return f"""## TensorRT
 
-`{folder}/` holds the engine, or the model and the script that builds one on the machine with the GPU and checks it by the samples:
+`{folder}/` holds the engine, or the model that one is built of, and a script that builds it where the GPU is and checks it:
 
 ```sh
 python3 {folder}/build_engine.py
