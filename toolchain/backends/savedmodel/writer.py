@@ -115,6 +115,12 @@ class _Builder:
             raw = self._tf.raw_ops
             kept, cut = raw.Relu(features=inputs[0]), raw.Relu(features=raw.Neg(x=inputs[0]))
             return raw.Sub(x=kept, y=raw.Mul(x=inputs[1], y=cut), name=name)
+        if op == "ConcatV2" and len(inputs) == 2:
+            return self._tf.raw_ops.Identity(input=inputs[0], name=name)
+        if op == "SplitV":
+            attributes["num_split"] = int(inputs[1].shape[0])
+        if op in ("ArgMax", "ArgMin"):
+            attributes["output_type"] = "int32"
         return self._raw(op, inputs, attributes, name)
 
     def _unfused(self, op: str, inputs: Sequence[Any], attributes: dict[str, Any], name: str) -> Any:
