@@ -140,6 +140,13 @@ def _emit_litertjs(graph: Graph, program: Program | None, options: CompileOption
     return Emitted(emitted.files, emitted.section)
 
 
+def _emit_savedmodel(graph: Graph, program: Program | None, options: CompileOptions, target: Target) -> Emitted:
+    from toolchain.backends.savedmodel.writer import FOLDER, write_savedmodel
+
+    files = write_savedmodel(graph)
+    return Emitted({f"{FOLDER}/{name}": data for name, data in files.items()}, {"file": f"{FOLDER}/{next(iter(files))}"})
+
+
 FORMATS: dict[str, Emitter] = {
     "c": _emit_c,
     "tflite": _emit_tflite,
@@ -148,14 +155,15 @@ FORMATS: dict[str, Emitter] = {
     "tensorrt": _emit_tensorrt,
     "tfjs": _emit_tfjs,
     "litertjs": _emit_litertjs,
+    "savedmodel": _emit_savedmodel,
 }
 ONNX_FORMATS = frozenset({"onnx", "tensorrt"})
 """Formats that take several samples at a time, and compute in float16 where asked and no other is beside them."""
 NEEDS_PROGRAM = frozenset({"c"})
 # Formats that a C compiler makes, and the format that they are made of.
 MADE_OF = {"library": "c"}
-# TFLM measures its arena by running the tflite-micro package, which is optional and takes seconds.
-ON_REQUEST = frozenset({"tflm"})
+# These are made by packages that are optional and take seconds: tflite-micro measures TFLM's arena, TensorFlow writes SavedModels.
+ON_REQUEST = frozenset({"tflm", "savedmodel"})
 
 
 def compile_model(graph: Graph, target: Target, options: CompileOptions) -> Compiled:

@@ -78,7 +78,7 @@ def test_equal_graphs_give_equal_bytes() -> None:
 
 @pytest.mark.parametrize("op", ["conv_2d", "depthwise_conv_2d", "fully_connected"])
 def test_quantized_layers_are_float_on_their_quantized_weights(op: str, tmp_path: Path) -> None:
-    """What is left of the integers is that the weights are those that they stand for: a step of the output, where none saturates."""
+    """What is left of the integers are the weights that they stand for: within a step of the output, where none saturates."""
     for seed in range(4):
         case = random_case(op, INT8, seed)
         graph = case.graph

@@ -137,6 +137,23 @@ python3 {folder}/build_engine.py
 """
 
 
+def _savedmodel(manifest: Manifest) -> str:
+    folder = manifest.formats["savedmodel"].file.rpartition("/")[0]
+    return f"""## TensorFlow
+
+`{folder.partition("/")[0]}/` is what TensorFlow Serving takes as a model's base path. Inputs and outputs are floats. After `python3 -m pip install
+tensorflow-cpu`:
+
+```python
+import tensorflow as tf
+
+network = tf.saved_model.load("{folder}").signatures["serving_default"]
+inputs = {{name: tf.zeros(spec.shape, spec.dtype) for name, spec in network.structured_input_signature[1].items()}}
+print(network(**inputs))
+```
+"""
+
+
 def _real_type(tensor: TensorInfo) -> str:
     return "float32" if tensor.scale is not None else DType(tensor.dtype).numpy.name
 
@@ -146,6 +163,7 @@ _SECTIONS: dict[str, Callable[[Manifest], str]] = {
     "tflite": _tflite,
     "onnx": _onnx,
     "tensorrt": _tensorrt,
+    "savedmodel": _savedmodel,
     "tfjs": _web("tfjs"),
     "litertjs": _web("litertjs"),
 }

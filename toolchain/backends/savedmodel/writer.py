@@ -17,6 +17,9 @@ from toolchain.errors import EnvironmentFault, TargetError
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array
 
+FOLDER = "savedmodel/1"
+"""In a bundle: servers want folders of versions below the model's."""
+
 FILE = "saved_model.pb"
 SIGNATURE, TAG = "serving_default", "serve"
 METHOD = "tensorflow/serving/predict"
