@@ -162,7 +162,7 @@ ONNX_FORMATS = frozenset({"onnx", "tensorrt"})
 NEEDS_PROGRAM = frozenset({"c"})
 # Formats that a C compiler makes, and the format that they are made of.
 MADE_OF = {"library": "c"}
-# These are made by packages that are optional and take seconds: tflite-micro measures TFLM's arena, TensorFlow writes SavedModels.
+# Made by packages that are optional and take seconds: tflite-micro measures TFLM's arena, TensorFlow writes SavedModels.
 ON_REQUEST = frozenset({"tflm", "savedmodel"})
 
 

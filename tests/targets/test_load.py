@@ -130,10 +130,8 @@ def test_target_matches_the_manuals(name: str) -> None:
     serial = target.serial
     assert SERIAL.get(name) == (None if serial is None else (serial.driver, serial.base, serial.clock_hz, serial.baud))
     linux = core in LINUX
-    formats = (
-        ("c", "library", "tflite", "onnx") if linux else ("c", "tflite", "onnx") if name == "host" else ("c", "tflite", "tflm")
-    )
-    assert target.formats == (*formats, "savedmodel") if name in SERVERS else formats
+    boards, others = ("c", "library", "tflite", "onnx"), ("c", "tflite", "onnx" if name == "host" else "tflm")
+    assert target.formats == (*(boards if linux else others), *(("savedmodel",) if name in SERVERS else ()))
     assert target.default_formats == (("c", "library", "tflite") if linux else ())
 
 

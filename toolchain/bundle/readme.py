@@ -141,8 +141,8 @@ def _savedmodel(manifest: Manifest) -> str:
     folder = manifest.formats["savedmodel"].file.rpartition("/")[0]
     return f"""## TensorFlow
 
-`{folder.partition("/")[0]}/` is what TensorFlow Serving takes as a model's base path. Inputs and outputs are floats. After `python3 -m pip install
-tensorflow-cpu`:
+`{folder.partition("/")[0]}/` is what TensorFlow Serving takes as a model's base path. Inputs and outputs are floats.
+After `python3 -m pip install tensorflow-cpu`:
 
 ```python
 import tensorflow as tf

@@ -157,7 +157,9 @@ def _attribute(value: Mapping[str, Any]) -> Any:
         return [_attribute({inner: item}) for item in items]
     if kind == "s":
         return base64.b64decode(held).decode()
-    return {"b": bool, "f": float, "i": int, "type": TYPES.get}[kind](held)
+    if kind == "type":
+        return TYPES[held]
+    return int(held) if kind == "i" else held
 
 
 def _saved(tf: Any, definition: Any, builder: _Builder, signature: Mapping[str, Any]) -> bytes:
