@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from targets.load import FORMATS
 from toolchain.cli import main as entry
 from toolchain.cli.answer import Answer, pairs, table
 from toolchain.cli.main import COMMANDS, main
@@ -107,6 +108,8 @@ def test_targets_lists_each_board(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     for name in ("mps2_an386", "rp2040_pico", "esp32c3", "rv32_virt"):
         assert name in text
+    for name in FORMATS:
+        assert f"\n{name} " in text, "every format says what it is held to"
     assert main(["targets", "rp2040_pico"]) == 0
     assert "270,336" in capsys.readouterr().out
     assert main(["targets", "jetson_thor_gpu"]) == 0

@@ -80,12 +80,12 @@ def compile(
     ModelError (E1xx), DataError (E2xx), TargetError (E3xx), EnvironmentFault(404), RunError(505), UsageError(901).
     """
     form_of(precision)
+    limits, half = Limits(max_ram_bytes, max_flash_bytes, max_latency_ms), precision == "float16"
     path = Path(model)
     device = load_target(target)
     progress("reading the model")
     canonical = canonicalize(load_model(path, input_shapes), after=after, skip=skip)
-    prefix, half = default_name(path) if name is None else name, precision == "float16"
-    limits = Limits(max_ram_bytes, max_flash_bytes, max_latency_ms)
+    prefix = default_name(path) if name is None else name
     options = CompileOptions(prefix, tuple(formats), io, limits, optimize, explain, memories, copy_weights, batch, half)
     notes: tuple[Note, ...] = ()
     kept = with_parameters(canonical, model_format(path), precision, calibrate)

@@ -56,7 +56,8 @@ def where(bundle: Bundle, place: str | None, compiler: CompilerChoice = "auto") 
         target = load_target(bundle.manifest.target)
         if target.gpu is not None:
             return Where("gpu", compiler)
-        if set(bundle.manifest.format_names) <= set(WEB_FORMATS):
+        formats = set(bundle.manifest.format_names)
+        if formats and formats <= set(WEB_FORMATS):
             return Where("browser", compiler)
         return Where("host" if target.core.architecture == "host" or runs_here(target) else "emulator", compiler)
     if place in get_args(Browser):

@@ -17,6 +17,19 @@ from targets.load import load_target, target_names
 from targets.model import Target
 from toolchain.cli.answer import Answer, pairs, table
 
+HELD: dict[str, tuple[str, str]] = {
+    "c": ("the reference evaluator, by emulators or here", "every byte of integers; floats within 1e-5 of the largest"),
+    "library": ("the same, here or in QEMU's user mode", "the same"),
+    "tflm": ("TensorFlow Lite Micro's interpreter", "every byte of integers"),
+    "tflite": ("LiteRT", "reference kernels: within one step; XNNPACK rounds otherwise, KWS 97 % within one step"),
+    "onnx": ("ONNX Runtime", "every layer within one step for 99.9 % of integers; floats within 1e-5"),
+    "tensorrt": ("the engine's own list of layers", "int8 where asked; results on a GPU only where there is one"),
+    "tfjs": ("TF.js in Chromium", "floats within 1e-5, by WebGL 1e-4; integers become floats on the same weights"),
+    "litertjs": ("LiteRT.js in Chromium", "LiteRT's very bytes"),
+    "savedmodel": ("TensorFlow", "floats within 1e-5; integers become floats on the same weights"),
+}
+"""What the tests run each format in, and how near it is to the reference."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
@@ -29,16 +42,18 @@ def run(arguments: argparse.Namespace) -> Answer:
 
 
 def list_all() -> Answer:
-    """Every target: name, core, clock, RAM and flash of the default memories, what runs it."""
+    """Every target: processor, clock, memories, formats and what runs it; and what each format is held to."""
     known = [load_target(name) for name in target_names()]
-    text = table(("target", "core", "MHz", "RAM B", "flash B", "runs in"), [_row(target) for target in known])
-    return Answer({"targets": [_document(target) for target in known]}, text)
+    text = table(("target", "core", "MHz", "RAM B", "flash B", "takes", "tested in"), [_row(target) for target in known])
+    held = table(("format", "tested in", "how near"), [(name, *facts) for name, facts in HELD.items()])
+    document = {name: {"tested_in": place, "how_near": near} for name, (place, near) in HELD.items()}
+    return Answer({"targets": [_document(target) for target in known], "formats": document}, f"{text}\n\n{held}")
 
 
 def _row(target: Target) -> tuple[object, ...]:
     clock = target.clock_hz and target.clock_hz // 1_000_000
     sizes = (target.ram.bytes, target.flash.bytes) if target.takes_c else (target.gpu and target.gpu.memory_bytes, None)
-    return (target.name, _processor(target), clock, *sizes, _runner(target))
+    return (target.name, _processor(target), clock, *sizes, " ".join(target.formats), _runner(target))
 
 
 def _processor(target: Target) -> str | None:
@@ -76,7 +91,7 @@ def _runner(target: Target) -> str | None:
     if target.gpu is not None:
         return "TensorRT"
     if not target.takes_c:
-        return None
+        return "Chromium"
     if target.core.architecture == "host":
         return "this machine"
     if target.core.linux is not None:
