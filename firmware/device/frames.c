@@ -12,7 +12,7 @@
 #include "device.h"
 
 enum { VERSION = 1, HELLO = 1, MODEL, WRITE, RUN, READ, TIMER, REPLY = 0x80, ERROR = 0xff };
-enum { BAD_TYPE = 1, BAD_LENGTH, BAD_MODEL, BAD_TENSOR, BAD_RANGE, BAD_INPUTS, BAD_BUFFER };
+enum { BAD_TYPE = 1, BAD_LENGTH, BAD_MODEL, BAD_TENSOR, BAD_RANGE, BAD_INPUTS };
 enum { SPIN_LOOPS = 400000, TIMED_BYTES = sizeof(struct strop_timed), RUN_BYTES = TIMED_BYTES + 8 };
 
 /* CRC-32 of IEEE 802.3, bit by bit: without a table, which would be more code than time is worth beside the line's. */

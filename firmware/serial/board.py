@@ -26,7 +26,6 @@ REASONS = {
     4: "the model has no such tensor",
     5: "the bytes lie outside of the tensor",
     6: "the inputs arrived changed",
-    7: "a buffer lies outside of the arena",
 }
 ANSWER_S = 1.0
 TRIES = 8
@@ -90,7 +89,6 @@ class Board:
         """line: an open port whose reads end by themselves. name: for errors. answer_s: when a request is sent again."""
         self._line, self._name, self._answer_s, self._tries = line, name, answer_s, tries
         self._splitter, self._sequence = Splitter(), int.from_bytes(struct.pack("<d", time.time())[:2], "little")
-        self.lines: list[str] = []
 
     def hello(self) -> Hello:
         """Who is there."""
@@ -196,7 +194,6 @@ class Board:
 
     def _take_lines(self) -> None:
         found, self._splitter.lines = self._splitter.lines, []
-        self.lines = [*self.lines, *found][-100:]
         for line in found:
             if line.startswith("e-[Fault"):
                 raise RunError(502, self._name, f"the program faulted: {line[2:]}", "Report this with the bundle")
