@@ -19,6 +19,23 @@ typedef struct {
     strop_activation_f32 activation;
 } strop_conv_2d_f32_shape;
 
+/* The taps inside the input along its height, of a row of outputs. */
+STROP_KERNEL strop_window strop_window_rows_f32(const strop_conv_2d_f32_shape *s, int32_t oy) {
+    strop_window w;
+    w.y = oy * s->stride_h - s->pad_top;
+    w.first_y = strop_first_tap(w.y, s->dilation_h, s->k_h);
+    w.end_y = strop_end_tap(w.y, s->dilation_h, s->k_h, s->in_h);
+    w.x = w.first_x = w.end_x = 0;
+    return w;
+}
+
+/* Those along its width, of one output. */
+STROP_KERNEL void strop_window_columns_f32(strop_window *w, const strop_conv_2d_f32_shape *s, int32_t ox) {
+    w->x = ox * s->stride_w - s->pad_left;
+    w->first_x = strop_first_tap(w->x, s->dilation_w, s->k_w);
+    w->end_x = strop_end_tap(w->x, s->dilation_w, s->k_w, s->in_w);
+}
+
 /* A float sum to an output: scale, bias and activation. scales: of all channels, where blocks have none of their own. */
 STROP_KERNEL float strop_conv_2d_result_f32(float sum, const float *restrict scales, const float *restrict bias,
                                             int32_t channel, const strop_conv_2d_f32_shape *s) {
@@ -87,14 +104,9 @@ STROP_KERNEL void strop_conv_2d_any_f32(const float *restrict in, const strop_we
                                         float *restrict out, const strop_conv_2d_f32_shape *s) {
     for (int32_t image = 0; image < s->batch; ++image, in += s->in_h * s->in_w * s->in_c) {
         for (int32_t oy = 0; oy < s->out_h; ++oy) {
-            strop_window w;
-            w.y = oy * s->stride_h - s->pad_top;
-            w.first_y = strop_first_tap(w.y, s->dilation_h, s->k_h);
-            w.end_y = strop_end_tap(w.y, s->dilation_h, s->k_h, s->in_h);
+            strop_window w = strop_window_rows_f32(s, oy);
             for (int32_t ox = 0; ox < s->out_w; ++ox, out += s->out_c) {
-                w.x = ox * s->stride_w - s->pad_left;
-                w.first_x = strop_first_tap(w.x, s->dilation_w, s->k_w);
-                w.end_x = strop_end_tap(w.x, s->dilation_w, s->k_w, s->in_w);
+                strop_window_columns_f32(&w, s, ox);
                 strop_conv_2d_pixel_f32(in, weights, bias, out, s, &w);
             }
         }

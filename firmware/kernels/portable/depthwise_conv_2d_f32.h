@@ -54,14 +54,9 @@ STROP_KERNEL void strop_depthwise_conv_2d_any_f32(const float *restrict in, cons
                                                   const strop_conv_2d_f32_shape *s) {
     for (int32_t image = 0; image < s->batch; ++image, in += s->in_h * s->in_w * s->in_c) {
         for (int32_t oy = 0; oy < s->out_h; ++oy) {
-            strop_window w;
-            w.y = oy * s->stride_h - s->pad_top;
-            w.first_y = strop_first_tap(w.y, s->dilation_h, s->k_h);
-            w.end_y = strop_end_tap(w.y, s->dilation_h, s->k_h, s->in_h);
+            strop_window w = strop_window_rows_f32(s, oy);
             for (int32_t ox = 0; ox < s->out_w; ++ox, out += s->out_c) {
-                w.x = ox * s->stride_w - s->pad_left;
-                w.first_x = strop_first_tap(w.x, s->dilation_w, s->k_w);
-                w.end_x = strop_end_tap(w.x, s->dilation_w, s->k_w, s->in_w);
+                strop_window_columns_f32(&w, s, ox);
                 strop_depthwise_pixel_f32(in, weights, bias, out, s, &w);
             }
         }

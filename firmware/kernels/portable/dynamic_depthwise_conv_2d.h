@@ -53,14 +53,9 @@ STROP_KERNEL void strop_dynamic_depthwise_conv_2d(const float *restrict in, cons
         const strop_grid grid = strop_grid_of(in, elements);
         strop_count_steps(in, scratch, elements, &grid);
         for (int32_t oy = 0; oy < s->out_h; ++oy) {
-            strop_window w;
-            w.y = oy * s->stride_h - s->pad_top;
-            w.first_y = strop_first_tap(w.y, s->dilation_h, s->k_h);
-            w.end_y = strop_end_tap(w.y, s->dilation_h, s->k_h, s->in_h);
+            strop_window w = strop_window_rows_f32(s, oy);
             for (int32_t ox = 0; ox < s->out_w; ++ox, out += s->out_c) {
-                w.x = ox * s->stride_w - s->pad_left;
-                w.first_x = strop_first_tap(w.x, s->dilation_w, s->k_w);
-                w.end_x = strop_end_tap(w.x, s->dilation_w, s->k_w, s->in_w);
+                strop_window_columns_f32(&w, s, ox);
                 strop_dynamic_depthwise_pixel(scratch, weights, grid.step, scales, bias, out, s, &w);
             }
         }
