@@ -76,13 +76,13 @@ def build_device(program: CProgram, scale: Scale, target: Target, compiler: Comp
     layout = plan_ram(program, target)
     flashes = [memory for memory in target.memories if memory.role == "flash"]
     scripts = [linker_script(target, flash, layout) for flash in flashes]
-    driver = f"boards/serial_{serial.driver}.c"
+    own = (f"boards/serial_{serial.driver}.c", f"boards/setup_{serial.setup}.c")
     extra = (
         f"-DSTROP_SERIAL_BASE={serial.base:#x}u",
         f"-DSTROP_SERIAL_CLOCK_HZ={serial.clock_hz}u",
         f"-DSTROP_SERIAL_BAUD={serial.baud}u",
     )
-    names = (*OWN, driver)
+    names = (*OWN, *own)
     plain = device_glue(program, scale, target, bytes(BUILD_ID_BYTES))
     parts = (*extra, *scripts, plain, repr(compiler), target.core.architecture, *(own_text(name) for name in names))
     key = content_key(program, parts)
@@ -91,7 +91,7 @@ def build_device(program: CProgram, scale: Scale, target: Target, compiler: Comp
     def make(folder: Path) -> None:
         write_sources(folder, names, device_glue(program, scale, target, build_id))
         objects = compile_program(program, compiler, folder, FREESTANDING_FLAGS)
-        sources = ("main.c", "frames.c", "text.c", Path(driver).name)
+        sources = ("main.c", "frames.c", "text.c", *(Path(name).name for name in own))
         objects += compile_around(sources, program, target, compiler, folder, extra)
         link_into(target, dict(zip(scripts, flashes, strict=True)), compiler, folder, objects)
 

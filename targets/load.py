@@ -27,6 +27,7 @@ NEEDS_CORE = frozenset({"c", "library", "tflm"})
 """Formats that are C programs, so that a target that takes one has a core, memories and a flash tool."""
 
 SERIAL_DRIVERS = ("cmsdk", "ns16550")
+BOARD_SETUPS = ("none",)
 FLASH_METHODS = ("uf2", "stlink", "openocd", "pyocd", "jlink", "esptool", "qemu", "none")
 ADDRESS_END = 1 << 32
 _MAX_FILE_BYTES = 1 << 20
@@ -182,12 +183,13 @@ def _qemu(table: Table, memories: tuple[Memory, ...]) -> Qemu:
 
 
 def _serial(table: Table) -> Serial:
-    table.expect(("driver", "base", "clock_hz", "baud"))
+    table.expect(("driver", "base", "clock_hz", "baud"), ("setup",))
     return Serial(
         driver=table.choice("driver", SERIAL_DRIVERS),
         base=table.integer("base", 0, ADDRESS_END - 1),
         clock_hz=table.integer("clock_hz", 1, _MAX_CLOCK_HZ),
         baud=table.integer("baud", 300, 10_000_000),
+        setup=table.choice("setup", BOARD_SETUPS) if "setup" in table.values else "none",
     )
 
 

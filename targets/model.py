@@ -83,12 +83,16 @@ class Qemu:
 
 @dataclass(frozen=True, slots=True)
 class Serial:
-    """The serial port that a board talks over. driver: `firmware/boards/serial_DRIVER.c`; clock_hz: what its divider divides."""
+    """The serial port that a board talks over. driver: `firmware/boards/serial_DRIVER.c`; clock_hz: what its divider divides.
+
+    setup: `firmware/boards/setup_SETUP.c`, which starts the board's clocks and gives the port its pins.
+    """
 
     driver: str
     base: int
     clock_hz: int
     baud: int
+    setup: str = "none"
 
 
 @dataclass(frozen=True, slots=True)

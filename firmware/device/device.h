@@ -20,7 +20,10 @@ extern const uint8_t strop_build_id[16];
 extern const char strop_board[];
 extern const uint32_t strop_clock_hz;
 
-/* Per serial port, in firmware/boards. */
+/* Per board, in firmware/boards/setup_NAME.c: clocks, and the pins of the serial port. */
+void strop_board_start(void);
+
+/* Per serial port, in firmware/boards/serial_NAME.c. */
 void strop_serial_start(void);
 int strop_serial_get(void); /* -1 while nothing is there */
 void strop_serial_put(uint8_t byte);

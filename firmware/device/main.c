@@ -64,6 +64,7 @@ void strop_report_fault(const struct strop_fault *fault)
 
 void strop_main(void)
 {
+    strop_board_start();
     strop_serial_start();
     strop_clock_start();
     for (uint32_t *word = strop_stack_low; word != strop_stack_high; ++word) {

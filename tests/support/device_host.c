@@ -69,6 +69,10 @@ _Noreturn void strop_restart(void)
     exit(1);
 }
 
+void strop_board_start(void)
+{
+}
+
 void strop_serial_start(void)
 {
 }
