@@ -35,7 +35,7 @@ TF_BACKENDS: tuple[Backend, ...] = ("cpu", "wasm", "webgl")
 SAMPLES, INT8_SAMPLES = 4, 24
 OVERHEAD_BYTES = 60_000
 COLD_MS = 1500
-LOGIT_GAIN = 4.0  # makes logits of standard deviation 3, as trained networks have
+LOGIT_GAIN = 4.0  # makes logits of standard deviation 3, as trained networks have: int8 could not tell the classes apart else
 
 
 def coarse_images(count: int, shape: tuple[int, ...], seed: int) -> Array:
@@ -45,7 +45,7 @@ def coarse_images(count: int, shape: tuple[int, ...], seed: int) -> Array:
     return 0.8 * patches + 0.2 * rng.uniform(0, 1, (count, *shape))
 
 
-def mobilenet(folder: Path) -> Path:
+def mobilenet(folder: Path, logit_gain: float) -> Path:
     """A MobileNetV2 of 96 x 96 with random weights, normalized so that its answers depend on its inputs."""
     keras = pytest.importorskip("keras", reason="MobileNetV2 comes from Keras")
     path = folder / "mobilenet_v2.keras"
@@ -56,7 +56,7 @@ def mobilenet(folder: Path) -> Path:
         layer.momentum = 0.0
     net((2 * coarse_images(32, (96, 96, 3), 2) - 1).astype(np.float32), training=True)
     kernel, bias = net.layers[-1].get_weights()
-    net.layers[-1].set_weights([kernel * LOGIT_GAIN, bias])
+    net.layers[-1].set_weights([kernel * logit_gain, bias])
     net.save(path)
     return path
 
@@ -68,7 +68,7 @@ def compiled(model: str, precision: str, folder: Path) -> Bundle:
     if model == "digits":
         source, calibrate = DIGITS / "digits.onnx", str(DIGITS / "calibration.npz")
     if model == "mobilenet_v2":
-        source, calibrate = mobilenet(folder), str(folder / "random.npy")
+        source, calibrate = mobilenet(folder, 1.0 if precision == "float32" else LOGIT_GAIN), str(folder / "random.npy")
         np.save(calibrate, np.random.default_rng(0).uniform(-1, 1, (8, 96, 96, 3)).astype(np.float32))
     assert source is not None
     if precision == "float32":
@@ -134,13 +134,13 @@ def test_float_bundles(model: str, tmp_path: Path) -> None:
     rows = [execute([array[i] for array in inputs])[name] for i in range(SAMPLES)]
     noise = float(np.abs(np.stack(rows) - expected[0]).max()) / largest
     print(f"\n{model} float32: ONNX Runtime off by {noise:.1e}, which is what float32 sums of this network come to")
-    for form, backends in (("tfjs", TF_BACKENDS), ("litertjs", ("wasm",))):
+    for form, backends in (("tfjs", (*TF_BACKENDS, "webgpu")), ("litertjs", ("wasm", "webgpu"))):
         print(f"\n{model} float32 {form}: {check_size(bundle, form)}")
         for backend in backends:
             outputs, figures = page(bundle, form, backend, inputs)
             off = max(float(np.abs(a - b).max()) for a, b in zip(outputs, expected, strict=True)) / largest
             print(f"  {backend:6} off by {off:.1e} of the largest output; {figures}")
-            assert off <= max(1e-4 if backend == "webgl" else 1e-5, 3 * noise)
+            assert off <= (1e-5 if backend in ("cpu", "wasm") else 1e-4)
 
 
 @pytest.mark.parametrize("model", MODELS)

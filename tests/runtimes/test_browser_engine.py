@@ -51,6 +51,15 @@ def test_float_outputs_are_those_of_the_reference(real: Bundle) -> None:
 
 
 @needs_browser
+def test_webgpu_is_near_the_reference_where_the_browser_has_it(real: Bundle) -> None:
+    try:
+        found = verify(real.path, data=TEST, place="browser:webgpu")
+    except RunError as fault:
+        pytest.skip(f"no WebGPU here: {fault}")
+    assert found.passed and found.largest_difference <= 1e-4 and "webgpu" in found.place
+
+
+@needs_browser
 def test_litert_js_equals_litert_bit_for_bit(int8: Bundle) -> None:
     graph = int8.graph()
     inputs = random_inputs(graph, 16, np.random.default_rng(3))

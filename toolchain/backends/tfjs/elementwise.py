@@ -218,6 +218,11 @@ def cast(builder: Builder, node: Node) -> None:
     name = builder.operand(source)
     if source.type.quant is not None:
         name = stored_number(builder, name, source)
+    if target is DType.BOOL and source.type.dtype is not DType.BOOL:
+        # TF.js's Cast on wasm keeps the low byte of what becomes a bool.
+        kind = "float32" if source.type.quant is not None or source.type.dtype.is_float else "int32"
+        builder.finish(node, builder.add("NotEqual", [name, builder.constant(0, kind)]))
+        return
     builder.finish(node, builder.add("Cast", [name], DstT=target))
 
 
