@@ -260,4 +260,4 @@ def activation_of(node: Node) -> Activation:
 
 def refuse(node: Node, why: str = "", hint: str = "Choose another format, or change this layer") -> TargetError:
     """The E305 for a node that TF.js, and so a SavedModel, cannot say."""
-    return TargetError(305, node.name, f"TF.js, and SavedModels made of its operations, have no {node.op} {why}".rstrip(), hint)
+    return TargetError(305, node.name, f"TF.js and SavedModels have no {node.op} {why}".rstrip(), hint)
