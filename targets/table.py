@@ -1,16 +1,16 @@
-"""A checked view of one TOML table: every fault is an E304 that names the file and the dotted key."""
+"""A checked view of one TOML table: every fault is coded and names the file and the dotted key."""
 
 from __future__ import annotations
 
 import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import cast
 
-from toolchain.errors import TargetError
+from toolchain.errors import StropError, TargetError
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _TYPE_NAMES: dict[type, str] = {
@@ -23,33 +23,45 @@ _TYPE_NAMES: dict[type, str] = {
 }
 
 
-def parse_table(content: bytes, file: str) -> Table:
-    """Return the root table of TOML text. `file` names it in errors. Raises TargetError 304 when it is not TOML."""
+Fault = Callable[[str, str, str], StropError]
+"""Makes the error of a file, what is wrong with it, and what to do."""
+
+
+def _target_fault(file: str, problem: str, hint: str) -> StropError:
+    return TargetError(304, file, problem, hint)
+
+
+def parse_table(content: bytes, file: str, fault: Fault = _target_fault) -> Table:
+    """Return the root table of TOML text. `file` names it in errors. Raises what `fault` makes when it is not TOML."""
     try:
         values = cast("dict[str, object]", tomllib.loads(content.decode("utf-8")))
     except (ValueError, RecursionError) as error:
-        raise TargetError(304, file, f"it is not valid TOML: {error}", "Mend the syntax; a key may stand only once") from error
-    return Table(file, "", values)
+        raise fault(file, f"it is not valid TOML: {error}", "Mend the syntax; a key may stand only once") from error
+    return Table(file, "", values, fault)
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One TOML table. file: shown in errors. path: dotted key of this table, empty at the root. values: what tomllib read."""
+    """One TOML table. file: shown in errors. path: dotted key of this table, empty at the root. values: what tomllib read.
+
+    made: makes the errors; for targets they are TargetError 304.
+    """
 
     file: str
     path: str
     values: Mapping[str, object]
+    made: Fault = _target_fault
 
     def dotted(self, key: str) -> str:
         """The full key as a reader finds it in the file, for example `memory.sram.base`."""
         return f"{self.path}.{key}" if self.path else key
 
-    def fault(self, key: str, problem: str, hint: str = "") -> TargetError:
-        """An E304 for a key of this table, to be raised by the caller."""
-        return TargetError(304, self.file, f"key '{self.dotted(key)}' {problem}", hint)
+    def fault(self, key: str, problem: str, hint: str = "") -> StropError:
+        """The error of a key of this table, to be raised by the caller."""
+        return self.made(self.file, f"key '{self.dotted(key)}' {problem}", hint)
 
     def expect(self, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> None:
-        """Raise TargetError 304 for the first key that is unknown or missing."""
+        """Raise the error of the first key that is unknown or missing."""
         known = required + optional
         for key in self.values:
             if key not in known:
@@ -58,7 +70,7 @@ class Table:
         self.need(required)
 
     def need(self, keys: tuple[str, ...]) -> None:
-        """Raise TargetError 304 for the first key that is missing."""
+        """Raise the error of the first key that is missing."""
         for key in keys:
             if key not in self.values:
                 raise self.fault(key, "is missing", "Add it; targets/boards of the package has examples")
@@ -77,7 +89,7 @@ class Table:
         return self.check_identifier(key, self.text(key))
 
     def check_identifier(self, key: str, value: str) -> str:
-        """Return `value` if it can be part of a file name, else raise TargetError 304 at `key`."""
+        """Return `value` if it can be part of a file name, else raise the error of `key`."""
         if not _IDENTIFIER.fullmatch(value):
             raise self.fault(key, f"has the name '{value}'", "Use lower-case letters, digits, '_' and '-', a letter first")
         return value
@@ -89,6 +101,22 @@ class Table:
             raise self._wrong_type(key, "an integer")
         if not low <= value <= high:
             raise self.fault(key, f"is {value:,}", f"It must lie in {low:,} to {high:,}")
+        return value
+
+    def number(self, key: str, low: float, high: float) -> float:
+        """A finite number in low..high, both included."""
+        value = self.values[key]
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise self._wrong_type(key, "a number")
+        if not low <= value <= high:
+            raise self.fault(key, f"is {value:g}", f"It must lie in {low:g} to {high:g}")
+        return float(value)
+
+    def flag(self, key: str) -> bool:
+        """A boolean."""
+        value = self.values[key]
+        if not isinstance(value, bool):
+            raise self._wrong_type(key, "a boolean")
         return value
 
     def choice(self, key: str, options: tuple[str, ...]) -> str:
@@ -140,8 +168,16 @@ class Table:
         value = self.values[key]
         if not isinstance(value, dict):
             raise self._wrong_type(key, "a table")
-        return Table(self.file, self.dotted(key), cast("dict[str, object]", value))
+        return Table(self.file, self.dotted(key), cast("dict[str, object]", value), self.made)
 
-    def _wrong_type(self, key: str, wanted: str) -> TargetError:
+    def tables(self, key: str) -> tuple[Table, ...]:
+        """The array of tables under `key`."""
+        value = self.values[key]
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            raise self._wrong_type(key, "an array of tables")
+        items = cast("list[dict[str, object]]", value)
+        return tuple(Table(self.file, f"{self.dotted(key)}[{index}]", item, self.made) for index, item in enumerate(items))
+
+    def _wrong_type(self, key: str, wanted: str) -> StropError:
         value = self.values[key]
         return self.fault(key, f"must be {wanted}, is {_TYPE_NAMES.get(type(value), type(value).__name__)} ({value!r:.40})")

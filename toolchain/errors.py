@@ -38,6 +38,8 @@ CODES: dict[int, Code] = {
         Code(205, "the data cannot be read"),
         Code(206, "labels are missing or do not fit the samples"),
         Code(207, "a metric does not fit the outputs or the labels"),
+        Code(208, "a recipe is wrong"),
+        Code(209, "training came to numbers that are not finite"),
         Code(301, "the activations do not fit the target's RAM"),
         Code(302, "the program does not fit the target's flash"),
         Code(303, "there is no such target"),

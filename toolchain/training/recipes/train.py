@@ -1,0 +1,342 @@
+"""Train: from a recipe to a model, its bundle, and what it came to."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from calibration.data import load_samples
+from runtimes.onnxruntime_engine import float_executor
+from toolchain.api import compile, verify
+from toolchain.api.progress import Progress, silent
+from toolchain.api.verifying import reference_outputs
+from toolchain.bundle.read import read_bundle
+from toolchain.errors import DataError, RunError
+from toolchain.frontends.load import load_model
+from toolchain.ir.types import Array
+from toolchain.passes.canonical import canonicalize
+from toolchain.training.recipes.data import Data, Split, batches, load_data, resolved
+from toolchain.training.recipes.engine import Engine, make_engine, processes
+from toolchain.training.recipes.prune import keep, share_of_round
+from toolchain.training.recipes.recipe import CompilePart, DistillPart, FitPart, Recipe
+from toolchain.training.recipes.state import BEST, WEIGHTS, Checkpoint, State
+from toolchain.training.recipes.tracking import Tracker
+
+RESULT, HISTORY, BUNDLE = "result.json", "history.jsonl", "bundle"
+CALIBRATION, TEST = "calibration.npz", "test.npz"
+CALIBRATION_SAMPLES = 100
+CHECKED_SAMPLES = 8
+_TINY = 1e-7
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What a training came to. Losses and accuracies are of samples that were not trained on.
+
+    accuracy: share of right answers of the float network, None for a reconstruction. integer_accuracy: of the compiled program.
+    bit_exact: the program on its target, or in the emulator, gave the reference's bytes; None where nothing was compiled.
+    """
+
+    folder: Path
+    model: str
+    parameters: int
+    epochs: int
+    loss: float
+    accuracy: float | None
+    integer_accuracy: float | None
+    bit_exact: bool | None
+    costs: Mapping[str, object]
+
+    def as_json(self) -> dict[str, object]:
+        """The result as one object."""
+        return {**asdict(self), "folder": str(self.folder)}
+
+
+def train(recipe: Recipe, output: str | Path, tracker: Tracker, progress: Progress = silent) -> TrainResult:
+    """Train a recipe into a folder; one that was cut off goes on where it was, one that is done answers at once.
+
+    Raises DataError (E201 to E209), ModelError, TargetError, EnvironmentFault (E404), RunError (E505).
+    """
+    folder = Path(output)
+    known = _finished(folder, recipe)
+    if known is not None:
+        return known
+    data = load_data(recipe)
+    if recipe.distill is not None:
+        data = _distilled(data, recipe.distill, recipe, progress)
+    training = _Training(recipe, folder, data, tracker, progress)
+    return training.run()
+
+
+def _finished(folder: Path, recipe: Recipe) -> TrainResult | None:
+    try:
+        document = json.loads((folder / RESULT).read_text())
+        if document.pop("recipe_sha256") != recipe.digest:
+            raise DataError(205, str(folder), "it holds another recipe's training", "Name another folder with -o")
+        return TrainResult(**{**document, "folder": folder})
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as fault:
+        raise DataError(205, str(folder / RESULT), f"it cannot be read: {fault!s:.100}", "Remove it to train anew") from fault
+
+
+class _Training:
+    """One training: its network, where it stands, and what it writes."""
+
+    def __init__(self, recipe: Recipe, folder: Path, data: Data, tracker: Tracker, progress: Progress) -> None:
+        self.recipe, self.folder, self.data = recipe, folder, data
+        self.tracker, self.progress = tracker, progress
+        self.checkpoint = Checkpoint(folder)
+        try:
+            self.checkpoint.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as fault:
+            raise RunError(
+                505, str(folder), f"it cannot be written: {fault.strerror}", "Choose another folder with -o"
+            ) from fault
+        self.engine: Engine = make_engine(recipe, data.shape, data.classes)
+        self.together = processes(recipe)
+        self.state = self.checkpoint.read(recipe.digest) or State(recipe.digest)
+
+    def run(self) -> TrainResult:
+        """All phases, from where the state is."""
+        network, fit = self.recipe.network, asdict(self.recipe.fit)
+        facts: dict[str, object] = {"framework": self.recipe.framework, "network": network.kind or network.python}
+        facts |= {**network.settings, **{f"fit.{key}": value for key, value in fit.items()}}
+        if self.together.number == 0:
+            self.tracker.begin(self.recipe.name, self.recipe.digest, facts)
+        phases = self._phases()
+        names = [name for name, _ in phases]
+        if self.state.phase not in names:
+            raise DataError(205, str(self.checkpoint.folder), f"it is in no phase '{self.state.phase}'", "Remove the folder")
+        current = names.index(self.state.phase)
+        masks = self.checkpoint.read_masks()
+        if masks:
+            self.engine.mask(masks)
+        for number, (name, fit) in enumerate(phases):
+            if number < current:
+                continue
+            if number > current or self.state.phase != name:
+                self._enter(name)
+            if name == "fine_tune":
+                self.engine = self.engine.fine_tuned(self._calibration(), fit)
+                self._phase(name, fit, keeps=False)
+            else:
+                self._phase(name, fit, keeps=True)
+        self.together.wait()
+        if self.together.number == 0:
+            self._finish()
+        self.together.wait()
+        found = _finished(self.folder, self.recipe)
+        assert found is not None
+        return found
+
+    def _phases(self) -> list[tuple[str, FitPart]]:
+        recipe, found = self.recipe, [("fit", self.recipe.fit)]
+        if recipe.prune is not None:
+            tuned = _fit_with(recipe.fit, recipe.prune.epochs, recipe.fit.learning_rate / 2)
+            found += [(f"prune:{number}", tuned) for number in range(1, recipe.prune.rounds + 1)]
+        if recipe.fine_tune is not None:
+            found.append(("fine_tune", _fit_with(recipe.fit, recipe.fine_tune.epochs, recipe.fine_tune.learning_rate)))
+        return found
+
+    def _enter(self, name: str) -> None:
+        """Begin a phase: take channels away where it says so."""
+        self.state.phase, self.state.done, self.state.best, self.state.best_epoch = name, 0, math.inf, 0
+        if name.startswith("prune:") and self.recipe.prune is not None:
+            prune = self.recipe.prune
+            masks = keep(self.engine.channels(), share_of_round(prune.share, int(name[6:]), prune.rounds))
+            self.checkpoint.write_masks(masks)
+            self.engine.mask(masks)
+
+    def _phase(self, name: str, fit: FitPart, *, keeps: bool) -> None:
+        """Epochs of a phase, then its best weights. keeps: checkpoints are written."""
+        state, checkpoint = self.state, self.checkpoint
+        if state.done:
+            self.engine.load(checkpoint.file(WEIGHTS, state))
+        best_aside = self.folder / "checkpoint" / f"{name.replace(':', '-')}-unkept-{BEST}"
+        while state.done < fit.epochs and not _stopped(state, fit):
+            given = batches(self.recipe, self.data.train, state.epoch, (self.together.number, self.together.count))
+            loss = self.engine.fit(given, _Rates(fit, state.done, self._steps()))
+            held, right = self.judge(self.data.validation)
+            held = self.together.agree(held)
+            if not math.isfinite(loss) or not math.isfinite(held):
+                hint = "Lower fit.learning_rate, or scale the samples"
+                raise DataError(209, self.recipe.name, f"epoch {state.epoch + 1} has a loss of {loss}", hint)
+            state.epoch, state.done = state.epoch + 1, state.done + 1
+            better = held < state.best
+            if better:
+                state.best, state.best_epoch = held, state.done
+            row: dict[str, float | str] = {"epoch": state.epoch, "loss": loss, "validation_loss": held}
+            row |= {} if right is None else {"validation_accuracy": right}
+            state.history.append({**row, "phase": name})
+            if self.together.number == 0:
+                self._keep(better, keeps, best_aside)
+                self.tracker.metrics(state.epoch, {key: float(value) for key, value in row.items() if key != "epoch"})
+            self.progress(f"{name}, {'loss' if right is None else f'{right:.1%} right, loss'} {held:.4f}", state.done, fit.epochs)
+        self.together.wait()
+        self.engine.load(checkpoint.file(BEST, state) if keeps else best_aside)
+
+    def _keep(self, better: bool, keeps: bool, best_aside: Path) -> None:
+        state, checkpoint = self.state, self.checkpoint
+        if not keeps:
+            if better:
+                self.engine.save(best_aside)
+            return
+        if better:
+            self.engine.save(checkpoint.file(BEST, state))
+        self.engine.save(checkpoint.file(WEIGHTS, state))
+        checkpoint.write(state)
+
+    def _steps(self) -> int:
+        return -(-len(self.data.train.x) // self.recipe.fit.batch)
+
+    def judge(self, split: Split) -> tuple[float, float | None]:
+        """Loss and share of right answers on samples."""
+        return judged(self.engine.predict(split.x), split)
+
+    def _calibration(self) -> Array:
+        return self.data.train.x[:CALIBRATION_SAMPLES]
+
+    def _finish(self) -> None:
+        folder, recipe = self.folder, self.recipe
+        self.progress("writing the model")
+        loss, accuracy = self.judge(self.data.test)
+        model = self.engine.export(folder)
+        _save_samples(folder / CALIBRATION, self._calibration(), None)
+        _save_samples(folder / TEST, self.data.test.x, self.data.test.labels)
+        (folder / HISTORY).write_text("".join(json.dumps(row) + "\n" for row in self.state.history))
+        compiled = _Compiled() if recipe.compile is None else _compiled(recipe.compile, model, folder, recipe.name, self.progress)
+        found = TrainResult(
+            folder,
+            model.name,
+            self.engine.parameters,
+            self.state.epoch,
+            loss,
+            accuracy,
+            compiled.accuracy,
+            compiled.exact,
+            compiled.costs,
+        )
+        document = json.dumps({**found.as_json(), "recipe_sha256": recipe.digest}, indent=2)
+        aside = folder / f"{RESULT}.new"
+        aside.write_text(document)
+        os.replace(aside, folder / RESULT)
+        shutil.rmtree(self.checkpoint.folder)
+        self.tracker.metrics(self.state.epoch, _numbers(found))
+        self.tracker.end(folder, {"model": model.name, "bit_exact": str(compiled.exact)})
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    accuracy: float | None = None
+    exact: bool | None = None
+    costs: Mapping[str, object] = field(default_factory=dict)
+
+
+def _compiled(part: CompilePart, model: Path, folder: Path, name: str, progress: Progress) -> _Compiled:
+    """Compile the model, count its right answers, and hold the program to the reference where the target is emulated."""
+    place = folder / BUNDLE
+    if place.exists():
+        shutil.rmtree(place)
+    calibrated = model.suffix != ".tflite" and part.precision != "float32"
+    made = compile(
+        model,
+        part.target,
+        place,
+        name=name.replace("-", "_"),
+        precision="auto" if model.suffix == ".tflite" else part.precision,
+        calibrate=str(folder / CALIBRATION) if calibrated else None,
+        optimize=part.optimize,
+        max_ram_bytes=part.max_ram_bytes,
+        max_flash_bytes=part.max_flash_bytes,
+        max_latency_ms=part.max_latency_ms,
+        progress=progress,
+    )
+    progress("checking")
+    exact = verify(place, data=f"{folder / TEST}[0:{CHECKED_SAMPLES}]")
+    costs = {key: made.as_json()[key] for key in ("ram", "flash", "macs", "predicted")}
+    return _Compiled(_integer_accuracy(place, folder / TEST), exact.bit_exact, costs)
+
+
+def _integer_accuracy(bundle: Path, samples: Path) -> float | None:
+    """The share of right answers in the device's arithmetic, None without labels."""
+    graph = read_bundle(bundle).graph()
+    taken = load_samples(str(samples), graph.inputs).take()
+    if taken.labels is None:
+        return None
+    answers = reference_outputs(graph, taken.stored)[0]
+    return float(np.mean(answers.reshape(len(answers), -1).argmax(1) == taken.labels))
+
+
+class _Rates:
+    """The learning rate of every step of a phase, from an epoch on."""
+
+    def __init__(self, fit: FitPart, epoch: int, steps: int) -> None:
+        self._fit, self._step, self._total = fit, epoch * steps, max(fit.epochs * steps, 1)
+
+    def __call__(self) -> float:
+        """The rate of the next step."""
+        part = self._step / self._total
+        self._step += 1
+        return self._fit.learning_rate * (1.0 if self._fit.schedule == "constant" else 0.5 * (1 + math.cos(math.pi * part)))
+
+
+def judged(found: Array, split: Split) -> tuple[float, float | None]:
+    """Mean loss of predictions, and their share of right answers."""
+    if split.labels is None:
+        return float(np.mean((found - split.targets) ** 2)), None
+    likely = np.clip(found, _TINY, 1.0)
+    loss = -float(np.mean((split.targets * np.log(likely)).sum(1)))
+    return loss, float(np.mean(found.argmax(1) == split.labels))
+
+
+def _distilled(data: Data, part: DistillPart, recipe: Recipe, progress: Progress) -> Data:
+    """The data with the teacher's softened answers mixed into the targets of what is trained on."""
+    graph = canonicalize(load_model(Path(resolved(part.teacher, recipe.folder))))
+    run, name = float_executor(graph), graph.outputs[0].name
+    given, wanted = graph.inputs[0].type.shape, (len(data.train.x), data.classes)
+    rows = []
+    for index, sample in enumerate(data.train.x):
+        one = sample[None] if sample[None].shape == given else np.moveaxis(sample, -1, 0)[None]
+        if one.shape != given:
+            what = f"it takes {given}, samples are {sample[None].shape}"
+            raise DataError(201, part.teacher, what, "Give a teacher of the same samples")
+        rows.append(run([np.ascontiguousarray(one)])[name].reshape(-1))
+        progress("asking the teacher", index + 1, len(data.train.x))
+    answers = np.stack(rows).astype(np.float64)
+    if answers.shape != wanted or answers.min() < 0 or not np.allclose(answers.sum(1), 1, atol=1e-3):
+        raise DataError(207, part.teacher, f"its answers are no probabilities of {data.classes} classes", "End it in a softmax")
+    soft = np.clip(answers, _TINY, 1) ** (1 / part.temperature)
+    soft /= soft.sum(1, keepdims=True)
+    targets = ((1 - part.weight) * data.train.targets + part.weight * soft).astype(np.float32)
+    return Data(Split(data.train.x, targets, data.train.labels), data.validation, data.test, data.classes)
+
+
+def _fit_with(fit: FitPart, epochs: int, rate: float) -> FitPart:
+    return FitPart(epochs, fit.batch, rate, fit.schedule, fit.weight_decay, fit.label_smoothing, 0)
+
+
+def _stopped(state: State, fit: FitPart) -> bool:
+    return bool(fit.patience) and state.done - state.best_epoch >= fit.patience
+
+
+def _save_samples(path: Path, x: Array, labels: Array | None) -> None:
+    arrays = {"x": x} if labels is None else {"x": x, "y": labels}
+    with path.open("wb") as stream:
+        np.savez_compressed(stream, allow_pickle=False, **arrays)
+
+
+def _numbers(found: TrainResult) -> dict[str, float]:
+    """The result's numbers, with costs by dotted names."""
+    numbers = {"test_loss": found.loss, "parameters": float(found.parameters)}
+    named: dict[str, object] = {"test_accuracy": found.accuracy, "integer_accuracy": found.integer_accuracy}
+    for key, value in found.costs.items():
+        named |= {f"{key}.{name}": part for name, part in value.items()} if isinstance(value, Mapping) else {key: value}
+    return numbers | {key: float(value) for key, value in named.items() if isinstance(value, int | float)}
