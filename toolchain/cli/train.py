@@ -14,10 +14,11 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from toolchain.cli.answer import Answer, pairs
+from toolchain.cli.answer import Answer, pairs, table
 from toolchain.cli.progress import shown_progress
 
 if TYPE_CHECKING:
+    from toolchain.training.recipes.search import SearchResult, Trial
     from toolchain.training.recipes.train import TrainResult
 
 
@@ -36,9 +37,32 @@ def run(arguments: argparse.Namespace) -> Answer:
     from toolchain.training.recipes.train import train
 
     recipe = load_recipe(arguments.recipe)
+    if recipe.search is not None:
+        from toolchain.training.recipes.search import search
+
+        with shown_progress() as progress:
+            chosen = search(recipe, arguments.output, lambda: make_tracker(arguments.track), progress)
+        return Answer(chosen.as_json(), f"{searched(chosen)}\n\n{told(chosen.best)}")
     with shown_progress() as progress:
         found = train(recipe, arguments.output, make_tracker(arguments.track), progress)
     return Answer(found.as_json(), told(found))
+
+
+def searched(found: SearchResult) -> str:
+    """The candidates that none beats, for a person."""
+    names = list(found.settings)
+    rows = [
+        (*(trial.settings[name] for name in names), f"{trial.accuracy:.1%}", *_figures(trial))
+        for trial in sorted(found.pareto, key=lambda each: -(each.accuracy or 0))
+    ]
+    tried = sum(trial.accuracy is not None for trial in found.trials)
+    head = f"{len(found.trials)} candidates, {tried} within the limits; none beats these:"
+    shown = table((*names, "right", "RAM B", "flash B", "ms"), rows)
+    return f"{head}\n{shown}\n\nchosen: {', '.join(f'{name} {value}' for name, value in found.settings.items())}"
+
+
+def _figures(trial: Trial) -> tuple[object, ...]:
+    return () if trial.cost is None else (trial.cost.ram_bytes, trial.cost.flash_bytes, round(trial.cost.latency_ms, 3))
 
 
 def told(found: TrainResult) -> str:

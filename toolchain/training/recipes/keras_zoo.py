@@ -38,6 +38,11 @@ def _depthwise(x: Any, stride: int = 1) -> Any:
     return _normal(layers.DepthwiseConv2D(3, stride, "same", use_bias=False)(x))
 
 
+def _shrunk(x: Any, by: int) -> Any:
+    """Means of by x by pixels."""
+    return layers.AveragePooling2D(by)(x) if by > 1 else x
+
+
 def _over_time(inputs: Any) -> Any:
     """(T, …) with all but the first axis in one."""
     shape = inputs.shape[1:]
@@ -56,7 +61,7 @@ def mlp(shape: tuple[int, ...], classes: int, settings: Mapping[str, Any]) -> An
 def ds_cnn(shape: tuple[int, ...], classes: int, settings: Mapping[str, Any]) -> Any:
     """Depthwise separable convolutions."""
     inputs = keras.Input(shape)
-    x = _conv(inputs, settings["filters"], 3, settings["stride"])
+    x = _conv(_shrunk(inputs, settings["shrink"]), settings["filters"], 3, settings["stride"])
     for _ in range(settings["blocks"]):
         x = _conv(_depthwise(x), settings["filters"], 1)
     return _classifier(inputs, layers.GlobalAveragePooling2D()(x), classes, settings["dropout"])
@@ -65,7 +70,7 @@ def ds_cnn(shape: tuple[int, ...], classes: int, settings: Mapping[str, Any]) ->
 def resnet8(shape: tuple[int, ...], classes: int, settings: Mapping[str, Any]) -> Any:
     """Residual blocks."""
     inputs = keras.Input(shape)
-    x = _conv(inputs, settings["filters"], 3)
+    x = _conv(_shrunk(inputs, settings["shrink"]), settings["filters"], 3)
     for block in range(settings["blocks"]):
         filters, stride = settings["filters"] << block, 1 if block == 0 else 2
         y = _conv(_conv(x, filters, 3, stride), filters, 3, relu=False)
@@ -79,7 +84,7 @@ def mobilenet(shape: tuple[int, ...], classes: int, settings: Mapping[str, Any])
     """Inverted residual blocks; every second one halves the image and widens."""
     inputs = keras.Input(shape)
     filters = settings["filters"]
-    x = _conv(inputs, filters, 3)
+    x = _conv(_shrunk(inputs, settings["shrink"]), filters, 3)
     for block in range(settings["blocks"]):
         halves = block % 2 == 1
         wider = filters * 3 // 2 if halves else filters

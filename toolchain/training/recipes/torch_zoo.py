@@ -106,6 +106,11 @@ def _conv(inputs: int, filters: int, size: int, stride: int = 1, relu: bool = Tr
     return nn.Sequential(*parts, nn.ReLU()) if relu else nn.Sequential(*parts)
 
 
+def _image(shrink: int) -> list[nn.Module]:
+    """What brings an image into torch's order, and to means of shrink x shrink pixels."""
+    return [ChannelsFirst(), nn.AvgPool2d(shrink)] if shrink > 1 else [ChannelsFirst()]
+
+
 def mlp(shape: tuple[int, ...], classes: int, settings: Mapping[str, Any]) -> nn.Module:
     """Dense layers."""
     size, parts = math.prod(shape), [nn.Flatten()]
@@ -118,7 +123,7 @@ def mlp(shape: tuple[int, ...], classes: int, settings: Mapping[str, Any]) -> nn
 def ds_cnn(shape: tuple[int, ...], classes: int, settings: Mapping[str, Any]) -> nn.Module:
     """Depthwise separable convolutions."""
     filters = settings["filters"]
-    parts: list[nn.Module] = [ChannelsFirst(), _conv(shape[-1], filters, 3, settings["stride"])]
+    parts = [*_image(settings["shrink"]), _conv(shape[-1], filters, 3, settings["stride"])]
     for _ in range(settings["blocks"]):
         parts += [_conv(filters, filters, 3, groups=filters), _conv(filters, filters, 1)]
     return nn.Sequential(*parts, Mean(), nn.Dropout(settings["dropout"]), nn.Linear(filters, classes))
@@ -127,7 +132,7 @@ def ds_cnn(shape: tuple[int, ...], classes: int, settings: Mapping[str, Any]) ->
 def resnet8(shape: tuple[int, ...], classes: int, settings: Mapping[str, Any]) -> nn.Module:
     """Residual blocks."""
     filters = settings["filters"]
-    parts: list[nn.Module] = [ChannelsFirst(), _conv(shape[-1], filters, 3)]
+    parts = [*_image(settings["shrink"]), _conv(shape[-1], filters, 3)]
     for block in range(settings["blocks"]):
         wide, stride = settings["filters"] << block, 1 if block == 0 else 2
         branch = nn.Sequential(_conv(filters, wide, 3, stride), _conv(wide, wide, 3, relu=False))
@@ -139,7 +144,7 @@ def resnet8(shape: tuple[int, ...], classes: int, settings: Mapping[str, Any]) -
 def mobilenet(shape: tuple[int, ...], classes: int, settings: Mapping[str, Any]) -> nn.Module:
     """Inverted residual blocks; every second one halves the image and widens."""
     filters = settings["filters"]
-    parts: list[nn.Module] = [ChannelsFirst(), _conv(shape[-1], filters, 3)]
+    parts = [*_image(settings["shrink"]), _conv(shape[-1], filters, 3)]
     for block in range(settings["blocks"]):
         halves = block % 2 == 1
         wider, inner = filters * 3 // 2 if halves else filters, filters * settings["expansion"]

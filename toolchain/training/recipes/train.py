@@ -38,7 +38,8 @@ _TINY = 1e-7
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """What a training came to. Losses and accuracies are of samples that were not trained on.
+    """What a training came to. loss and accuracy are of the test samples, which decided nothing;
+    validation_loss and validation_accuracy of those that decided when to stop.
 
     accuracy: share of right answers of the float network, None for a reconstruction. integer_accuracy: of the compiled program.
     bit_exact: the program on its target, or in the emulator, gave the reference's bytes; None where nothing was compiled.
@@ -50,6 +51,8 @@ class TrainResult:
     epochs: int
     loss: float
     accuracy: float | None
+    validation_loss: float
+    validation_accuracy: float | None
     integer_accuracy: float | None
     bit_exact: bool | None
     costs: Mapping[str, object]
@@ -106,9 +109,9 @@ class _Training:
 
     def run(self) -> TrainResult:
         """All phases, from where the state is."""
-        network, fit = self.recipe.network, asdict(self.recipe.fit)
+        network, given = self.recipe.network, asdict(self.recipe.fit)
         facts: dict[str, object] = {"framework": self.recipe.framework, "network": network.kind or network.python}
-        facts |= {**network.settings, **{f"fit.{key}": value for key, value in fit.items()}}
+        facts |= {**network.settings, **{f"fit.{key}": value for key, value in given.items()}}
         if self.together.number == 0:
             self.tracker.begin(self.recipe.name, self.recipe.digest, facts)
         phases = self._phases()
@@ -163,7 +166,7 @@ class _Training:
         best_aside = self.folder / "checkpoint" / f"{name.replace(':', '-')}-unkept-{BEST}"
         while state.done < fit.epochs and not _stopped(state, fit):
             given = batches(self.recipe, self.data.train, state.epoch, (self.together.number, self.together.count))
-            loss = self.engine.fit(given, _Rates(fit, state.done, self._steps()))
+            loss = self.engine.fit(given, Rates(fit, state.done, self._steps()))
             held, right = self.judge(self.data.validation)
             held = self.together.agree(held)
             if not math.isfinite(loss) or not math.isfinite(held):
@@ -213,16 +216,19 @@ class _Training:
         _save_samples(folder / TEST, self.data.test.x, self.data.test.labels)
         (folder / HISTORY).write_text("".join(json.dumps(row) + "\n" for row in self.state.history))
         compiled = _Compiled() if recipe.compile is None else _compiled(recipe.compile, model, folder, recipe.name, self.progress)
+        held, right = self.judge(self.data.validation)
         found = TrainResult(
-            folder,
-            model.name,
-            self.engine.parameters,
-            self.state.epoch,
-            loss,
-            accuracy,
-            compiled.accuracy,
-            compiled.exact,
-            compiled.costs,
+            folder=folder,
+            model=model.name,
+            parameters=self.engine.parameters,
+            epochs=self.state.epoch,
+            loss=loss,
+            accuracy=accuracy,
+            validation_loss=held,
+            validation_accuracy=right,
+            integer_accuracy=compiled.accuracy,
+            bit_exact=compiled.exact,
+            costs=compiled.costs,
         )
         document = json.dumps({**found.as_json(), "recipe_sha256": recipe.digest}, indent=2)
         aside = folder / f"{RESULT}.new"
@@ -275,7 +281,7 @@ def _integer_accuracy(bundle: Path, samples: Path) -> float | None:
     return float(np.mean(answers.reshape(len(answers), -1).argmax(1) == taken.labels))
 
 
-class _Rates:
+class Rates:
     """The learning rate of every step of a phase, from an epoch on."""
 
     def __init__(self, fit: FitPart, epoch: int, steps: int) -> None:

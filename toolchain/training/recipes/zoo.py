@@ -39,6 +39,9 @@ class ZooEntry:
 
 
 _FILTERS = Range(16, 1, 1024)
+_SHRINK = Range(1, 1, 16)
+"""Pixels of the image that one pixel of what the network sees is the mean of, in each direction."""
+
 _DROPOUT = Range(0.0, 0.0, 0.9)
 
 ZOO: dict[str, ZooEntry] = {
@@ -47,17 +50,17 @@ ZOO: dict[str, ZooEntry] = {
     ),
     "ds_cnn": ZooEntry(
         "a convolution, then depthwise separable ones, a mean over all pixels, a dense layer",
-        {"filters": _FILTERS, "blocks": Range(3, 0, 32), "stride": Range(2, 1, 4), "dropout": _DROPOUT},
+        {"filters": _FILTERS, "blocks": Range(3, 0, 32), "stride": Range(2, 1, 4), "shrink": _SHRINK, "dropout": _DROPOUT},
         "image",
     ),
     "resnet8": ZooEntry(
         "three residual blocks of two 3x3 convolutions, doubling channels and halving the image",
-        {"filters": _FILTERS, "blocks": Range(3, 1, 6)},
+        {"filters": _FILTERS, "blocks": Range(3, 1, 6), "shrink": _SHRINK},
         "image",
     ),
     "mobilenet": ZooEntry(
         "MobileNetV2's inverted residual blocks",
-        {"filters": Range(8, 1, 256), "blocks": Range(4, 1, 32), "expansion": Range(4, 1, 8)},
+        {"filters": Range(8, 1, 256), "blocks": Range(4, 1, 32), "expansion": Range(4, 1, 8), "shrink": _SHRINK},
         "image",
     ),
     "tcn": ZooEntry(

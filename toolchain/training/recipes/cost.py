@@ -1,0 +1,70 @@
+"""What a network would take on a target, before it is trained: the compiler's own predictions for its int8 program."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from calibration.prepare import Recipe as Quantization
+from calibration.prepare import quantize_with
+from calibration.ranges import parse_method
+from runtimes.onnxruntime_engine import float_executor
+from targets.load import load_target
+from toolchain.errors import TargetError
+from toolchain.ir.graph import Graph
+from toolchain.ir.types import Array
+from toolchain.lowering.limits import Limits
+from toolchain.lowering.plans import latency_ms
+from toolchain.passes.canonical import canonicalize
+from toolchain.pipeline import CompileOptions, program_of
+from toolchain.training.recipes.recipe import CompilePart
+
+SAMPLES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Bytes of arena and of flash, milliseconds of an inference; fits: all limits can be kept together."""
+
+    ram_bytes: int
+    flash_bytes: int
+    latency_ms: float
+    fits: bool
+
+    def excess(self, part: CompilePart) -> tuple[float, ...]:
+        """Per limit how far it is exceeded, as a share of it; 0 or less where it is kept."""
+        pairs = (
+            (self.ram_bytes, part.max_ram_bytes),
+            (self.flash_bytes, part.max_flash_bytes),
+            (self.latency_ms, part.max_latency_ms),
+        )
+        over = [value / limit - 1 for value, limit in pairs if limit is not None]
+        # Each limit alone may be kept and yet no one plan keep them all.
+        return (*over, 0.0 if self.fits or any(share > 0 for share in over) else 0.01)
+
+
+def predict(graph: Graph, samples: Array, part: CompilePart) -> Cost:
+    """The cost of a float graph's int8 program. samples: (N, …) real inputs; a few of them set the ranges.
+
+    Raises TargetError E303 to E308 for what the target cannot run at all, ModelError E1xx.
+    """
+    real = canonicalize(graph)
+    shape = real.inputs[0].type.shape
+    rows = [(np.ascontiguousarray(sample.reshape(shape)),) for sample in samples[:SAMPLES]]
+    found = quantize_with(real, rows, float_executor, Quantization(parse_method("minmax"), "nearest"))
+    integer, target = canonicalize(found.graph), load_target(part.target)
+    limits = Limits(part.max_ram_bytes, part.max_flash_bytes, part.max_latency_ms)
+    try:
+        program, fits = program_of(integer, target, CompileOptions("net", ("c",), "arena", limits, part.optimize)), True
+    except TargetError as fault:
+        if fault.number not in (301, 302, 307):
+            raise
+        program, fits = (
+            program_of(integer, target, CompileOptions("net", ("c",), "arena", Limits(None, None, None), "ram")),
+            False,
+        )
+    if program is None:
+        raise TargetError(306, part.target, "it takes no C program, so nothing is predicted", "Name a microcontroller")
+    milliseconds = latency_ms(target, program.cycles or program.instructions)
+    return Cost(program.plan.arena_bytes, program.weight_bytes + (program.code_bytes or 0), milliseconds or 0.0, fits)

@@ -1,0 +1,190 @@
+"""Hardware-aware search: settings of a network that keep the target's limits, the most accurate of them found by optuna.
+
+A candidate is priced by the compiler before anything is trained; one that does not fit is not trained at all. The best are then
+trained in full and compiled within the limits, and what is right most often on the validation samples is taken.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from toolchain.api.progress import Progress, silent
+from toolchain.errors import EnvironmentFault, ModelError, TargetError
+from toolchain.training.recipes.cost import Cost, predict
+from toolchain.training.recipes.data import Data, batches, load_data
+from toolchain.training.recipes.engine import make_engine
+from toolchain.training.recipes.recipe import CompilePart, NetworkPart, Recipe, SearchPart, recipe_fault
+from toolchain.training.recipes.tracking import Tracker
+from toolchain.training.recipes.train import Rates, TrainResult, judged, train
+
+TRIALS, CHOSEN = "trials.journal", "chosen.json"
+EXCESS, TRIAL = "excess", "trial"
+_UNPRICED = 1 << 30
+"""How far off a network is that cannot be compiled at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One candidate: its settings, what it would take, and how right it was after a few epochs; None where it was not trained."""
+
+    settings: Mapping[str, int]
+    cost: Cost | None
+    accuracy: float | None
+
+    def as_json(self) -> dict[str, object]:
+        """The trial as one object."""
+        return {"settings": dict(self.settings), "cost": asdict(self.cost) if self.cost else None, "accuracy": self.accuracy}
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """What a search came to. pareto: trials that none beats in accuracy, RAM, flash and latency together."""
+
+    trials: tuple[Trial, ...]
+    pareto: tuple[Trial, ...]
+    settings: Mapping[str, int]
+    best: TrainResult
+
+    def as_json(self) -> dict[str, object]:
+        """The result as one object."""
+        return {
+            "settings": dict(self.settings),
+            "trials": [trial.as_json() for trial in self.trials],
+            "pareto": [trial.as_json() for trial in self.pareto],
+            "best": self.best.as_json(),
+        }
+
+
+def search(recipe: Recipe, output: str | Path, tracker: Callable[[], Tracker], progress: Progress = silent) -> SearchResult:
+    """Search the settings of a recipe's network into a folder; one that was cut off goes on.
+
+    tracker: makes one for each training in full.
+    Raises EnvironmentFault E404 without optuna, DataError E208 where no candidate keeps the limits, and what `train` raises.
+    """
+    part, limits = recipe.search, recipe.compile
+    if part is None or limits is None or not part.space:
+        raise recipe_fault(recipe.name, "it says nothing to search", "Add [search.space], for example filters = [4, 32]")
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    trials = _trials(recipe, part, limits, folder, progress)
+    fitting = [trial for trial in trials if trial.accuracy is not None]
+    if not fitting:
+        what = f"none of {len(trials)} candidates keeps the limits on {limits.target}"
+        raise recipe_fault(recipe.name, what, "Widen search.space downwards, or the limits")
+    unique = {tuple(sorted(trial.settings.items())): trial for trial in fitting}.values()
+    finalists = sorted(unique, key=lambda trial: -(trial.accuracy or 0))[: part.finalists]
+    trained: list[tuple[TrainResult, Trial]] = []
+    for number, trial in enumerate(finalists, 1):
+        own = replace(recipe, search=None, network=_network(recipe, trial.settings))
+        place = folder / f"finalist-{number}"
+        trained.append((train(own, place, tracker(), progress), trial))
+    best, chosen = max(trained, key=lambda pair: pair[0].validation_accuracy or 0)
+    found = SearchResult(tuple(trials), _pareto(fitting), chosen.settings, best)
+    aside = folder / f"{CHOSEN}.new"
+    aside.write_text(json.dumps(found.as_json(), indent=2))
+    os.replace(aside, folder / CHOSEN)
+    return found
+
+
+def _network(recipe: Recipe, settings: Mapping[str, int]) -> NetworkPart:
+    return replace(recipe.network, settings={**recipe.network.settings, **settings})
+
+
+def _trials(recipe: Recipe, part: SearchPart, limits: CompilePart, folder: Path, progress: Progress) -> list[Trial]:
+    """All candidates, those of an earlier start included; every one is on disk as soon as it is known."""
+    study = _study(recipe, folder)
+    data = load_data(recipe)
+    ranges = {name: _optuna().distributions.IntDistribution(*bounds) for name, bounds in part.space.items()}
+    found = [trial for each in study.trials if (trial := _told(each)) is not None]
+    end = time.monotonic() + 60 * part.minutes
+    while len(found) < part.trials and time.monotonic() < end:
+        asked = study.ask(ranges)
+        settings = {name: int(asked.params[name]) for name in ranges}
+        same = next((trial for trial in found if trial.settings == settings), None)
+        trial = same or _tried(recipe, part, limits, data, settings)
+        asked.set_user_attr(EXCESS, [_UNPRICED] if trial.cost is None else list(trial.cost.excess(limits)))
+        asked.set_user_attr(TRIAL, trial.as_json())
+        cost = trial.cost or Cost(_UNPRICED, _UNPRICED, _UNPRICED, False)
+        study.tell(asked, [trial.accuracy or 0.0, cost.ram_bytes, cost.flash_bytes, cost.latency_ms])
+        found.append(trial)
+        best = max((each.accuracy for each in found if each.accuracy is not None), default=0.0)
+        progress(f"searching, best {best:.1%}", len(found), part.trials)
+    return found
+
+
+def _optuna() -> Any:
+    try:
+        optuna: Any = importlib.import_module("optuna")
+    except ImportError as fault:
+        raise EnvironmentFault(404, "optuna", "it is not installed", "pip install 'strop[train]'") from fault
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna
+
+
+def _study(recipe: Recipe, folder: Path) -> Any:
+    """The study of a recipe, with the trials that the folder has of it."""
+    optuna = _optuna()
+    with warnings.catch_warnings():
+        # optuna calls constraints and multivariate sampling experimental.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        sampler = optuna.samplers.TPESampler(seed=recipe.seed, constraints_func=_excess, multivariate=True)
+        backend = optuna.storages.journal.JournalFileBackend(str(folder / TRIALS))
+        return optuna.create_study(
+            storage=optuna.storages.JournalStorage(backend),
+            study_name=recipe.digest,
+            sampler=sampler,
+            directions=["maximize", "minimize", "minimize", "minimize"],
+            load_if_exists=True,
+        )
+
+
+def _excess(trial: Any) -> list[float]:
+    """What optuna is told of the limits."""
+    return list(trial.user_attrs[EXCESS])
+
+
+def _told(stored: Any) -> Trial | None:
+    """A finished trial of the study, None for one that was cut off."""
+    facts = stored.user_attrs.get(TRIAL)
+    if facts is None:
+        return None
+    return Trial(facts["settings"], Cost(**facts["cost"]) if facts["cost"] else None, facts["accuracy"])
+
+
+def _tried(recipe: Recipe, part: SearchPart, limits: CompilePart, data: Data, settings: Mapping[str, int]) -> Trial:
+    """Price a candidate and, where it fits, train it for a few epochs."""
+    fit = replace(recipe.fit, epochs=part.epochs, patience=0)
+    engine = make_engine(recipe, data.shape, data.classes, _network(recipe, settings), fit)
+    try:
+        cost = predict(engine.graph(), data.train.x, limits)
+    except (TargetError, ModelError, ValueError):
+        # Some settings make no network at all, such as windows larger than what is left of the image.
+        return Trial(settings, None, None)
+    if any(share > 0 for share in cost.excess(limits)):
+        return Trial(settings, cost, None)
+    steps = -(-len(data.train.x) // recipe.fit.batch)
+    for epoch in range(part.epochs):
+        engine.fit(batches(recipe, data.train, epoch), Rates(fit, epoch, steps))
+    return Trial(settings, cost, judged(engine.predict(data.validation.x), data.validation)[1])
+
+
+def _pareto(trials: Sequence[Trial]) -> tuple[Trial, ...]:
+    """Those that none other equals or beats in all and beats in one."""
+
+    def figures(trial: Trial) -> tuple[float, ...]:
+        assert trial.cost is not None
+        return (-(trial.accuracy or 0), trial.cost.ram_bytes, trial.cost.flash_bytes, trial.cost.latency_ms)
+
+    def beaten(one: tuple[float, ...]) -> bool:
+        return any(other != one and all(a <= b for a, b in zip(other, one, strict=True)) for other in map(figures, trials))
+
+    unique = {tuple(sorted(trial.settings.items())): trial for trial in trials}.values()
+    return tuple(trial for trial in unique if not beaten(figures(trial)))
