@@ -1,0 +1,1 @@
+"""The retraining loop: from what devices report to a better model on them. Steps are functions with typed inputs and outputs."""
