@@ -66,9 +66,8 @@ def test_alarms_are_rare_without_drift_and_soon_with_it(network: OnnxSession, im
             verdict = detector.judge(windows_of(network, change(drawn(rng, images[0], SIZE), rng).astype(np.float32)))
             if verdict.drifted:
                 found = number
-                print(
-                    f"{name:24} window {number}: {verdict.cause}, {verdict.score:.1f} deviations, alarm from {verdict.threshold:.1f}"
-                )
+                score = f"{verdict.score:.1f} deviations, alarm from {verdict.threshold:.1f}"
+                print(f"{name:24} window {number}: {verdict.cause}, {score}")
                 break
         assert found is not None, f"{name} was not seen in {WITHIN} windows"
         for _ in range(WITHIN):
