@@ -21,6 +21,7 @@ from toolchain.pipeline import CompileOptions, program_of
 from toolchain.training.recipes.recipe import CompilePart
 
 SAMPLES = 4
+LIMITS = ("ram", "flash", "latency", "program")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +33,17 @@ class Cost:
     latency_ms: float
     fits: bool
 
-    def excess(self, part: CompilePart) -> tuple[float, ...]:
-        """Per limit how far it is exceeded, as a share of it; 0 or less where it is kept."""
-        pairs = (
-            (self.ram_bytes, part.max_ram_bytes),
-            (self.flash_bytes, part.max_flash_bytes),
-            (self.latency_ms, part.max_latency_ms),
-        )
-        over = [value / limit - 1 for value, limit in pairs if limit is not None]
+    def excess(self, part: CompilePart) -> dict[str, float]:
+        """Per limit of LIMITS how far it is exceeded, as a share of it; 0 or less where it is kept."""
+        pairs = {
+            "ram": (self.ram_bytes, part.max_ram_bytes),
+            "flash": (self.flash_bytes, part.max_flash_bytes),
+            "latency": (self.latency_ms, part.max_latency_ms),
+        }
+        over = {name: value / limit - 1 for name, (value, limit) in pairs.items() if limit is not None}
         # Each limit alone may be kept and yet no one plan keep them all.
-        return (*over, 0.0 if self.fits or any(share > 0 for share in over) else 0.01)
+        together = 0.0 if self.fits or any(share > 0 for share in over.values()) else 0.01
+        return {**over, "program": together}
 
 
 def predict(graph: Graph, samples: Array, part: CompilePart) -> Cost:

@@ -43,6 +43,14 @@ def _shrunk(x: Any, by: int) -> Any:
     return layers.AveragePooling2D(by)(x) if by > 1 else x
 
 
+def _regions(x: Any, grid: int) -> Any:
+    """Means of grid x grid regions, in a row; of one region where the image is smaller."""
+    if grid == 1:
+        return layers.GlobalAveragePooling2D()(x)
+    size = tuple(max(side // grid, 1) for side in x.shape[1:3])
+    return layers.Flatten()(layers.AveragePooling2D(size)(x))
+
+
 def _over_time(inputs: Any) -> Any:
     """(T, …) with all but the first axis in one."""
     shape = inputs.shape[1:]
@@ -58,13 +66,22 @@ def mlp(shape: tuple[int, ...], classes: int, settings: Mapping[str, Any]) -> An
     return _classifier(inputs, x, classes, settings["dropout"])
 
 
+def cnn(shape: tuple[int, ...], classes: int, settings: Mapping[str, Any]) -> Any:
+    """Plain convolutions."""
+    inputs = keras.Input(shape)
+    x = _shrunk(inputs, settings["shrink"])
+    for block in range(settings["blocks"]):
+        x = _conv(x, settings["filters"], 3, settings["stride"] if block == 1 else 1)
+    return _classifier(inputs, _regions(x, settings["grid"]), classes, settings["dropout"])
+
+
 def ds_cnn(shape: tuple[int, ...], classes: int, settings: Mapping[str, Any]) -> Any:
     """Depthwise separable convolutions."""
     inputs = keras.Input(shape)
     x = _conv(_shrunk(inputs, settings["shrink"]), settings["filters"], 3, settings["stride"])
     for _ in range(settings["blocks"]):
         x = _conv(_depthwise(x), settings["filters"], 1)
-    return _classifier(inputs, layers.GlobalAveragePooling2D()(x), classes, settings["dropout"])
+    return _classifier(inputs, _regions(x, settings["grid"]), classes, settings["dropout"])
 
 
 def resnet8(shape: tuple[int, ...], classes: int, settings: Mapping[str, Any]) -> Any:
@@ -77,7 +94,7 @@ def resnet8(shape: tuple[int, ...], classes: int, settings: Mapping[str, Any]) -
         if block:
             x = layers.Conv2D(filters, 1, stride, "same")(x)
         x = layers.ReLU()(layers.Add()([x, y]))
-    return _classifier(inputs, layers.GlobalAveragePooling2D()(x), classes)
+    return _classifier(inputs, _regions(x, settings["grid"]), classes)
 
 
 def mobilenet(shape: tuple[int, ...], classes: int, settings: Mapping[str, Any]) -> Any:
@@ -93,7 +110,7 @@ def mobilenet(shape: tuple[int, ...], classes: int, settings: Mapping[str, Any])
         x = y if halves else layers.Add()([x, y])
         filters = wider
     x = _conv(x, filters * 2, 1)
-    return _classifier(inputs, layers.GlobalAveragePooling2D()(x), classes)
+    return _classifier(inputs, _regions(x, settings["grid"]), classes)
 
 
 def tcn(shape: tuple[int, ...], classes: int, settings: Mapping[str, Any]) -> Any:
@@ -127,6 +144,7 @@ def autoencoder(shape: tuple[int, ...], classes: int, settings: Mapping[str, Any
 
 BUILDERS: dict[str, Build] = {
     "mlp": mlp,
+    "cnn": cnn,
     "ds_cnn": ds_cnn,
     "resnet8": resnet8,
     "mobilenet": mobilenet,

@@ -18,7 +18,7 @@ from typing import Any
 
 from toolchain.api.progress import Progress, silent
 from toolchain.errors import EnvironmentFault, ModelError, TargetError
-from toolchain.training.recipes.cost import Cost, predict
+from toolchain.training.recipes.cost import LIMITS, Cost, predict
 from toolchain.training.recipes.data import Data, batches, load_data
 from toolchain.training.recipes.engine import make_engine
 from toolchain.training.recipes.recipe import CompilePart, NetworkPart, Recipe, SearchPart, recipe_fault
@@ -26,7 +26,7 @@ from toolchain.training.recipes.tracking import Tracker
 from toolchain.training.recipes.train import Rates, TrainResult, judged, train
 
 TRIALS, CHOSEN = "trials.journal", "chosen.json"
-EXCESS, TRIAL = "excess", "trial"
+TRIAL = "trial"
 _UNPRICED = 1 << 30
 """How far off a network is that cannot be compiled at all."""
 
@@ -110,7 +110,9 @@ def _trials(recipe: Recipe, part: SearchPart, limits: CompilePart, folder: Path,
         settings = {name: int(asked.params[name]) for name in ranges}
         same = next((trial for trial in found if trial.settings == settings), None)
         trial = same or _tried(recipe, part, limits, data, settings)
-        asked.set_user_attr(EXCESS, [_UNPRICED] if trial.cost is None else list(trial.cost.excess(limits)))
+        over = {"program": float(_UNPRICED)} if trial.cost is None else trial.cost.excess(limits)
+        for name in LIMITS:
+            asked.set_constraint(name, over.get(name, 0.0))
         asked.set_user_attr(TRIAL, trial.as_json())
         cost = trial.cost or Cost(_UNPRICED, _UNPRICED, _UNPRICED, False)
         study.tell(asked, [trial.accuracy or 0.0, cost.ram_bytes, cost.flash_bytes, cost.latency_ms])
@@ -133,9 +135,9 @@ def _study(recipe: Recipe, folder: Path) -> Any:
     """The study of a recipe, with the trials that the folder has of it."""
     optuna = _optuna()
     with warnings.catch_warnings():
-        # optuna calls constraints and multivariate sampling experimental.
+        # optuna calls multivariate sampling experimental.
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        sampler = optuna.samplers.TPESampler(seed=recipe.seed, constraints_func=_excess, multivariate=True)
+        sampler = optuna.samplers.TPESampler(seed=recipe.seed, multivariate=True)
         backend = optuna.storages.journal.JournalFileBackend(str(folder / TRIALS))
         return optuna.create_study(
             storage=optuna.storages.JournalStorage(backend),
@@ -144,11 +146,6 @@ def _study(recipe: Recipe, folder: Path) -> Any:
             directions=["maximize", "minimize", "minimize", "minimize"],
             load_if_exists=True,
         )
-
-
-def _excess(trial: Any) -> list[float]:
-    """What optuna is told of the limits."""
-    return list(trial.user_attrs[EXCESS])
 
 
 def _told(stored: Any) -> Trial | None:
@@ -168,7 +165,7 @@ def _tried(recipe: Recipe, part: SearchPart, limits: CompilePart, data: Data, se
     except (TargetError, ModelError, ValueError):
         # Some settings make no network at all, such as windows larger than what is left of the image.
         return Trial(settings, None, None)
-    if any(share > 0 for share in cost.excess(limits)):
+    if any(share > 0 for share in cost.excess(limits).values()):
         return Trial(settings, cost, None)
     steps = -(-len(data.train.x) // recipe.fit.batch)
     for epoch in range(part.epochs):

@@ -111,6 +111,19 @@ def _image(shrink: int) -> list[nn.Module]:
     return [ChannelsFirst(), nn.AvgPool2d(shrink)] if shrink > 1 else [ChannelsFirst()]
 
 
+def _classifier(parts: list[nn.Module], shape: tuple[int, ...], classes: int, settings: Mapping[str, Any]) -> nn.Module:
+    """Layers of an image, then means of regions and a dense layer."""
+    with torch.no_grad():
+        filters, *sides = nn.Sequential(*parts).eval()(torch.zeros(1, *shape)).shape[1:]
+    grid = settings["grid"]
+    head: list[nn.Module] = [Mean()]
+    if grid > 1:
+        size = (max(sides[0] // grid, 1), max(sides[1] // grid, 1))
+        head = [nn.AvgPool2d(size), nn.Flatten()]
+        filters *= (sides[0] // size[0]) * (sides[1] // size[1])
+    return nn.Sequential(*parts, *head, nn.Dropout(settings.get("dropout", 0.0)), nn.Linear(filters, classes)).train()
+
+
 def mlp(shape: tuple[int, ...], classes: int, settings: Mapping[str, Any]) -> nn.Module:
     """Dense layers."""
     size, parts = math.prod(shape), [nn.Flatten()]
@@ -120,13 +133,22 @@ def mlp(shape: tuple[int, ...], classes: int, settings: Mapping[str, Any]) -> nn
     return nn.Sequential(*parts, nn.Dropout(settings["dropout"]), nn.Linear(size, classes))
 
 
+def cnn(shape: tuple[int, ...], classes: int, settings: Mapping[str, Any]) -> nn.Module:
+    """Plain convolutions."""
+    parts, last = _image(settings["shrink"]), shape[-1]
+    for block in range(settings["blocks"]):
+        parts.append(_conv(last, settings["filters"], 3, settings["stride"] if block == 1 else 1))
+        last = settings["filters"]
+    return _classifier(parts, shape, classes, settings)
+
+
 def ds_cnn(shape: tuple[int, ...], classes: int, settings: Mapping[str, Any]) -> nn.Module:
     """Depthwise separable convolutions."""
     filters = settings["filters"]
     parts = [*_image(settings["shrink"]), _conv(shape[-1], filters, 3, settings["stride"])]
     for _ in range(settings["blocks"]):
         parts += [_conv(filters, filters, 3, groups=filters), _conv(filters, filters, 1)]
-    return nn.Sequential(*parts, Mean(), nn.Dropout(settings["dropout"]), nn.Linear(filters, classes))
+    return _classifier(parts, shape, classes, settings)
 
 
 def resnet8(shape: tuple[int, ...], classes: int, settings: Mapping[str, Any]) -> nn.Module:
@@ -138,7 +160,7 @@ def resnet8(shape: tuple[int, ...], classes: int, settings: Mapping[str, Any]) -
         branch = nn.Sequential(_conv(filters, wide, 3, stride), _conv(wide, wide, 3, relu=False))
         parts.append(Residual(branch, nn.Conv2d(filters, wide, 1, stride) if block else None, relu=True))
         filters = wide
-    return nn.Sequential(*parts, Mean(), nn.Linear(filters, classes))
+    return _classifier(parts, shape, classes, settings)
 
 
 def mobilenet(shape: tuple[int, ...], classes: int, settings: Mapping[str, Any]) -> nn.Module:
@@ -154,7 +176,8 @@ def mobilenet(shape: tuple[int, ...], classes: int, settings: Mapping[str, Any])
         )
         parts.append(branch if halves else Residual(branch))
         filters = wider
-    return nn.Sequential(*parts, _conv(filters, filters * 2, 1), Mean(), nn.Linear(filters * 2, classes))
+    parts.append(_conv(filters, filters * 2, 1))
+    return _classifier(parts, shape, classes, settings)
 
 
 def tcn(shape: tuple[int, ...], classes: int, settings: Mapping[str, Any]) -> nn.Module:
@@ -185,6 +208,7 @@ def autoencoder(shape: tuple[int, ...], classes: int, settings: Mapping[str, Any
 
 BUILDERS: dict[str, Build] = {
     "mlp": mlp,
+    "cnn": cnn,
     "ds_cnn": ds_cnn,
     "resnet8": resnet8,
     "mobilenet": mobilenet,

@@ -42,25 +42,34 @@ _FILTERS = Range(16, 1, 1024)
 _SHRINK = Range(1, 1, 16)
 """Pixels of the image that one pixel of what the network sees is the mean of, in each direction."""
 
+_GRID = Range(1, 1, 16)
+"""The last dense layer reads means of so many rows and columns of regions; 1 for one mean over the whole image."""
+
 _DROPOUT = Range(0.0, 0.0, 0.9)
+_IMAGE = {"shrink": _SHRINK, "grid": _GRID}
 
 ZOO: dict[str, ZooEntry] = {
     "mlp": ZooEntry(
         "dense layers with ReLU", {"width": Range(64, 1, 4096), "depth": Range(2, 1, 16), "dropout": _DROPOUT}, "any"
     ),
+    "cnn": ZooEntry(
+        "3x3 convolutions, the second of which may skip pixels, means of regions, a dense layer",
+        {"filters": _FILTERS, "blocks": Range(3, 1, 16), "stride": Range(2, 1, 4), **_IMAGE, "dropout": _DROPOUT},
+        "image",
+    ),
     "ds_cnn": ZooEntry(
-        "a convolution, then depthwise separable ones, a mean over all pixels, a dense layer",
-        {"filters": _FILTERS, "blocks": Range(3, 0, 32), "stride": Range(2, 1, 4), "shrink": _SHRINK, "dropout": _DROPOUT},
+        "a convolution, then depthwise separable ones, means of regions, a dense layer",
+        {"filters": _FILTERS, "blocks": Range(3, 0, 32), "stride": Range(2, 1, 4), **_IMAGE, "dropout": _DROPOUT},
         "image",
     ),
     "resnet8": ZooEntry(
         "three residual blocks of two 3x3 convolutions, doubling channels and halving the image",
-        {"filters": _FILTERS, "blocks": Range(3, 1, 6), "shrink": _SHRINK},
+        {"filters": _FILTERS, "blocks": Range(3, 1, 6), **_IMAGE},
         "image",
     ),
     "mobilenet": ZooEntry(
         "MobileNetV2's inverted residual blocks",
-        {"filters": Range(8, 1, 256), "blocks": Range(4, 1, 32), "expansion": Range(4, 1, 8), "shrink": _SHRINK},
+        {"filters": Range(8, 1, 256), "blocks": Range(4, 1, 32), "expansion": Range(4, 1, 8), **_IMAGE},
         "image",
     ),
     "tcn": ZooEntry(
