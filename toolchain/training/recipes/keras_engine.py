@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
@@ -145,6 +149,8 @@ class KerasEngine:
 
 def make(recipe: Recipe, shape: tuple[int, ...], classes: int, network: NetworkPart, fit: FitPart) -> KerasEngine:
     """A fresh network of a recipe."""
+    # The converter's warnings are about its own callers.
+    logging.getLogger("absl").setLevel(logging.ERROR)
     keras.utils.set_random_seed(recipe.seed)
     tf.config.experimental.enable_op_determinism()
     if network.python:

@@ -58,7 +58,7 @@ class MlflowTracker:
         """Open the run. Raises RunError E505 where the server takes nothing."""
         try:
             known = self._client.get_experiment_by_name(EXPERIMENT)
-            experiment = known.experiment_id if known else self._client.create_experiment(EXPERIMENT)
+            experiment = known.experiment_id if known else self._client.create_experiment(EXPERIMENT, _artifacts(self._address))
             wanted = f"tags.recipe_sha256 = '{digest}' and attributes.status = 'RUNNING'"
             left = self._client.search_runs([experiment], wanted, max_results=1)
             if left:
@@ -93,6 +93,12 @@ class MlflowTracker:
     def _fault(self, fault: Exception) -> RunError:
         text = " ".join(str(fault).split())[:160]
         return RunError(505, self._address, f"MLflow keeps nothing ({type(fault).__name__}: {text})", "Check --track")
+
+
+def _artifacts(address: str) -> str | None:
+    """Where files of a database's runs go: beside it. A server knows by itself."""
+    head = "sqlite:///"
+    return (Path(address[len(head) :]).resolve().parent / "artifacts").as_uri() if address.startswith(head) else None
 
 
 def make_tracker(address: str | None) -> Tracker:

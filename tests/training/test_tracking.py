@@ -1,0 +1,46 @@
+"""A training's course in a real MLflow store: a training that was cut off goes on in its run."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from toolchain.errors import RunError
+from toolchain.training.recipes.tracking import EXPERIMENT, make_tracker
+
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="MLflow comes with strop[loop]"),
+]
+
+
+def test_a_run_is_kept_and_found_again(tmp_path: Path) -> None:
+    from mlflow import MlflowClient  # type: ignore[import-untyped, unused-ignore]
+
+    address = f"sqlite:///{tmp_path}/runs.db"
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "result.json").write_text("{}")
+    first = make_tracker(address)
+    first.begin("net", "digest", {"width": 3})
+    first.metrics(1, {"loss": 2.0})
+    again = make_tracker(address)
+    again.begin("net", "digest", {"width": 3})
+    again.metrics(2, {"loss": 1.0})
+    again.end(tmp_path / "made", {"model": "model.keras"})
+    client = MlflowClient(address)
+    (run,) = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
+    assert run.data.params == {"width": "3"} and run.data.tags["model"] == "model.keras" and run.info.status == "FINISHED"
+    assert [point.value for point in client.get_metric_history(run.info.run_id, "loss")] == [2.0, 1.0]
+    assert [each.path for each in client.list_artifacts(run.info.run_id)] == ["result.json"]
+    assert (tmp_path / "artifacts").is_dir()
+    other = make_tracker(address)
+    other.begin("net", "digest", {"width": 3})
+    assert len(client.search_runs([run.info.experiment_id])) == 2, "a run that has ended is not gone on with"
+
+
+def test_a_server_that_is_not_there_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(RunError, match=r"E505 http://127.0.0.1:9: MLflow keeps nothing"):
+        make_tracker("http://127.0.0.1:9").begin("net", "digest", {})
