@@ -40,16 +40,14 @@ def test_the_found_network_fits_and_no_random_one_is_better(tmp_path: Path) -> N
     assert measured.cycles is not None
     milliseconds = measured.cycles / 125_000
     print(f"\nsearch: {minutes:.1f} minutes, {len(found['trials'])} candidates, {found['settings']}")
-    print(
-        f"measured: RAM {ram:,} B with stack, flash {flash:,} B, {milliseconds:.3f} ms, {found['best']['integer_accuracy']:.2%} right"
-    )
+    right = found["best"]["integer_accuracy"]
+    print(f"measured: RAM {ram:,} B with stack, flash {flash:,} B, {milliseconds:.3f} ms, {right:.2%} right")
     assert ram <= RAM_BYTES and flash <= FLASH_BYTES and milliseconds <= MILLISECONDS and found["best"]["bit_exact"]
     assert minutes <= MINUTES
-    rights = [
-        train(each, tmp_path / f"random-{i}", NoTracker()).integer_accuracy or 0.0 for i, each in enumerate(within_limits())
-    ]
-    print(f"{RANDOM} random networks within the limits: {' '.join(f'{right:.2%}' for right in sorted(rights))}")
-    assert found["best"]["integer_accuracy"] >= max(rights)
+    others = [train(each, tmp_path / f"random-{number}", NoTracker()) for number, each in enumerate(within_limits())]
+    rights = sorted(each.integer_accuracy or 0.0 for each in others)
+    print(f"{RANDOM} random networks within the limits: {' '.join(f'{each:.2%}' for each in rights)}")
+    assert right >= rights[-1]
 
 
 def within_limits() -> list[Recipe]:
