@@ -21,11 +21,11 @@ from firmware.build import (
     own_text,
     write_sources,
 )
-from firmware.several import compile_several, joined, outside_bytes
 from firmware.cache import cached_folder
 from firmware.compilers import Compiler
 from firmware.linker import linker_script, plan_ram
 from firmware.program import CProgram
+from firmware.several import compile_several, joined, outside_bytes
 from targets.model import Serial, Target
 from toolchain.errors import EnvironmentFault
 

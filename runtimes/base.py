@@ -22,7 +22,7 @@ PLAN_HINT = "Report this with the bundle: its memory plan is wrong"
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """What timed runs of a board came to, microseconds. cycles: the median. interval_us: where the median lies with confidence."""
+    """What timed runs of a board came to, microseconds. cycles: the median. interval_us: of the median, with that confidence."""
 
     runs: int
     cycles: int

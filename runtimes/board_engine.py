@@ -35,10 +35,12 @@ RUN_S = 60.0
 
 
 @contextlib.contextmanager
-def connected(target: Target, port: str) -> Generator[Board]:
-    """A board, real or virtual. Raises EnvironmentFault E403 to E405, RunError E508 where a virtual one was never flashed."""
+def connected(target: Target, port: str, elf: Path | None = None) -> Generator[Board]:
+    """A board, real or virtual. elf: what a virtual one runs, None for what it was flashed with.
+
+    Raises EnvironmentFault E403 to E405, RunError E508 where a virtual one was never flashed."""
     if port == VIRTUAL:
-        elf = image_of(target)
+        elf = elf or image_of(target)
         if not elf.is_file():
             what = "nothing was flashed yet"
             raise RunError(508, target.name, what, f"strop flash BUNDLE --port {VIRTUAL}")
@@ -136,6 +138,14 @@ def run_board(
 
 
 @dataclass(frozen=True, slots=True)
+class BoardCost:
+    """What one call took on a board, whichever of the two it counts."""
+
+    instructions: int | None
+    cycles: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class BoardProfile:
     """What every call of a program took on a board: medians of PROFILED_RUNS runs, in order.
 
@@ -154,17 +164,23 @@ class BoardProfile:
         """All of a run."""
         return sum(self.calls) + self.outside
 
+    @property
+    def costs(self) -> tuple[BoardCost, ...]:
+        """Of every call."""
+        return tuple(BoardCost(*((each, None) if self.counts_instructions else (None, each))) for each in self.calls)
 
-def profile_on(board: Board, program: CProgram, target: Target, calls: int, inputs: Sequence[Bytes]) -> BoardProfile:
-    """Profile a program's calls on a board whose firmware was built for it, for the first sample.
+
+def profile_on(
+    board: Board, program: CProgram, target: Target, calls: int, inputs: Sequence[Bytes], *, virtual: bool
+) -> BoardProfile:
+    """Profile a program's calls on a board whose firmware was built for it, for the first sample. virtual: QEMU stands in for it.
 
     Raises RunError E502, E503, E506 and E507.
     """
     hello = board.hello()
     talk = _Talk(board, hello, program, 0)
     outputs, _ = talk.run([array[:1] for array in inputs])
-    virtual = target.qemu if hello.board == target.name else None
-    clock = calibrated(virtual, *board.timer(), hello.poll_instructions) if virtual else None
+    clock = calibrated(target.qemu, *board.timer(), hello.poll_instructions) if virtual and target.qemu else None
     rows: list[list[float]] = []
     for _ in range(PROFILED_RUNS):
         talk.run_once(None)

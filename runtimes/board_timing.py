@@ -13,8 +13,8 @@ CONFIDENCE = 0.95
 
 
 def timed(ticks: Sequence[int], clock_hz: int) -> Timing:
-    """ticks: of every run, at least one. The interval of the median is made of two of the runs, without a guess at how they spread:
-    the k-th smallest and the k-th largest, by the binomial distribution."""
+    """Of at least one run. The median's interval is that between two of the runs, the r-th smallest and the r-th largest, by the
+    binomial distribution: it needs no guess at how the times spread."""
     us = np.sort(np.asarray(ticks, np.float64)) * 1e6 / clock_hz
     p50, p95, p99 = (float(each) for each in np.percentile(us, (50, 95, 99)))
     rank, reached = median_rank(len(us))

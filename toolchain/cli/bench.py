@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolchain.cli.answer import Answer, table
+from toolchain.cli.board_text import layers_text, timing_text
 from toolchain.cli.explained import explained
 from toolchain.cli.options import add_place
 from toolchain.cli.progress import shown_progress
@@ -29,6 +30,9 @@ from toolchain.errors import UsageError, VerificationError
 if TYPE_CHECKING:
     from benchmarks.suites.suite import Count
     from toolchain.api.gpu import GpuProfile
+
+
+WRONG_OUTPUTS = ("the board's outputs differ from the reference evaluator's", "Run strop verify on the bundle")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,17 +86,25 @@ def _run_bundle(arguments: argparse.Namespace) -> Answer:
     head = f"{result.bundle}: {plan.macs:,} MACs on {found.device}, {found.runtime}, {found.compiler}"
     head += f"\ncycles: {found.cycles_source}" if found.cycles_source else ""
     text = f"{head}\n\n{table(('', 'measured', 'predicted'), [row for row in rows if row[1:] != (None, None)])}"
+    if found.timing is not None:
+        text += f"\n\n{timing_text(found.timing)}"
+    if result.board is not None:
+        plain = found.instructions if result.board.counts_instructions else found.cycles
+        text += f"\n\n{layers_text(plan.layers, result.board, plain)}"
+    if result.bit_exact is not None:
+        text += f"\noutputs are {'' if result.bit_exact else 'NOT '}the reference evaluator's on every byte"
     if result.gpu is not None:
         text += f"\n\n{_gpu(result.gpu)}"
     if result.calls is not None:
         text += f"\n\n{explained(plan.layers, result.calls)}"
-    document, fault = result.as_json(), None
+    document: dict[str, object] = result.as_json()
+    fault = None if result.bit_exact is not False else VerificationError(601, str(result.bundle), *WRONG_OUTPUTS)
     if old is not None:
         try:
             hold_to(document, old, DEFAULT_TOLERANCE if arguments.tolerance is None else arguments.tolerance)
             text += f"\n\nno worse than {arguments.against}"
         except VerificationError as worse:
-            fault = worse
+            fault = fault or worse
     return Answer(document, text, fault)
 
 
