@@ -41,6 +41,7 @@ OWN = (
     "harness/include/string.h",
 )
 TINY_MODELS = ("kws01", "ic01", "vww01", "ad01")
+ANOMALY = "ad01"
 BUILD_ID_BYTES = 16
 # Of a profile: the record of one mark; and marks beside those between calls: an idle one, an empty one, the first call's start.
 MARK_BYTES, FURTHER_MARKS = 8, 3
@@ -49,11 +50,16 @@ SCALE_UNIT = 1 << 24
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """What the text protocol makes numbers of the first output by: scale, zero point, bytes of an element."""
+    """What the text protocol makes numbers of the first output by: scale, zero point, bytes of an element.
+
+    input_scale, input_zero_point: of the first input, where it is quantized.
+    """
 
     scale: float = 1.0
     zero_point: int = 0
     element_bytes: int = 1
+    input_scale: float = 1.0
+    input_zero_point: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +107,14 @@ def build_models(
     programs = [model.program for model in models]
     whole = joined(programs)
     marks = 0 if calls is None else calls + FURTHER_MARKS
-    layout = plan_ram(whole, target, outside_bytes(programs[1:]) + MARK_BYTES * marks)
+    scored = _scored(models)
+    floats = programs[scored].input_bytes[0] // models[scored].scale.element_bytes if scored is not None else 0
+    layout = plan_ram(whole, target, outside_bytes(programs[1:]) + MARK_BYTES * marks + 4 * floats)
     flashes = [memory for memory in target.memories if memory.role == "flash"]
     scripts = [linker_script(target, flash, layout) for flash in flashes]
-    own = (f"boards/serial_{serial.driver}.c", f"boards/setup_{serial.setup}.c", *(("device/profile.c",) if marks else ()))
+    parts_of = (("device/profile.c", marks), ("device/anomaly.c", floats))
+    optional = tuple(name for name, needed in parts_of if needed)
+    own = (f"boards/serial_{serial.driver}.c", f"boards/setup_{serial.setup}.c", *optional)
     variant = (*PROFILE_FLAGS, f"-DSTROP_MARKS={marks}") if marks else ()
     extra = (
         f"-DSTROP_SERIAL_BASE={serial.base:#x}u",
@@ -112,6 +122,7 @@ def build_models(
         f"-DSTROP_SERIAL_BAUD={serial.baud}u",
         *variant,
         *(("-DSTROP_SEVERAL",) if len(models) > 1 else ()),
+        *((f"-DSTROP_ANOMALY={floats}u", f"-DSTROP_ANOMALY_MODEL={scored}u") if floats else ()),
     )
     names = (*OWN, *own)
     keys = [content_key(program, ()) for program in programs[1:]]
@@ -132,6 +143,15 @@ def build_models(
         link_into(target, dict(zip(scripts, flashes, strict=True)), compiler, folder, objects)
 
     return DeviceFirmware(cached_folder(key, make) / ELF_NAME, build_id, compiler, ids)
+
+
+def _scored(models: Sequence[DeviceModel]) -> int | None:
+    """Number of the model that the benchmark wants one number of, for how far its output is from its input; None without one."""
+    for number, model in enumerate(models):
+        sizes = (model.program.input_bytes, model.program.output_bytes)
+        if tiny_name(model.program) == ANOMALY and sizes[0] == sizes[1] and model.scale.element_bytes in (1, 4):
+            return number
+    return None
 
 
 def program_id(program: CProgram, compiler: Compiler) -> bytes:
@@ -171,6 +191,11 @@ def models_glue(models: Sequence[DeviceModel], target: Target, build_id: bytes, 
         f'    {{&{symbol}, "{tiny_name(model.program)}", {model.program.arena_bytes}, {numbers_of(model.scale)}}}'
         for symbol, model in zip(symbols, models, strict=True)
     )
+    scored = _scored(models)
+    if scored is not None:
+        scale = models[scored].scale
+        numbers = f"{{{float(scale.input_scale)!r}f, {scale.input_zero_point}}}"
+        further += f"#ifdef STROP_ANOMALY\nconst struct strop_input_scale strop_anomaly_scale = {numbers};\n#endif\n"
     return (
         '#include "device.h"\n'
         f"{entries}{further}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -207,7 +207,7 @@ class _Talk:
     number: int
 
     def run(self, inputs: Sequence[Bytes]) -> tuple[tuple[Bytes, ...], Run]:
-        """Outputs (samples, bytes) of all samples, and the first run."""
+        """Outputs (samples, bytes) of all samples, and the first run, with the most stack of all."""
         samples, most = inputs[0].shape[0] if inputs else 1, self.hello.payload_bytes
         outputs = tuple(np.empty((samples, size), np.uint8) for size in self.program.output_bytes)
         runs: list[Run] = []
@@ -216,7 +216,7 @@ class _Talk:
             for index, output in enumerate(outputs):
                 data = self.board.read(index, output.shape[1], most, self.number)
                 output[sample] = np.frombuffer(data, np.uint8)
-        return outputs, runs[0]
+        return outputs, replace(runs[0], stack_bytes=max(run.stack_bytes for run in runs))
 
     def run_once(self, sample: Sequence[bytes] | None) -> Run:
         """Run on a sample, or time a run of whatever the inputs hold."""

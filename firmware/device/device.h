@@ -64,6 +64,19 @@ void strop_profile_start(void);
 const struct strop_mark_record *strop_profile(uint32_t first, uint32_t *room, uint32_t *made);
 #endif
 
+#ifdef STROP_ANOMALY
+/* Scale and zero point of the first input of the model that detects anomalies. */
+struct strop_input_scale {
+    float scale;
+    int32_t zero_point;
+};
+extern const struct strop_input_scale strop_anomaly_scale;
+int strop_is_anomaly(void);
+uint8_t *strop_anomaly_input(void);
+void strop_anomaly_fill(void);
+uint32_t strop_anomaly_score(void);
+#endif
+
 void strop_frame(uint32_t bytes);
 void strop_text(uint32_t bytes);
 void strop_banner(void);

@@ -125,6 +125,13 @@ static void put_results(void)
     const void *const data = model->program->output[0](strop_arena);
     const uint32_t count = model->program->output_bytes[0] / model->element_bytes;
     put_text("m-results-[");
+#ifdef STROP_ANOMALY
+    if (strop_is_anomaly()) {
+        put_float(strop_anomaly_score());
+        put_line("]");
+        return;
+    }
+#endif
     for (uint32_t i = 0; i < count; ++i) {
         if (i) {
             strop_serial_put(',');
@@ -140,9 +147,30 @@ static void put_results(void)
     put_line("]");
 }
 
+/* Where the bytes go that the host sends. */
+static uint8_t *loading(void)
+{
+#ifdef STROP_ANOMALY
+    if (strop_is_anomaly()) {
+        return strop_anomaly_input();
+    }
+#endif
+    return strop_models[strop_turn].program->input[0](strop_arena);
+}
+
+static uint32_t loading_bytes(void)
+{
+#ifdef STROP_ANOMALY
+    if (strop_is_anomaly()) {
+        return 4 * STROP_ANOMALY;
+    }
+#endif
+    return strop_models[strop_turn].program->input_bytes[0];
+}
+
 static void load_bytes(const uint8_t *at)
 {
-    uint8_t *const input = strop_models[strop_turn].program->input[0](strop_arena);
+    uint8_t *const input = loading();
     for (; hex_digit(at[0]) >= 0 && hex_digit(at[1]) >= 0 && loaded < expected; at += 2) {
         input[loaded++] = (uint8_t)(hex_digit(at[0]) * 16 + hex_digit(at[1]));
     }
@@ -155,7 +183,7 @@ static void load_bytes(const uint8_t *at)
 
 static void data_command(const uint8_t *at)
 {
-    const uint32_t size = strop_models[strop_turn].program->input_bytes[0];
+    const uint32_t size = loading_bytes();
     if (begins(at, "load")) {
         const uint32_t asked = number_at(next_word(at));
         loaded = 0;
@@ -170,7 +198,7 @@ static void data_command(const uint8_t *at)
         put_unsigned(asked);
         put_line(" bytes]");
     } else if (begins(at, "print")) {
-        const uint8_t *const input = strop_models[strop_turn].program->input[0](strop_arena);
+        const uint8_t *const input = loading();
         put_text("m-buffer");
         for (uint32_t i = 0; i < loaded; ++i) {
             strop_serial_put('-');
@@ -210,6 +238,11 @@ static void infer(const uint8_t *at)
     put_text("m-infer-start-");
     put_unsigned(times);
     put_text("\r\n");
+#ifdef STROP_ANOMALY
+    if (strop_is_anomaly()) {
+        strop_anomaly_fill();
+    }
+#endif
     put_lap();
     if (!run_times(times)) {
         return;
