@@ -15,7 +15,10 @@ from firmware.compilers import CompilerChoice
 from runtimes.base import CallCost, Measurement, outputs_digest
 from runtimes.board_engine import BoardCost, BoardProfile
 from runtimes.emulator import models_cycles
+from runtimes.meters.energy import EnergyResult
+from runtimes.meters.meter import Meter
 from targets.load import load_target
+from toolchain.api.board_energy import measure_energy
 from toolchain.api.board_profile import profile_board
 from toolchain.api.gpu import GpuProfile, profile_gpu, run_gpu
 from toolchain.api.places import Where, as_bytes, profile_layers, run_anywhere, run_samples, where
@@ -56,6 +59,7 @@ class BenchResult:
     gpu: GpuProfile | None = None
     board: BoardProfile | None = None
     bit_exact: bool | None = None
+    energy: EnergyResult | None = None
 
     def as_json(self) -> dict[str, object]:
         """The stable keys: `ram`, `flash`, `instructions`, `cycles`, `latency_us`, `outputs_sha256`, `runtime`, `device` …"""
@@ -85,6 +89,8 @@ class BenchResult:
             document["bit_exact"] = self.bit_exact
         if found.timing is not None:
             document["timing"] = asdict(found.timing)
+        if self.energy is not None:
+            document["energy"] = asdict(self.energy)
         if self.board is not None:
             document["layers"] = self._layers(self.board.costs)
             document["profile"] = self._profile(self.board)
@@ -118,18 +124,25 @@ class BenchResult:
 
 
 def bench(
-    bundle: str | Path, *, place: str | None = None, compiler: CompilerChoice = "auto", layers: bool = False
+    bundle: str | Path,
+    *,
+    place: str | None = None,
+    compiler: CompilerChoice = "auto",
+    layers: bool = False,
+    meter: Meter | None = None,
 ) -> BenchResult:
     """Build a bundle's C program, or load its TensorRT engine, run it on fixed random inputs and measure it.
 
     place: `host`, `emulator`, `unicorn`, `qemu`, `gpu`, or a browser, which runs a web format; None takes the target's.
-    layers: measure every layer, in an emulator or on a board.
+    layers: measure every layer, in an emulator or on a board. meter: an open one, through which a board gets its supply.
     Cycles of a core with a table of timings are modelled in unicorn, whichever emulator measures the rest.
     Raises RunError (E5xx), EnvironmentFault (E4xx), UsageError(901).
     """
     opened = read_bundle(Path(bundle))
     inputs = random_inputs(opened.graph(), BENCH_SAMPLES, np.random.default_rng(0))
     on = where(opened, place, compiler)
+    if meter is not None and on.place != "board":
+        raise UsageError(901, "--meter", "energy is measured on a board", "Use --on board:PORT")
     if on.place == "gpu":
         return BenchResult(opened.path, opened.manifest, run_gpu(opened, inputs, count=True).measurement, gpu=profile_gpu(opened))
     if on.is_browser:
@@ -146,7 +159,8 @@ def bench(
         exact = found.outputs_sha256 == _reference_digest(opened, inputs)
         board = profile_board(opened, on.port, first, compiler) if layers else None
         exact = exact and (board is None or board.outputs_sha256 == _reference_digest(opened, first))
-        return BenchResult(opened.path, opened.manifest, found, board=board, bit_exact=exact)
+        energy = measure_energy(opened, on.port, first, meter, compiler) if meter is not None else None
+        return BenchResult(opened.path, opened.manifest, found, board=board, bit_exact=exact, energy=energy)
     calls = profile_layers(opened, on, first) if layers else None
     return BenchResult(opened.path, opened.manifest, found, calls)
 

@@ -92,6 +92,7 @@ class Board:
     def __init__(self, line: Line, name: str, answer_s: float = ANSWER_S, tries: int = TRIES) -> None:
         """line: an open port whose reads end by themselves. name: for errors. answer_s: when a request is sent again."""
         self._line, self._name, self._answer_s, self._tries = line, name, answer_s, tries
+        self.line, self.name = line, name
         self._splitter, self._sequence = Splitter(), int.from_bytes(struct.pack("<d", time.time())[:2], "little")
 
     def hello(self) -> Hello:

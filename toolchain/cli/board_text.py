@@ -1,4 +1,4 @@
-"""What `strop bench --on board:PORT` prints of a board: its layers beside their predictions, and how far its times spread."""
+"""What `strop bench --on board:PORT` prints of a board: layers beside predictions, how far times spread, energy."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from toolchain.cli.explained import short
 if TYPE_CHECKING:
     from runtimes.base import Timing
     from runtimes.board_engine import BoardProfile
+    from runtimes.meters.energy import EnergyResult
     from toolchain.bundle.manifest import Layer
 
 
@@ -49,3 +50,17 @@ def timing_text(timing: Timing) -> str:
     interval = f"median {timing.quantiles_us[0]:,.1f} us, {100 * timing.confidence:.1f} % of {low:,.1f} to {high:,.1f}"
     spread = f"{timing.least_us:,.1f} to {timing.most_us:,.1f}, mean {timing.mean_us:,.1f} ± {timing.deviation_us:,.2g}"
     return f"{timing.runs:,} runs at {timing.clock_hz / 1e6:g} MHz: {interval}; all of them {spread}"
+
+
+def energy_text(energy: EnergyResult) -> str:
+    """Two lines: an inference, with and without what idling draws, and how it was measured."""
+    total = _with_half(energy.total_uj, energy.total_half_uj)
+    active = _with_half(energy.active_uj, energy.active_half_uj)
+    how = f"{energy.windows} windows of {energy.inferences:,} inferences, {energy.seconds:.3g} s, by the {energy.by}"
+    how += f", {energy.meter}"
+    how += f", {energy.lost:,} samples lost" if energy.lost else ""
+    return f"energy of an inference {total}; without the {energy.idle_mw:.4g} mW of idling {active}\n{how}"
+
+
+def _with_half(value: float, half: float | None) -> str:
+    return f"{value:,.4g} uJ" if half is None else f"{value:,.4g} ± {half:,.2g} uJ"
