@@ -22,11 +22,17 @@ from toolchain.errors import UsageError
 TOGETHER = "programs.c"
 
 
-def check_names(programs: Sequence[CProgram]) -> None:
-    """Raise UsageError(901) when two programs have one name: their functions would, too."""
+def check_names(programs: Sequence[CProgram], told: Sequence[str]) -> None:
+    """Raise UsageError(901) when two programs have one name, as their functions would, or one in the text protocol, which told
+    has."""
+    hint = "Compile one of them with another --name"
     for first, second in pairwise(sorted(program.name for program in programs)):
         if first == second:
-            raise UsageError(901, "BUNDLE", f"two bundles are called {first}", "Compile one of them with another --name")
+            raise UsageError(901, "BUNDLE", f"two bundles are called {first}", hint)
+    names = [program.name for program in programs]
+    for (first, one), (second, other) in pairwise(sorted(zip(told, names, strict=True))):
+        if first == second:
+            raise UsageError(901, "BUNDLE", f"{one} and {other}: both are {first} to the text protocol", hint)
 
 
 def joined(programs: Sequence[CProgram]) -> CProgram:

@@ -72,7 +72,9 @@ def test_lpm01a_integrates_between_its_events() -> None:
     with on_terminal(shield.serve) as port:
         trace = measured(Lpm01a(port, 2.5), 0.2)
     assert shield.commands[0] == "htc"
-    assert {"output energy", "format ascii_dec", "freq 1k", "eventsrc d7 fal", "volt 2500m", "pwr on nostatus"} <= {*shield.commands}
+    assert {"output energy", "format ascii_dec", "freq 1k", "eventsrc d7 fal", "volt 2500m", "pwr on nostatus"} <= {
+        *shield.commands
+    }
     assert shield.commands[-2:] == ["stop", "hrc"]
     assert trace.marks_s[1] - trace.marks_s[0] == pytest.approx(0.2, abs=1e-6)
     assert trace.energy_j(*trace.marks_s) == pytest.approx(0.02 * 2.5 * 0.2, rel=0.002)

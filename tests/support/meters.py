@@ -20,7 +20,8 @@ R2, GI2, O2, I2, UG2 = 10.15, 0.98, 120.0, 1.5e-5, 1.02
 METADATA = (
     "Calibrated: 0\nR0: 1031.64\nR1: 101.65\nR2: 10.15\nR3: 0.94\nR4: 0.043\nGS0: 1\nGS1: 1\nGS2: 0\nGS3: 1\nGS4: 1\n"
     f"GI0: 1\nGI1: 1\nGI2: {GI2}\nGI3: 1\nGI4: 1\nO0: 0\nO1: 0\nO2: {O2}\nO3: 0\nO4: 0\nVDD: 3300\nHW: 1\nmode: 1\n"
-    f"S0: 0\nS1: 0\nS2: 0\nS3: 0\nS4: 0\nI0: 0\nI1: 0\nI2: {I2}\nI3: 0\nI4: 0\nUG0: 1\nUG1: 1\nUG2: {UG2}\nUG3: 1\nUG4: 1\nIA: 0\nEND"
+    f"S0: 0\nS1: 0\nS2: 0\nS3: 0\nS4: 0\nI0: 0\nI1: 0\nI2: {I2}\nI3: 0\nI4: 0\nUG0: 1\nUG1: 1\nUG2: {UG2}\nUG3: 1\nUG4: 1\n"
+    "IA: 0\nEND"
 )
 
 # Of those that have arguments: power mode, voltage, the board's supply.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from firmware.compilers import CompilerChoice, find_compiler
-from firmware.device_build import DeviceFirmware, DeviceModel, build_models
+from firmware.device_build import DeviceFirmware, DeviceModel, build_models, tiny_name
 from firmware.several import check_names
 from firmware.size import linked_size
 from runtimes.board_engine import VIRTUAL, check_firmware, connected, flash_virtual
@@ -76,7 +76,8 @@ def flash(
     check_writable(target, port)
     progress("building the firmware")
     models = [DeviceModel(c_program(each), output_scale(each)) for each in opened]
-    check_names([model.program for model in models])
+    programs = [model.program for model in models]
+    check_names(programs, [tiny_name(program) for program in programs])
     firmware = build_models(models, target, find_compiler(target, compiler))
     size = linked_size(firmware.elf)
     steps = (
