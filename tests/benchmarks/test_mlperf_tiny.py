@@ -20,6 +20,7 @@ from benchmarks.mlperf_tiny.submission import write_submission
 from benchmarks.mlperf_tiny.suite import Result
 from firmware.serial.tiny import Inference
 from runtimes.meters.energy import WindowEnergy
+from runtimes.meters.meter import Trace
 from tests.support.engines import needs_qemu
 from tests.support.flashing import DIGITS, compiled, strop
 from tests.support.mlperf import MLPERF, needs_mlperf
@@ -150,6 +151,45 @@ def test_logs_are_those_of_published_results(tmp_path: Path) -> None:
     assert speed.summary[1] == "0808.232310 ulp-mlperf: Median throughput is    500.000 inf./sec."
     right = session_of(Played()).accuracy(read_dataset(folder, "kws01"))
     assert right.summary[0] == "0808.232310 ulp-mlperf: Top 1% = 100.0"
+
+
+class Steady:
+    """A meter that saw the same power from a second before the device's first time stamp, and the input fall twice."""
+
+    label = "meter"
+
+    def __init__(self, played: Played, watts: float) -> None:
+        self.played, self.watts, self.started = played, watts, 0
+
+    def start(self) -> None:
+        self.started += 1
+
+    def stop(self) -> Trace:
+        end = self.played.clock_us / 1e6
+        seconds = np.arange(end - 12.0, end + 1.0, 0.001)
+        return Trace(seconds, np.full(len(seconds), self.watts), 0.001, (end - 10.05, end - 0.05))
+
+    def close(self) -> None:
+        pass
+
+
+def test_energy_is_that_of_a_window_between_edges(tmp_path: Path) -> None:
+    samples = read_dataset(dataset(tmp_path, "kws01", [(bytes((1, 9)), "2,1")] * 5), "kws01")
+    played = Played()
+    meter = Steady(played, 0.5)
+    found = session_of(played).energy(samples, meter)
+    assert meter.started == 5
+    assert found.energy_uj == pytest.approx(0.5e6 * 10 / 5050)
+    assert found.summary[:7] == (
+        "Power Edition Output",
+        "Energy data for trial 0",
+        "  Elapsed time  : 10",
+        "  Inferences    : 5050",
+        "  Power         : 500.0000 mW.",
+        "  Total Energy  : 5000000.000 uJ",
+        "  Energy/Inf    : 990.099 uJ/inf",
+    )
+    assert found.summary[-2] == "Median energy cost is 990.0990 uJ/inf."
 
 
 # --- submissions

@@ -74,7 +74,7 @@ def test_layers_of_a_board_beside_their_predictions(target: str, tmp_path: Path,
     assert f"a run that is not profiled {found['instructions']:,}"[:30] in text
 
 
-def test_times_of_a_board_on_a_port(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_of_a_board_on_a_port(digits: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A board that is not called qemu is timed: quantiles, and an interval of the median."""
     monkeypatch.setattr(board_engine, "TIMED_S", 0.0)
     strop(capsys, "flash", digits, "--port", "qemu")
