@@ -102,7 +102,7 @@ class Session:
         windows = self._windows(samples, log, meter)
         rows = ["Power Edition Output"]
         for number, window in enumerate(windows):
-            rows += _energy_lines(number, window)
+            rows += energy_lines(number, window)
         median = float(np.median([window.energy.per_inference_uj for window in windows if window.energy]))
         rows += [RULE, f"Median energy cost is {median:5.4f} uJ/inf.", RULE]
         log.lines += rows
@@ -183,7 +183,8 @@ def _tell_window(log: _Log, number: int, window: Window) -> None:
     log.told(f"  m-results    : {[round(each, 3) for each in window.results]}")
 
 
-def _energy_lines(number: int, window: Window) -> list[str]:
+def energy_lines(number: int, window: Window) -> list[str]:
+    """What the runner says of a window of energy."""
     found = window.energy
     assert found is not None
     short = "" if found.seconds >= 10 else "  <<<< below minimum duration"

@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 
 from benchmarks.mlperf_tiny.checker import check
 from benchmarks.mlperf_tiny.dataset import read_dataset
+from benchmarks.mlperf_tiny.rules import BENCHMARKS
 from benchmarks.mlperf_tiny.scoring import area, roc_auc, top_one
-from benchmarks.mlperf_tiny.session import Outcome, Session, Window
+from benchmarks.mlperf_tiny.session import RULE, Outcome, Session, Window, energy_lines
 from benchmarks.mlperf_tiny.submission import write_submission
 from benchmarks.mlperf_tiny.suite import Result
 from firmware.serial.tiny import Inference
 from runtimes.meters.energy import WindowEnergy
 from runtimes.meters.meter import Trace
+from targets.load import load_target
 from tests.support.engines import needs_qemu
 from tests.support.flashing import DIGITS, compiled, strop
 from tests.support.mlperf import MLPERF, needs_mlperf
@@ -82,6 +84,17 @@ def test_auc_is_the_area_under_the_curve(seed: int) -> None:
     positive = rng.random(80) < 0.3
     assert roc_auc(scores, positive) == pytest.approx(curve_area(scores, positive))
     assert roc_auc(-scores, positive) == pytest.approx(1 - roc_auc(scores, positive))
+
+
+@pytest.mark.parametrize("classes", [1, 2, 5])
+def test_auc_is_that_of_the_package_that_the_runner_takes(classes: int) -> None:
+    metrics: Any = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(classes)
+    labels = rng.integers(0, max(classes, 2), 200)
+    scores = np.round(rng.random((200, classes)), 2)
+    scores = scores / scores.sum(axis=1, keepdims=True) if classes > 1 else scores
+    given = scores if classes > 2 else scores[:, -1]
+    assert area(scores, labels) == pytest.approx(metrics.roc_auc_score(labels, given, multi_class="ovr"))
 
 
 def test_scores_of_one_two_and_more_outputs() -> None:
@@ -203,18 +216,13 @@ def kws(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def submission(kws: Path, tmp_path: Path) -> Path:
     """One that keeps all rules."""
-    from benchmarks.mlperf_tiny.rules import BENCHMARKS
-    from targets.load import load_target
-
     rows = [(bytes((1, 9)) if n % 2 else bytes((9, 1)), f"2,{n % 2}") for n in range(6)]
     samples = read_dataset(dataset(tmp_path / "data", "kws01", rows), "kws01")
     session = session_of(Played())
     windows = tuple(Window(f"f{n}", 100, 0, (), WindowEnergy(5e4 + n, 10.5, 100, "digital input")) for n in range(5))
     lines = ["Power Edition Output"]
-    from benchmarks.mlperf_tiny.session import RULE, _energy_lines
-
     for number, window in enumerate(windows):
-        lines += _energy_lines(number, window)
+        lines += energy_lines(number, window)
     energy = Outcome(("x",), (*lines, RULE, "Median energy cost is 500.0200 uJ/inf.", RULE), windows)
     outcomes = {"performance": session.performance(samples), "accuracy": session.accuracy(samples), "energy": energy}
     result = Result(read_bundle(kws), BENCHMARKS[0], outcomes)  # type: ignore[arg-type]

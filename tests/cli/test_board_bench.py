@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from firmware.serial.virtual import image_of, powered
 from runtimes import board_engine
+from runtimes.meters.energy import EnergyResult
 from runtimes.qemu_engine import find_qemu
 from targets.load import load_target
 from tests.support.engines import needs_qemu
@@ -37,8 +39,13 @@ def port_of(name: str, monkeypatch: pytest.MonkeyPatch) -> Generator[str]:
     assert target.qemu is not None
     found: list[str] = []
     opened = contextlib.ExitStack()
+
+    def remember(port: str, _: int) -> contextlib.ExitStack:
+        found.append(port)
+        return contextlib.ExitStack()
+
     with monkeypatch.context() as patch:
-        patch.setattr("firmware.serial.virtual.open_port", lambda port, _: found.append(port) or contextlib.ExitStack())
+        patch.setattr("firmware.serial.virtual.open_port", remember)
         opened.enter_context(powered(target, find_qemu(target.qemu), image_of(target)))
     with opened:
         yield found[0]
@@ -94,9 +101,12 @@ def test_times_of_a_board_on_a_port(digits: Path, capsys: pytest.CaptureFixture[
 def test_energy_of_an_inference(digits: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A steady current: all of it is idling, and an inference's share is the power times its time on this machine."""
     monkeypatch.setattr(board_energy, "IDLE_S", 0.1)
-    monkeypatch.setattr(board_energy, "WINDOWS", 2)
     measure = board_energy.measure_energy
-    monkeypatch.setattr("benchmarks.api.measure_energy", lambda *given: measure(*given, windows=2, window_s=0.02))
+
+    def short(*given: Any) -> EnergyResult:
+        return measure(*given, windows=2, window_s=0.02)
+
+    monkeypatch.setattr("benchmarks.api.measure_energy", short)
     strop(capsys, "flash", digits, "--port", "qemu")
     with on_terminal(PowerShield(lambda _: 0.004).serve) as port:
         status, found = strop(capsys, "bench", digits, "--on", "board:qemu", "--meter", f"lpm01a:{port}", "--volts", 2.5)
