@@ -210,7 +210,9 @@ def test_energy_is_that_of_a_window_between_edges(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def kws(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return compiled(tmp_path_factory.mktemp("kws"), "mps2_an386", DIGITS / "digits.onnx", ("--name", "kws"))
+    return compiled(
+        tmp_path_factory.mktemp("kws"), "mps2_an386", DIGITS / "digits.onnx", ("--name", "kws", "--precision", "int8")
+    )
 
 
 @pytest.fixture

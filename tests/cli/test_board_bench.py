@@ -53,13 +53,13 @@ def port_of(name: str, monkeypatch: pytest.MonkeyPatch) -> Generator[str]:
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return compiled(tmp_path_factory.mktemp("digits"), "mps2_an386")
+    return compiled(tmp_path_factory.mktemp("digits"), "mps2_an386", more=("--precision", "int8"))
 
 
 @pytest.mark.parametrize("target", MACHINES)
 def test_layers_of_a_board_beside_their_predictions(target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """They sum up to what a run takes that is not profiled, within 1 % of it and 20 instructions."""
-    bundle = compiled(tmp_path, target)
+    bundle = compiled(tmp_path, target, more=("--precision", "int8"))
     strop(capsys, "flash", bundle, "--port", "qemu")
     flashed = image_of(load_target(target)).read_bytes()
     status, found = strop(capsys, "bench", bundle, "--on", "board:qemu", "--explain")

@@ -35,7 +35,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
 def bundle_of(folder: Path, target: str, name: str, *more: str) -> Path:
     """A bundle of the digits, compiled once."""
     place = folder / "-".join((name, *more))
-    return place / target if place.exists() else compiled(place, target, more=("--name", name, *more))
+    return place / target if place.exists() else compiled(place, target, more=("--name", name, "--precision", "int8", *more))
 
 
 def pair(folder: Path, target: str, *more: str) -> tuple[Path, Path]:
@@ -119,17 +119,16 @@ def test_the_text_protocol_chooses_by_profile(cache: Path, capsys: pytest.Captur
 
 def test_what_does_not_go_together_is_an_error(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, second = pair(cache, "mps2_an386")
-    foreign = bundle_of(cache, "mps2_an385", "other")
+    foreign, alike = bundle_of(cache, "mps2_an385", "other"), bundle_of(cache, "mps2_an386", "kws_b")
     for bundles, what in (
         ((first, first), "two bundles are called kws"),
         ((first, foreign), "the bundles are for mps2_an386 and mps2_an385"),
-        ((first, bundle_of(cache, "mps2_an386", "kws_b")), "both are kws01 to the text protocol"),
+        ((first, alike), "both are kws01 to the text protocol"),
     ):
         _, found = strop(capsys, "flash", *bundles, "--port", "qemu")
         assert found["error"]["code"] == "E901"
         assert what in found["error"]["message"]
     strop(capsys, "flash", first, second, "--port", "qemu")
-    third = bundle_of(cache, "mps2_an386", "third")
-    _, found = strop(capsys, "bench", third, "--on", "board:qemu")
+    _, found = strop(capsys, "bench", alike, "--on", "board:qemu")
     assert found["error"]["code"] == "E508"
-    assert "it runs kws01, vww01, and none of them is this bundle's third" in found["error"]["message"]
+    assert "it runs kws01, vww01, and none of them is this bundle's kws_b" in found["error"]["message"]
