@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,22 @@ from typing import Any
 import numpy as np
 
 from firmware.compilers import CompilerChoice
-from runtimes.base import CallCost, Measurement
+from runtimes.base import CallCost, Measurement, outputs_digest
+from runtimes.board_engine import BoardCost, BoardProfile
 from runtimes.emulator import models_cycles
+from runtimes.meters.energy import EnergyResult
+from runtimes.meters.meter import Meter
 from targets.load import load_target
+from toolchain.api.board_energy import measure_energy
+from toolchain.api.board_profile import profile_board
 from toolchain.api.gpu import GpuProfile, profile_gpu, run_gpu
-from toolchain.api.places import Where, profile_layers, run_anywhere, run_samples, where
-from toolchain.api.verifying import random_inputs
+from toolchain.api.places import Where, as_bytes, profile_layers, run_anywhere, run_samples, where
+from toolchain.api.progress import silent
+from toolchain.api.verifying import random_inputs, reference_outputs
 from toolchain.bundle.manifest import Manifest, marks_of
-from toolchain.bundle.read import read_bundle
+from toolchain.bundle.read import Bundle, read_bundle
 from toolchain.errors import DataError, UsageError, VerificationError
+from toolchain.ir.types import Array
 
 BENCH_SAMPLES = 4
 MAX_DOCUMENT_BYTES = 1 << 24
@@ -41,7 +48,8 @@ COSTS = (
 class BenchResult:
     """What one bundle needs, measured, beside what its manifest predicts.
 
-    calls: what every layer took, where asked for. gpu: latencies and layers of its TensorRT engine.
+    calls: what every layer took, where asked for. gpu: latencies and layers of its TensorRT engine. board: what every layer took
+    on a board. bit_exact: every output byte of a board is the reference evaluator's.
     """
 
     bundle: Path
@@ -49,6 +57,9 @@ class BenchResult:
     measurement: Measurement
     calls: tuple[CallCost, ...] | None = None
     gpu: GpuProfile | None = None
+    board: BoardProfile | None = None
+    bit_exact: bool | None = None
+    energy: EnergyResult | None = None
 
     def as_json(self) -> dict[str, object]:
         """The stable keys: `ram`, `flash`, `instructions`, `cycles`, `latency_us`, `outputs_sha256`, `runtime`, `device` …"""
@@ -74,13 +85,34 @@ class BenchResult:
             "first_us": found.first_us,
             "predicted": asdict(plan.predicted) if plan.predicted else None,
         }
+        if self.bit_exact is not None:
+            document["bit_exact"] = self.bit_exact
+        if found.timing is not None:
+            document["timing"] = asdict(found.timing)
+        if self.energy is not None:
+            document["energy"] = asdict(self.energy)
+        if self.board is not None:
+            document["layers"] = self._layers(self.board.costs)
+            document["profile"] = self._profile(self.board)
         if self.calls is not None:
             document["layers"] = self._layers(self.calls)
         if self.gpu is not None:
             document["gpu"] = asdict(self.gpu)
         return document
 
-    def _layers(self, calls: tuple[CallCost, ...]) -> list[dict[str, object]]:
+    def _profile(self, board: BoardProfile) -> dict[str, object]:
+        """How the profiled run compares with the plain one."""
+        plain = self.measurement.instructions if board.counts_instructions else self.measurement.cycles
+        return {
+            "unit": "instructions" if board.counts_instructions else "cycles",
+            "layers": sum(board.calls),
+            "outside": board.outside,
+            "plain": plain,
+            "overhead": board.total / plain - 1 if plain else None,
+            "outputs_sha256": board.outputs_sha256,
+        }
+
+    def _layers(self, calls: Sequence[BoardCost | CallCost]) -> list[dict[str, object]]:
         """What is known of every layer, predicted and measured; a streamed segment is measured at its first layer."""
         found: list[dict[str, object]] = []
         before = -1
@@ -92,18 +124,25 @@ class BenchResult:
 
 
 def bench(
-    bundle: str | Path, *, place: str | None = None, compiler: CompilerChoice = "auto", layers: bool = False
+    bundle: str | Path,
+    *,
+    place: str | None = None,
+    compiler: CompilerChoice = "auto",
+    layers: bool = False,
+    meter: Meter | None = None,
 ) -> BenchResult:
     """Build a bundle's C program, or load its TensorRT engine, run it on fixed random inputs and measure it.
 
     place: `host`, `emulator`, `unicorn`, `qemu`, `gpu`, or a browser, which runs a web format; None takes the target's.
-    layers: measure every layer, in an emulator.
+    layers: measure every layer, in an emulator or on a board. meter: an open one, through which a board gets its supply.
     Cycles of a core with a table of timings are modelled in unicorn, whichever emulator measures the rest.
     Raises RunError (E5xx), EnvironmentFault (E4xx), UsageError(901).
     """
     opened = read_bundle(Path(bundle))
     inputs = random_inputs(opened.graph(), BENCH_SAMPLES, np.random.default_rng(0))
     on = where(opened, place, compiler)
+    if meter is not None and on.place != "board":
+        raise UsageError(901, "--meter", "energy is measured on a board", "Use --on board:PORT")
     if on.place == "gpu":
         return BenchResult(opened.path, opened.manifest, run_gpu(opened, inputs, count=True).measurement, gpu=profile_gpu(opened))
     if on.is_browser:
@@ -115,8 +154,20 @@ def bench(
     if found.cycles is None and on.place != "host" and models_cycles(load_target(opened.manifest.target)):
         modelled = run_samples(opened, Where("unicorn", compiler), [array[:1] for array in inputs], count=True).measurement
         found = replace(found, cycles=modelled.cycles, cycles_source=modelled.cycles_source)
-    calls = profile_layers(opened, on, [array[:1] for array in inputs]) if layers else None
+    first = [array[:1] for array in inputs]
+    if on.place == "board":
+        exact = found.outputs_sha256 == _reference_digest(opened, inputs)
+        board = profile_board(opened, on.port, first, compiler) if layers else None
+        exact = exact and (board is None or board.outputs_sha256 == _reference_digest(opened, first))
+        energy = measure_energy(opened, on.port, first, meter, compiler) if meter is not None else None
+        return BenchResult(opened.path, opened.manifest, found, board=board, bit_exact=exact, energy=energy)
+    calls = profile_layers(opened, on, first) if layers else None
     return BenchResult(opened.path, opened.manifest, found, calls)
+
+
+def _reference_digest(bundle: Bundle, inputs: Sequence[Array]) -> str:
+    """The digest of the outputs that the reference evaluator gives."""
+    return outputs_digest([as_bytes(output) for output in reference_outputs(bundle.graph(), inputs, silent)])
 
 
 def read_bench(path: Path) -> Mapping[str, object]:

@@ -70,7 +70,7 @@ def build_firmware(program: CProgram, target: Target, compiler: Compiler, *, pro
     layout = plan_ram(program, target)
     flashes = [memory for memory in target.memories if memory.role == "flash"]
     scripts = [linker_script(target, flash, layout) for flash in flashes]
-    glue, extra = glue_source(program) + _linked_arenas(program), PROFILE_FLAGS if profile else ()
+    glue, extra = glue_source(program) + linked_arenas(program), PROFILE_FLAGS if profile else ()
     key = content_key(
         program, (*extra, *scripts, glue, repr(compiler), target.core.architecture, *(own_text(name) for name in HARNESS_OWN))
     )
@@ -102,18 +102,23 @@ def content_key(program: CProgram, parts: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def glue_source(program: CProgram) -> str:
-    """C that lists the program's entry points and buffer sizes in `struct strop_program`."""
+def glue_source(program: CProgram, suffix: str = "", places: Sequence[int] | None = None) -> str:
+    """C that lists the program's entry points and buffer sizes in `struct strop_program`.
+
+    suffix: of all names that other files see, where an image has several programs. places: which of `strop_further` the program's
+    further arenas are, None for all in a row.
+    """
     name, inputs, outputs = program.name, program.input_bytes, program.output_bytes
     lines = ['#include "harness.h"', f'#include "{Path(program.header).name}"']
-    prefix, init = name, f"{name}_init"
+    prefix, init, shim = name, f"{name}_init", SHIM_PREFIX + suffix
     if program.further:
-        init = f"{SHIM_PREFIX}_init"
-        arenas = "".join(f", strop_further[{number}].start" for number in range(len(program.further)))
+        init = f"{shim}_init"
+        numbers = range(len(program.further)) if places is None else places
+        arenas = "".join(f", strop_further[{number}].start" for number in numbers)
         lines += _entry(f"int {init}(void *arena)", f"return {name}_init(arena{arenas});")
     if program.io != "arena":
-        prefix = SHIM_PREFIX
-        lines += _caller_entries(program) if program.io == "caller" else _row_entries(program)
+        prefix = shim
+        lines += _caller_entries(program, shim) if program.io == "caller" else _row_entries(program, shim)
     for way, sizes in (("input", inputs), ("output", outputs)):
         qualifier = "const " if way == "output" else ""
         for index in range(len(sizes)):
@@ -122,13 +127,15 @@ def glue_source(program: CProgram) -> str:
         entries = ", ".join(f"{way}_{index}" for index in range(len(sizes)))
         lines.append(f"static {qualifier}void *(*const {way}s[])({qualifier}void *) = {{{entries}}};")
         lines.append(f"static const uint32_t {way}_bytes[] = {{{', '.join(map(str, sizes))}}};")
-    lines.append("const struct strop_program strop_program = {")
+    if suffix:
+        lines.append(f"extern const struct strop_program strop_program{suffix};")
+    lines.append(f"const struct strop_program strop_program{suffix} = {{")
     lines.append(f"    {init}, {prefix}_run, {len(inputs)}, {len(outputs)},")
     lines.append(f"    inputs, outputs, input_bytes, output_bytes, {int(program.io != 'arena')}}};")
     return "\n".join(lines) + "\n"
 
 
-def _linked_arenas(program: CProgram) -> str:
+def linked_arenas(program: CProgram) -> str:
     """C that lists the further arenas, which the linker script places."""
     numbers = range(1, len(program.further) + 1)
     parts = ("strop_guard_low", "strop_arena", "strop_guard_high", "strop_guard_end")
@@ -143,34 +150,32 @@ def further_arenas(rows: Sequence[str]) -> str:
     return f"{listed}const uint32_t strop_further_count = {len(rows)};\n"
 
 
-def _caller_entries(program: CProgram) -> list[str]:
+def _caller_entries(program: CProgram, shim: str) -> list[str]:
     """Buffers of a program whose caller owns inputs and outputs, and entry points in the form of a program that owns them."""
     ways = (("input", program.input_bytes), ("output", program.output_bytes))
     buffers = [(f"{way}_{i}", "const " if way == "output" else "", size) for way, sizes in ways for i, size in enumerate(sizes)]
     lines: list[str] = []
     for buffer, qualifier, size in buffers:
         lines.append(f"static _Alignas(16) uint8_t buffer_{buffer}[{max(size, 1)}];")
-        lines += _entry(
-            f"{qualifier}void *{SHIM_PREFIX}_{buffer}({qualifier}void *arena)", f"(void)arena; return buffer_{buffer};"
-        )
+        lines += _entry(f"{qualifier}void *{shim}_{buffer}({qualifier}void *arena)", f"(void)arena; return buffer_{buffer};")
     arguments = "".join(f", (void *)buffer_{buffer}" for buffer, _, _ in buffers)
-    return [*lines, *_entry(f"int {SHIM_PREFIX}_run(void *arena)", f"return {program.name}_run(arena{arguments});")]
+    return [*lines, *_entry(f"int {shim}_run(void *arena)", f"return {program.name}_run(arena{arguments});")]
 
 
-def _row_entries(program: CProgram) -> list[str]:
+def _row_entries(program: CProgram, shim: str) -> list[str]:
     """The whole input of a program that takes it row by row, and a run that pushes all rows."""
     name, size, rows = program.name, program.input_bytes[0], program.input_rows
     lines = [
         "#include <string.h>",
         f"static _Alignas(16) uint8_t buffer_input_0[{size}];",
-        *_entry(f"void *{SHIM_PREFIX}_input_0(void *arena)", "(void)arena; return buffer_input_0;"),
+        *_entry(f"void *{shim}_input_0(void *arena)", "(void)arena; return buffer_input_0;"),
     ]
     for index in range(len(program.output_bytes)):
-        head = f"const void *{SHIM_PREFIX}_output_{index}(const void *arena)"
+        head = f"const void *{shim}_output_{index}(const void *arena)"
         lines += _entry(head, f"return {name}_output_{index}(arena);")
     step = f"memcpy({name}_input_0(arena), buffer_input_0 + row * {size // rows}, {size // rows}); left = {name}_push_row(arena);"
     body = f"int left = {rows}; for (int row = 0; row < {rows} && left >= 0; ++row) {{ {step} }} return left;"
-    return [*lines, *_entry(f"int {SHIM_PREFIX}_run(void *arena)", body)]
+    return [*lines, *_entry(f"int {shim}_run(void *arena)", body)]
 
 
 def _entry(head: str, body: str) -> list[str]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from firmware.build import (
     ELF_NAME,
     FREESTANDING_FLAGS,
+    PROFILE_FLAGS,
     START_UP,
     compile_around,
     compile_program,
     content_key,
     glue_source,
     link_into,
+    linked_arenas,
     own_text,
     write_sources,
 )
@@ -22,6 +25,7 @@ from firmware.cache import cached_folder
 from firmware.compilers import Compiler
 from firmware.linker import linker_script, plan_ram
 from firmware.program import CProgram
+from firmware.several import compile_several, joined, outside_bytes
 from targets.model import Serial, Target
 from toolchain.errors import EnvironmentFault
 
@@ -37,26 +41,43 @@ OWN = (
     "harness/include/string.h",
 )
 TINY_MODELS = ("kws01", "ic01", "vww01", "ad01")
+ANOMALY = "ad01"
 BUILD_ID_BYTES = 16
+# Of a profile: the record of one mark; and marks beside those between calls: an idle one, an empty one, the first call's start.
+MARK_BYTES, FURTHER_MARKS = 8, 3
 SCALE_UNIT = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """What the text protocol makes numbers of the first output by: scale, zero point, bytes of an element."""
+    """What the text protocol makes numbers of the first output by: scale, zero point, bytes of an element.
+
+    input_scale, input_zero_point: of the first input, where it is quantized.
+    """
 
     scale: float = 1.0
     zero_point: int = 0
     element_bytes: int = 1
+    input_scale: float = 1.0
+    input_zero_point: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceModel:
+    """A program that a firmware runs, and how its first output is told as text."""
+
+    program: CProgram
+    scale: Scale = Scale()
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceFirmware:
-    """A linked image and the id that the running firmware tells."""
+    """A linked image and the id that the running firmware tells. program_ids: of its models, where it has several."""
 
     elf: Path
     build_id: bytes
     compiler: Compiler
+    program_ids: tuple[bytes, ...] = ()
 
 
 def serial_of(target: Target) -> Serial:
@@ -67,35 +88,75 @@ def serial_of(target: Target) -> Serial:
     return target.serial
 
 
-def build_device(program: CProgram, scale: Scale, target: Target, compiler: Compiler) -> DeviceFirmware:
+def build_device(
+    program: CProgram, scale: Scale, target: Target, compiler: Compiler, *, calls: int | None = None
+) -> DeviceFirmware:
     """Compile and link the firmware of a board, or take the same build from the cache.
 
+    calls: build it to tell what each of the program's so many calls takes.
     Raises TargetError E301 and E302 where RAM or flash is too small, EnvironmentFault E402 and E403, RunError E504.
     """
+    return build_models((DeviceModel(program, scale),), target, compiler, calls=calls)
+
+
+def build_models(
+    models: Sequence[DeviceModel], target: Target, compiler: Compiler, *, calls: int | None = None
+) -> DeviceFirmware:
+    """A firmware of one or several models, which share one arena: one runs at a time. calls, errors: as of `build_device`."""
     serial = serial_of(target)
-    layout = plan_ram(program, target)
+    programs = [model.program for model in models]
+    whole = joined(programs)
+    marks = 0 if calls is None else calls + FURTHER_MARKS
+    scored = _scored(models)
+    floats = programs[scored].input_bytes[0] // models[scored].scale.element_bytes if scored is not None else 0
+    layout = plan_ram(whole, target, outside_bytes(programs[1:]) + MARK_BYTES * marks + 4 * floats)
     flashes = [memory for memory in target.memories if memory.role == "flash"]
     scripts = [linker_script(target, flash, layout) for flash in flashes]
-    own = (f"boards/serial_{serial.driver}.c", f"boards/setup_{serial.setup}.c")
+    parts_of = (("device/profile.c", marks), ("device/anomaly.c", floats))
+    optional = tuple(name for name, needed in parts_of if needed)
+    own = (f"boards/serial_{serial.driver}.c", f"boards/setup_{serial.setup}.c", *optional)
+    variant = (*PROFILE_FLAGS, f"-DSTROP_MARKS={marks}") if marks else ()
     extra = (
         f"-DSTROP_SERIAL_BASE={serial.base:#x}u",
         f"-DSTROP_SERIAL_CLOCK_HZ={serial.clock_hz}u",
         f"-DSTROP_SERIAL_BAUD={serial.baud}u",
+        *variant,
+        *(("-DSTROP_SEVERAL",) if len(models) > 1 else ()),
+        *((f"-DSTROP_ANOMALY={floats}u", f"-DSTROP_ANOMALY_MODEL={scored}u") if floats else ()),
     )
     names = (*OWN, *own)
-    plain = device_glue(program, scale, target, bytes(BUILD_ID_BYTES))
-    parts = (*extra, *scripts, plain, repr(compiler), target.core.architecture, *(own_text(name) for name in names))
-    key = content_key(program, parts)
+    keys = [content_key(program, ()) for program in programs[1:]]
+    ids = tuple(program_id(program, compiler) for program in programs) if len(models) > 1 else ()
+    plain = models_glue(models, target, bytes(BUILD_ID_BYTES), ids)
+    parts = (*extra, *scripts, plain, repr(compiler), target.core.architecture, *keys, *(own_text(name) for name in names))
+    key = content_key(programs[0], parts)
     build_id = hashlib.sha256(key.encode()).digest()[:BUILD_ID_BYTES]
 
     def make(folder: Path) -> None:
-        write_sources(folder, names, device_glue(program, scale, target, build_id))
-        objects = compile_program(program, compiler, folder, FREESTANDING_FLAGS)
+        write_sources(folder, names, models_glue(models, target, build_id, ids))
+        if len(models) == 1:
+            objects = compile_program(programs[0], compiler, folder, (*FREESTANDING_FLAGS, *variant))
+        else:
+            objects = compile_several(programs, compiler, folder)
         sources = ("main.c", "frames.c", "text.c", *(Path(name).name for name in own))
-        objects += compile_around(sources, program, target, compiler, folder, extra)
+        objects += compile_around(sources, programs[0], target, compiler, folder, extra)
         link_into(target, dict(zip(scripts, flashes, strict=True)), compiler, folder, objects)
 
-    return DeviceFirmware(cached_folder(key, make) / ELF_NAME, build_id, compiler)
+    return DeviceFirmware(cached_folder(key, make) / ELF_NAME, build_id, compiler, ids)
+
+
+def _scored(models: Sequence[DeviceModel]) -> int | None:
+    """Number of the model that the benchmark wants one number of, for how far its output is from its input; None without one."""
+    for number, model in enumerate(models):
+        sizes = (model.program.input_bytes, model.program.output_bytes)
+        if tiny_name(model.program) == ANOMALY and sizes[0] == sizes[1] and model.scale.element_bytes in (1, 4):
+            return number
+    return None
+
+
+def program_id(program: CProgram, compiler: Compiler) -> bytes:
+    """What tells a program apart on a board that has several: of its sources, flags and compiler. Raises RunError E504."""
+    return hashlib.sha256(content_key(program, (repr(compiler),)).encode()).digest()[:BUILD_ID_BYTES]
 
 
 def numbers_of(scale: Scale) -> str:
@@ -104,18 +165,48 @@ def numbers_of(scale: Scale) -> str:
     return f"{units}u, {scale.zero_point}, {scale.element_bytes}"
 
 
+def tiny_name(program: CProgram) -> str:
+    """What the text protocol calls a program: the benchmark's name of a model whose name begins like one, else its own."""
+    return next((known for known in TINY_MODELS if program.name.startswith(known[:-2])), program.name)
+
+
 def device_glue(program: CProgram, scale: Scale, target: Target, build_id: bytes) -> str:
-    """C that lists the program and what the protocols tell of it."""
-    name = next((known for known in TINY_MODELS if program.name.startswith(known[:-2])), program.name)
+    """C that lists one program and what the protocols tell of it."""
+    return models_glue((DeviceModel(program, scale),), target, build_id, ())
+
+
+def models_glue(models: Sequence[DeviceModel], target: Target, build_id: bytes, ids: Sequence[bytes]) -> str:
+    """C that lists programs and what the protocols tell of them. ids: of several programs, whose entry points are elsewhere."""
     clock_hz = target.clock_hz or (target.qemu.timer_hz if target.qemu else 1_000_000)
-    numbers = ", ".join(f"{byte:#04x}" for byte in build_id)
+    programs = [model.program for model in models]
+    further = linked_arenas(joined(programs)) if any(program.further for program in programs) else ""
+    if ids:
+        symbols = [f"strop_program_{number}" for number in range(len(models))]
+        entries = "".join(f"extern const struct strop_program {symbol};\n" for symbol in symbols)
+        listed = ", ".join(f"{{{_bytes(each)}}}" for each in ids)
+        entries += f"const uint8_t strop_program_ids[][16] = {{{listed}}};\n"
+    else:
+        symbols, entries = ["strop_program"], glue_source(programs[0])
+    rows = ",\n".join(
+        f'    {{&{symbol}, "{tiny_name(model.program)}", {model.program.arena_bytes}, {numbers_of(model.scale)}}}'
+        for symbol, model in zip(symbols, models, strict=True)
+    )
+    scored = _scored(models)
+    if scored is not None:
+        scale = models[scored].scale
+        numbers = f"{{{float(scale.input_scale)!r}f, {scale.input_zero_point}}}"
+        further += f"#ifdef STROP_ANOMALY\nconst struct strop_input_scale strop_anomaly_scale = {numbers};\n#endif\n"
     return (
         '#include "device.h"\n'
-        f"{glue_source(program)}"
-        "const struct strop_model strop_models[] = {\n"
-        f'    {{&strop_program, "{name}", {program.arena_bytes}, {numbers_of(scale)}}}}};\n'
-        "const uint32_t strop_model_count = 1;\n"
-        f"const uint8_t strop_build_id[16] = {{{numbers}}};\n"
+        f"{entries}{further}"
+        f"const struct strop_model strop_models[] = {{\n{rows}}};\n"
+        f"const uint32_t strop_model_count = {len(models)};\n"
+        f"const uint8_t strop_build_id[16] = {{{_bytes(build_id)}}};\n"
         f'const char strop_board[] = "{target.name}";\n'
         f"const uint32_t strop_clock_hz = {clock_hz};\n"
     )
+
+
+def _bytes(data: bytes) -> str:
+    """Initialisers in C."""
+    return ", ".join(f"{byte:#04x}" for byte in data)

@@ -42,10 +42,13 @@ class RamLayout:
     further: tuple[FurtherArena, ...] = ()
 
 
-def plan_ram(program: CProgram, target: Target) -> RamLayout:
-    """Give the stack what the arena leaves, up to 32 KiB. Raises TargetError E301 when under 512 bytes remain."""
+def plan_ram(program: CProgram, target: Target, more_bytes: int = 0) -> RamLayout:
+    """Give the stack what the arena leaves, up to 32 KiB. Raises TargetError E301 when under 512 bytes remain.
+
+    more_bytes: of the harness, beside what it always has.
+    """
     align = max(16, program.arena_align)
-    harness = HARNESS_RAM_BYTES + program.outside_bytes
+    harness = HARNESS_RAM_BYTES + program.outside_bytes + -(-more_bytes // 16) * 16
     guard = (
         GUARD_BYTES
         if target.ram.bytes - program.arena_bytes - program.outside_bytes > 4 * GUARD_BYTES + 8192

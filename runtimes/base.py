@@ -21,6 +21,22 @@ PLAN_HINT = "Report this with the bundle: its memory plan is wrong"
 
 
 @dataclass(frozen=True, slots=True)
+class Timing:
+    """What timed runs of a board came to, microseconds. cycles: the median. interval_us: of the median, with that confidence."""
+
+    runs: int
+    cycles: int
+    clock_hz: int
+    quantiles_us: tuple[float, float, float]
+    interval_us: tuple[float, float]
+    confidence: float
+    least_us: float
+    most_us: float
+    mean_us: float
+    deviation_us: float
+
+
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """What one run told. None where the runtime cannot tell.
 
@@ -29,7 +45,7 @@ class Measurement:
     latency_us: 50th, 95th and 99th percentile of `<name>_run`, microseconds. arena_bytes, stack_bytes: RAM, the stack as painted.
     code_bytes, rodata_bytes: flash of the program without the harness. outputs_sha256: over every sample's outputs in order.
     runtime: engine with version. device: target or machine. compiler: name with version. Of a browser arena_bytes are those that
-    the engine holds; load_us is the time until the model was ready, first_us that of the first run.
+    the engine holds; load_us is the time until the model was ready, first_us that of the first run. timing: of a board's runs.
     """
 
     instructions: int | None
@@ -46,6 +62,7 @@ class Measurement:
     cycles_source: str | None = None
     load_us: float | None = None
     first_us: float | None = None
+    timing: Timing | None = None
 
 
 @dataclass(frozen=True, slots=True)

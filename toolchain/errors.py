@@ -61,6 +61,7 @@ CODES: dict[int, Code] = {
         Code(506, "the board does not answer"),
         Code(507, "the board answers something else than it was asked"),
         Code(508, "the board runs another firmware"),
+        Code(515, "a power meter does not answer, or measured too little"),
         Code(601, "outputs differ from the reference"),
         Code(602, "a measurement became worse than allowed"),
         Code(901, "the command line is wrong"),

@@ -15,6 +15,15 @@ struct strop_model {
     uint32_t element_bytes; /* of the first output: 1 int8, 2 int16, 4 float32 */
 };
 extern const struct strop_model strop_models[];
+#ifdef STROP_SEVERAL
+/* Several models share the arena: one is started anew when its turn comes. strop_turn: number of the one whose turn it is. */
+extern uint32_t strop_turn;
+extern const uint8_t strop_program_ids[][16];
+void strop_use(uint32_t number);
+#else
+enum { strop_turn = 0 };
+#define strop_use(number) ((void)(number))
+#endif
 extern const uint32_t strop_model_count;
 extern const uint8_t strop_build_id[16];
 extern const char strop_board[];
@@ -44,6 +53,29 @@ int32_t strop_broken_guard(void);
 uint32_t strop_stack_used(void);
 uint32_t strop_microseconds(void);
 extern uint32_t strop_init_status;
+
+#ifdef STROP_PROFILE
+/* Between two marks: ticks, and the polls made after the moment that is measured. */
+struct strop_mark_record {
+    uint32_t ticks;
+    uint32_t polls;
+};
+void strop_profile_start(void);
+const struct strop_mark_record *strop_profile(uint32_t first, uint32_t *room, uint32_t *made);
+#endif
+
+#ifdef STROP_ANOMALY
+/* Scale and zero point of the first input of the model that detects anomalies. */
+struct strop_input_scale {
+    float scale;
+    int32_t zero_point;
+};
+extern const struct strop_input_scale strop_anomaly_scale;
+int strop_is_anomaly(void);
+uint8_t *strop_anomaly_input(void);
+void strop_anomaly_fill(void);
+uint32_t strop_anomaly_score(void);
+#endif
 
 void strop_frame(uint32_t bytes);
 void strop_text(uint32_t bytes);

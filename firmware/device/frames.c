@@ -6,13 +6,15 @@
  * MODEL:  model                              inputs, outputs, arena (4), bytes (4) of every input and output, name
  * WRITE:  model, input, offset (4), data     -
  * RUN:    model, how, check of inputs (4)    status (4), guard (4), moments before and after (24), stack (4)
- * READ:   model, output, offset (4), n (2)   data
+ * READ:   model, output, offset (4), n (2)   data; BAD_TURN where another model was written or run since
  * TIMER:  -                                  an empty call and a loop of SPIN_LOOPS, each as of RUN's status and moments
+ * MARKS:  first (2), where built for it        marks of the last run (4), ticks and polls (4 each) of those from the first on
+ * Where there are several models, MODEL's answer has the program's id (16) before the name. A model's turn begins with WRITE or RUN.
  * how: 0 checks the inputs; 1 does not, and times whatever they hold. */
 #include "device.h"
 
-enum { VERSION = 1, HELLO = 1, MODEL, WRITE, RUN, READ, TIMER, REPLY = 0x80, ERROR = 0xff };
-enum { BAD_TYPE = 1, BAD_LENGTH, BAD_MODEL, BAD_TENSOR, BAD_RANGE, BAD_INPUTS };
+enum { VERSION = 1, HELLO = 1, MODEL, WRITE, RUN, READ, TIMER, MARKS, REPLY = 0x80, ERROR = 0xff };
+enum { BAD_TYPE = 1, BAD_LENGTH, BAD_MODEL, BAD_TENSOR, BAD_RANGE, BAD_INPUTS, BAD_TURN };
 enum { SPIN_LOOPS = 400000, TIMED_BYTES = sizeof(struct strop_timed), RUN_BYTES = TIMED_BYTES + 8 };
 
 /* CRC-32 of IEEE 802.3, bit by bit: without a table, which would be more code than time is worth beside the line's. */
@@ -128,6 +130,9 @@ static uint8_t *describe(uint8_t *to, const struct strop_model *model)
     for (uint32_t i = 0; i < program->outputs; ++i) {
         to = put_word(to, program->output_bytes[i]);
     }
+#ifdef STROP_SEVERAL
+    to = put_bytes(to, strop_program_ids[model - strop_models], 16);
+#endif
     return put_name(to, model->name);
 }
 
@@ -135,6 +140,15 @@ static uint8_t *put_timed(uint8_t *to, const struct strop_timed *record)
 {
     return put_bytes(to, record, sizeof *record);
 }
+
+#ifdef STROP_PROFILE
+static uint8_t *put_marks(uint8_t *to, uint32_t first)
+{
+    uint32_t made, room = (STROP_PAYLOAD_BYTES - 4) / sizeof(struct strop_mark_record);
+    const struct strop_mark_record *const from = strop_profile(first, &room, &made);
+    return put_bytes(put_word(to, made), from, room * (uint32_t)sizeof *from);
+}
+#endif
 
 static uint32_t inputs_check(const struct strop_program *program)
 {
@@ -161,6 +175,11 @@ static uint8_t *answer(uint8_t type, uint32_t bytes, uint8_t *reason)
         strop_timed_call(&record, strop_spin, (void *)(uintptr_t)SPIN_LOOPS);
         return put_timed(to, &record);
     }
+#ifdef STROP_PROFILE
+    if (type == MARKS) {
+        return put_marks(payload, (uint32_t)payload[0] | (uint32_t)payload[1] << 8);
+    }
+#endif
     if (type < MODEL || type > READ) {
         *reason = BAD_TYPE;
         return 0;
@@ -181,11 +200,15 @@ static uint8_t *answer(uint8_t type, uint32_t bytes, uint8_t *reason)
     }
     if (type == RUN) {
         if (!has_last || last_sequence[0] != strop_buffer[2] || last_sequence[1] != strop_buffer[3]) {
+            strop_use(payload[0]);
             if (payload[1] == 0 && inputs_check(program) != word_at(payload + 2)) {
                 *reason = BAD_INPUTS;
                 return 0;
             }
             has_last = 0;
+#ifdef STROP_PROFILE
+            strop_profile_start();
+#endif
             strop_timed_call(&record, program->run, strop_arena);
             uint8_t *to = put_timed(last, &record);
             to = put_word(to, (uint32_t)strop_broken_guard());
@@ -208,9 +231,16 @@ static uint8_t *answer(uint8_t type, uint32_t bytes, uint8_t *reason)
         return 0;
     }
     if (type == WRITE) {
+        strop_use(payload[0]);
         (void)put_bytes((uint8_t *)program->input[index](strop_arena) + offset, payload + 6, count);
         return payload;
     }
+#ifdef STROP_SEVERAL
+    if (payload[0] != strop_turn) {
+        *reason = BAD_TURN;
+        return 0;
+    }
+#endif
     return put_bytes(payload, (const uint8_t *)program->output[index](strop_arena) + offset, count);
 }
 

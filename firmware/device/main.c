@@ -56,6 +56,18 @@ uint32_t strop_microseconds(void)
     return total;
 }
 
+#ifdef STROP_SEVERAL
+uint32_t strop_turn;
+
+void strop_use(uint32_t number)
+{
+    if (number != strop_turn) {
+        strop_turn = number;
+        strop_init_status = (uint32_t)strop_call(strop_models[number].program->init, strop_arena, strop_stack_high);
+    }
+}
+#endif
+
 void strop_report_fault(const struct strop_fault *fault)
 {
     strop_fault_text(fault);

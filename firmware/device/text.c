@@ -121,10 +121,17 @@ static uint32_t number_at(const uint8_t *at)
 
 static void put_results(void)
 {
-    const struct strop_model *const model = strop_models;
+    const struct strop_model *const model = &strop_models[strop_turn];
     const void *const data = model->program->output[0](strop_arena);
     const uint32_t count = model->program->output_bytes[0] / model->element_bytes;
     put_text("m-results-[");
+#ifdef STROP_ANOMALY
+    if (strop_is_anomaly()) {
+        put_float(strop_anomaly_score());
+        put_line("]");
+        return;
+    }
+#endif
     for (uint32_t i = 0; i < count; ++i) {
         if (i) {
             strop_serial_put(',');
@@ -140,9 +147,30 @@ static void put_results(void)
     put_line("]");
 }
 
+/* Where the bytes go that the host sends. */
+static uint8_t *loading(void)
+{
+#ifdef STROP_ANOMALY
+    if (strop_is_anomaly()) {
+        return strop_anomaly_input();
+    }
+#endif
+    return strop_models[strop_turn].program->input[0](strop_arena);
+}
+
+static uint32_t loading_bytes(void)
+{
+#ifdef STROP_ANOMALY
+    if (strop_is_anomaly()) {
+        return 4 * STROP_ANOMALY;
+    }
+#endif
+    return strop_models[strop_turn].program->input_bytes[0];
+}
+
 static void load_bytes(const uint8_t *at)
 {
-    uint8_t *const input = strop_models[0].program->input[0](strop_arena);
+    uint8_t *const input = loading();
     for (; hex_digit(at[0]) >= 0 && hex_digit(at[1]) >= 0 && loaded < expected; at += 2) {
         input[loaded++] = (uint8_t)(hex_digit(at[0]) * 16 + hex_digit(at[1]));
     }
@@ -155,7 +183,7 @@ static void load_bytes(const uint8_t *at)
 
 static void data_command(const uint8_t *at)
 {
-    const uint32_t size = strop_models[0].program->input_bytes[0];
+    const uint32_t size = loading_bytes();
     if (begins(at, "load")) {
         const uint32_t asked = number_at(next_word(at));
         loaded = 0;
@@ -170,7 +198,7 @@ static void data_command(const uint8_t *at)
         put_unsigned(asked);
         put_line(" bytes]");
     } else if (begins(at, "print")) {
-        const uint8_t *const input = strop_models[0].program->input[0](strop_arena);
+        const uint8_t *const input = loading();
         put_text("m-buffer");
         for (uint32_t i = 0; i < loaded; ++i) {
             strop_serial_put('-');
@@ -186,7 +214,7 @@ static int run_times(uint32_t times)
 {
     struct strop_timed record;
     for (uint32_t i = 0; i < times; ++i) {
-        strop_timed_call(&record, strop_models[0].program->run, strop_arena);
+        strop_timed_call(&record, strop_models[strop_turn].program->run, strop_arena);
         (void)strop_microseconds();
         if (record.status != 0 || strop_broken_guard() != 0) {
             put_line("e-[Run failed]");
@@ -210,6 +238,11 @@ static void infer(const uint8_t *at)
     put_text("m-infer-start-");
     put_unsigned(times);
     put_text("\r\n");
+#ifdef STROP_ANOMALY
+    if (strop_is_anomaly()) {
+        strop_anomaly_fill();
+    }
+#endif
     put_lap();
     if (!run_times(times)) {
         return;
@@ -218,6 +251,19 @@ static void infer(const uint8_t *at)
     put_line("m-infer-done");
     put_results();
 }
+
+#ifdef STROP_SEVERAL
+/* `profile NAME` gives the model of that name its turn; without a name, or with one that no model has, nothing changes. */
+static void choose(const uint8_t *name)
+{
+    for (uint32_t number = 0; number < strop_model_count; ++number) {
+        if (*name && begins(name, strop_models[number].name)) {
+            expected = loaded = 0;
+            strop_use(number);
+        }
+    }
+}
+#endif
 
 void strop_banner(void)
 {
@@ -260,9 +306,12 @@ void strop_text(uint32_t bytes)
     if (begins(at, "name")) {
         put_text("m-name-dut-[strop]\r\n");
     } else if (begins(at, "profile")) {
+#ifdef STROP_SEVERAL
+        choose(next_word(at));
+#endif
         put_line("m-profile-[ULPMark for tinyML Firmware V0.0.1]");
         put_text("m-model-[");
-        put_text(strop_models[0].name);
+        put_text(strop_models[strop_turn].name);
         put_line("]");
     } else if (begins(at, "timestamp")) {
         put_lap();

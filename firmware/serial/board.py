@@ -12,13 +12,14 @@ from typing import Protocol
 from firmware.serial.frames import ERROR, REPLY, Frame, Splitter, encode
 from toolchain.errors import RunError
 
-HELLO, MODEL, WRITE, RUN, READ, TIMER = range(1, 7)
+HELLO, MODEL, WRITE, RUN, READ, TIMER, MARKS = range(1, 8)
 HELLO_HEAD = struct.Struct("<BBH16sIIi")
 MODEL_HEAD = struct.Struct("<BBI")
 PLACE = struct.Struct("<BBI")
 PART = struct.Struct("<BBIH")
 TIMED = struct.Struct("<i6I")
 RAN = struct.Struct("<i6IiI")
+MARK_HEAD, MARK = struct.Struct("<I"), struct.Struct("<2I")
 REASONS = {
     1: "it does not know the request",
     2: "the request has a wrong length",
@@ -26,10 +27,12 @@ REASONS = {
     4: "the model has no such tensor",
     5: "the bytes lie outside of the tensor",
     6: "the inputs arrived changed",
+    7: "another model had its turn since, and its outputs are gone",
 }
 ANSWER_S = 1.0
 TRIES = 8
 CHECKED, UNCHECKED = 0, 1
+PROGRAM_ID_BYTES = 16
 
 
 class Line(Protocol):
@@ -64,12 +67,13 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model on a board, sizes in bytes."""
+    """A model on a board, sizes in bytes. program_id: where a board has several, else empty."""
 
     name: str
     arena_bytes: int
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    program_id: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class Board:
     def __init__(self, line: Line, name: str, answer_s: float = ANSWER_S, tries: int = TRIES) -> None:
         """line: an open port whose reads end by themselves. name: for errors. answer_s: when a request is sent again."""
         self._line, self._name, self._answer_s, self._tries = line, name, answer_s, tries
+        self.line, self.name = line, name
         self._splitter, self._sequence = Splitter(), int.from_bytes(struct.pack("<d", time.time())[:2], "little")
 
     def hello(self) -> Hello:
@@ -100,8 +105,8 @@ class Board:
             raise self._strange(f"it takes {most} B at once")
         return Hello(most, models, build_id, clock_hz, polls, status, payload[HELLO_HEAD.size :].decode("ascii", "replace"))
 
-    def model(self, index: int = 0) -> Model:
-        """What a model is."""
+    def model(self, index: int = 0, *, several: bool = False) -> Model:
+        """What a model is. several: the board has more than one."""
         payload = self._ask(MODEL, bytes((index,)))
         if len(payload) < MODEL_HEAD.size:
             raise self._strange("its model's description is too short")
@@ -110,7 +115,9 @@ class Board:
         if len(payload) < end:
             raise self._strange("its model's description is too short")
         sizes = struct.unpack_from(f"<{inputs + outputs}I", payload, MODEL_HEAD.size)
-        return Model(payload[end:].decode("ascii", "replace"), arena, sizes[:inputs], sizes[inputs:])
+        program_id = payload[end : end + PROGRAM_ID_BYTES] if several else b""
+        name = payload[end + len(program_id) :].decode("ascii", "replace")
+        return Model(name, arena, sizes[:inputs], sizes[inputs:], program_id)
 
     def write(self, tensor: int, data: bytes, most: int, model: int = 0) -> None:
         """Fill an input, `most` bytes of payload a time."""
@@ -147,6 +154,21 @@ class Board:
         if len(payload) != 2 * TIMED.size:
             raise self._strange(f"its timer is answered by {len(payload)} B")
         return TIMED.unpack_from(payload)[1:], TIMED.unpack_from(payload, TIMED.size)[1:]
+
+    def marks(self) -> list[tuple[int, int]]:
+        """Ticks and polls of what lay between the marks of the last run, on a firmware that was built for it."""
+        found: list[tuple[int, int]] = []
+        while True:
+            payload = self._ask(MARKS, len(found).to_bytes(2, "little"))
+            if len(payload) < MARK_HEAD.size or (len(payload) - MARK_HEAD.size) % MARK.size:
+                raise self._strange(f"its marks are {len(payload)} B")
+            made = MARK_HEAD.unpack_from(payload)[0]
+            part = list(MARK.iter_unpack(payload[MARK_HEAD.size :]))
+            found += part
+            if len(found) >= made:
+                return found
+            if not part:
+                raise self._strange(f"it kept {len(found)} of {made} marks")
 
     def _ask(self, kind: int, payload: bytes, timeout_s: float | None = None) -> bytes:
         """The payload of the answer; the request is sent again, with the same sequence, whenever no answer came."""

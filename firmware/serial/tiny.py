@@ -19,10 +19,15 @@ REPLY_S, INFER_S = 5.0, 30.0
 
 @dataclass(frozen=True, slots=True)
 class Inference:
-    """What `infer` told. microseconds: of all iterations, by the device's clock."""
+    """What `infer` told. microseconds: of all iterations, by the device's clock.
+
+    began_s, ended_s: when its two time stamps came, by `time.monotonic`.
+    """
 
     results: tuple[float, ...]
     microseconds: int
+    began_s: float = 0.0
+    ended_s: float = 0.0
 
 
 class TinyRunner:
@@ -31,6 +36,7 @@ class TinyRunner:
     def __init__(self, line: Line, name: str) -> None:
         """line: an open port whose reads end by themselves. name: for errors."""
         self._line, self._name, self._text = line, name, ""
+        self._came: list[float] = []
 
     def command(self, text: str, timeout_s: float = REPLY_S) -> list[str]:
         """The lines of the reply to a command, without the last one, `m-ready`."""
@@ -55,14 +61,17 @@ class TinyRunner:
     def infer(self, times: int = 1, warm_up: int = 0) -> Inference:
         """Run the loaded input."""
         lines = self.command(f"infer {times} {warm_up}", INFER_S)
-        laps = [int(found[1]) for line in lines if (found := re.fullmatch(r"m-lap-us-(\d+)", line))]
+        stamps = zip(lines, self._came, strict=True)
+        laps = [(int(found[1]), came) for line, came in stamps if (found := re.fullmatch(r"m-lap-us-(\d+)", line))]
         results = self._expect(lines, r"m-results-\[([-\d.,]*)\]")
         if len(laps) != 2:
             raise self._strange(lines, "two time stamps")
-        return Inference(tuple(map(float, results.split(","))), laps[1] - laps[0])
+        (first, began_s), (last, ended_s) = laps
+        return Inference(tuple(map(float, results.split(","))), last - first, began_s, ended_s)
 
     def _reply(self, end: float, asked: str) -> list[str]:
         lines: list[str] = []
+        self._came = []
         while time.monotonic() < end:
             data = self._line.read(max(1, self._line.in_waiting))
             self._text += data.decode("ascii", "replace")
@@ -71,6 +80,7 @@ class TinyRunner:
                 if line == READY:
                     return lines
                 lines.append(line)
+                self._came.append(time.monotonic())
         raise RunError(506, self._name, f"{asked!r:.40} has no {READY}", "Check the port and what was flashed")
 
     def _expect(self, lines: Sequence[str], pattern: str) -> str:

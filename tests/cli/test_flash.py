@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,11 +14,10 @@ from firmware.size import _sections
 from runtimes.qemu_engine import find_qemu
 from targets.load import load_target
 from tests.support.engines import needs_arm_gcc, needs_qemu
+from tests.support.flashing import TEST, compiled, strop
 from tests.support.mlperf import MLPERF, MODELS, needs_mlperf
 from toolchain.cli.main import main
 
-DIGITS = Path(__file__).parents[2] / "examples" / "digits"
-TEST = DIGITS / "test.npz"
 MACHINES = ("mps2_an385", "mps2_an386", "mps2_an500", "mps2_an505", "mps3_an547", "rv32_virt")
 pytestmark = [needs_qemu]
 
@@ -30,20 +26,6 @@ pytestmark = [needs_qemu]
 def boards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Flash of virtual boards that no other test sees."""
     monkeypatch.setenv("STROP_CACHE", str(tmp_path / "cache"))
-
-
-def strop(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, Any]]:
-    capsys.readouterr()
-    status = main([*map(str, arguments), "--json"])
-    return status, json.loads(capsys.readouterr().out)
-
-
-def compiled(folder: Path, target: str, model: Path = DIGITS / "digits.onnx", more: Sequence[str] = ()) -> Path:
-    bundle = folder / target
-    options = ["--calibrate", str(DIGITS / "calibration.npz")] if model.suffix == ".onnx" else []
-    arguments = ["compile", str(model), "--target", target, "--format", "c", "--precision", "auto", *options, *more]
-    assert main([*arguments, "-o", str(bundle)]) == 0
-    return bundle
 
 
 @pytest.mark.parametrize("target", MACHINES)

@@ -205,9 +205,10 @@ def run_samples(bundle: Bundle, place: Where, inputs: Sequence[Array], *, count:
 
 
 def output_scale(bundle: Bundle) -> Scale:
-    """What a board's text protocol makes numbers of the first output by."""
-    first = bundle.manifest.outputs[0]
-    return Scale(first.scale or 1.0, first.zero_point or 0, DType(first.dtype).bits // 8)
+    """What a board's text protocol makes numbers of the first output by, and the first input of numbers."""
+    first, given = bundle.manifest.outputs[0], bundle.manifest.inputs[0]
+    own = (first.scale or 1.0, first.zero_point or 0, DType(first.dtype).bits // 8)
+    return Scale(*own, given.scale or 1.0, given.zero_point or 0)
 
 
 def profile_layers(bundle: Bundle, place: Where, inputs: Sequence[Array]) -> tuple[CallCost, ...]:

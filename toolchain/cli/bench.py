@@ -10,7 +10,10 @@ examples:
   strop bench build/kws --on browser:wasm
   strop bench build/kws --json > kws.json
   strop bench build/kws --against kws.json --tolerance 0.01
+  strop bench build/kws --on board:qemu --explain
+  strop bench build/kws --on board:/dev/ttyACM0 --meter ppk2:/dev/ttyACM1
   strop bench --suite speed --models mlperf_tiny
+  strop bench build/kws build/vww --suite mlperf-tiny --on board:/dev/ttyACM0 --dataset data --submission out --organization me
 """
 
 from __future__ import annotations
@@ -21,9 +24,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolchain.cli.answer import Answer, table
+from toolchain.cli.board_text import energy_text, layers_text, timing_text
 from toolchain.cli.explained import explained
+from toolchain.cli.metering import add_meter, metered
 from toolchain.cli.options import add_place
 from toolchain.cli.progress import shown_progress
+from toolchain.cli.tiny_suite import TINY_SUITE, add_tiny, run_tiny_suite
 from toolchain.errors import UsageError, VerificationError
 
 if TYPE_CHECKING:
@@ -31,26 +37,35 @@ if TYPE_CHECKING:
     from toolchain.api.gpu import GpuProfile
 
 
+WRONG_OUTPUTS = ("the board's outputs differ from the reference evaluator's", "Run strop verify on the bundle")
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    parser.add_argument("bundle", nargs="?", metavar="BUNDLE", help="a folder that `strop compile` wrote")
+    note = "a folder that `strop compile` wrote; several for --suite mlperf-tiny"
+    parser.add_argument("bundles", nargs="*", metavar="BUNDLE", help=note)
     add_place(parser)
     parser.add_argument("--explain", action="store_true", help="also measure every layer, beside its prediction")
     parser.add_argument("--against", metavar="OLD", help="fail (E602) when a cost grew against this file of `bench --json`")
     note = "growth allowed (default 0.02; 0.005 for suites)"
     parser.add_argument("--tolerance", type=float, metavar="SHARE", help=note)
-    note = "instead of a bundle: count models x targets of benchmarks/suites/S.toml and fail (E602) when a kept count grew"
+    note = "instead of a bundle: count models x targets of benchmarks/suites/S.toml and fail (E602) when a kept count grew; "
+    note += "mlperf-tiny measures bundles on a board as the public benchmark does"
     parser.add_argument("--suite", metavar="S", help=note)
     parser.add_argument("--models", type=Path, metavar="DIR", help="where the suite's model files are")
     parser.add_argument("--only", action="append", metavar="MODEL:TARGET", help="of a suite only this; may be repeated")
     parser.add_argument("--update", action="store_true", help="keep what the suite counts instead of comparing")
+    add_meter(parser)
+    add_tiny(parser)
 
 
 def run(arguments: argparse.Namespace) -> Answer:
     """Measure a bundle or a suite, and compare with what was measured before."""
     if arguments.tolerance is not None and not arguments.tolerance >= 0:
         raise UsageError(901, "--tolerance", f"it is {arguments.tolerance}", "Give a share such as 0.02")
-    if (arguments.bundle is None) == (arguments.suite is None):
+    if arguments.suite == TINY_SUITE:
+        return run_tiny_suite(arguments)
+    if len(arguments.bundles) != (arguments.suite is None):
         raise UsageError(901, "strop bench", "it takes a bundle or --suite", "Give one of them")
     return _run_bundle(arguments) if arguments.suite is None else _run_suite(arguments)
 
@@ -60,7 +75,9 @@ def _run_bundle(arguments: argparse.Namespace) -> Answer:
     from benchmarks.api import DEFAULT_TOLERANCE, bench, hold_to, read_bench
 
     old = read_bench(Path(arguments.against)) if arguments.against is not None else None
-    result = bench(arguments.bundle, place=arguments.on, compiler=arguments.compiler, layers=arguments.explain)
+    with metered(arguments) as meter:
+        places = {"place": arguments.on, "compiler": arguments.compiler}
+        result = bench(arguments.bundles[0], **places, layers=arguments.explain, meter=meter)
     plan, found = result.manifest, result.measurement
     predicted, ram, flash = plan.predicted, plan.ram, plan.flash
     latency = found.latency_us or (None, None, None)
@@ -82,17 +99,27 @@ def _run_bundle(arguments: argparse.Namespace) -> Answer:
     head = f"{result.bundle}: {plan.macs:,} MACs on {found.device}, {found.runtime}, {found.compiler}"
     head += f"\ncycles: {found.cycles_source}" if found.cycles_source else ""
     text = f"{head}\n\n{table(('', 'measured', 'predicted'), [row for row in rows if row[1:] != (None, None)])}"
+    if found.timing is not None:
+        text += f"\n\n{timing_text(found.timing)}"
+    if result.energy is not None:
+        text += f"\n\n{energy_text(result.energy)}"
+    if result.board is not None:
+        plain = found.instructions if result.board.counts_instructions else found.cycles
+        text += f"\n\n{layers_text(plan.layers, result.board, plain)}"
+    if result.bit_exact is not None:
+        text += f"\noutputs are {'' if result.bit_exact else 'NOT '}the reference evaluator's on every byte"
     if result.gpu is not None:
         text += f"\n\n{_gpu(result.gpu)}"
     if result.calls is not None:
         text += f"\n\n{explained(plan.layers, result.calls)}"
-    document, fault = result.as_json(), None
+    document: dict[str, object] = result.as_json()
+    fault = None if result.bit_exact is not False else VerificationError(601, str(result.bundle), *WRONG_OUTPUTS)
     if old is not None:
         try:
             hold_to(document, old, DEFAULT_TOLERANCE if arguments.tolerance is None else arguments.tolerance)
             text += f"\n\nno worse than {arguments.against}"
         except VerificationError as worse:
-            fault = worse
+            fault = fault or worse
     return Answer(document, text, fault)
 
 

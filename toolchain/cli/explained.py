@@ -61,7 +61,7 @@ def offered(plans: Sequence[PlanFigures]) -> str:
 
 def _in_strips(found: StripFigures) -> str:
     """One line: which layers run in how many strips, and what of them is done twice."""
-    layers = f"{_short(found.first)} to {_short(found.last)}"
+    layers = f"{short(found.first)} to {short(found.last)}"
     share = 100 * found.again / max(found.macs, 1)
     return f"{found.count} strips of columns: {layers}; {found.again:,} of {found.macs:,} MACs ({share:.3g} %) are done twice"
 
@@ -80,7 +80,7 @@ def precisions(found: Sequence[PrecisionFigures]) -> str:
 
 def adjusted(adjustments: Sequence[Adjustment]) -> str:
     """One line per parameter of an already quantized model that could not be kept."""
-    rows = [(_short(each.tensor), each.found, each.done) for each in adjustments]
+    rows = [(short(each.tensor), each.found, each.done) for each in adjustments]
     return f"Parameters of the model that could not be kept\n{table(('tensor', 'what was found', 'what was done'), rows)}"
 
 
@@ -113,10 +113,10 @@ def _row(
     row.append(taken / layer.macs if layer.macs else None)
     second = layer.runner_up
     row += [second.kernel, second.instructions] if second else [None, None]
-    return [*row, layer.weight_bytes, layer.scratch_bytes, _short(layer.name)]
+    return [*row, layer.weight_bytes, layer.scratch_bytes, short(layer.name)]
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
     """The first of the names that a converter joined, cut to what a line holds."""
     first, _, more = name.partition(";")
     return first[: NAME_WIDTH - 1] + "…" if len(first) > NAME_WIDTH else first + (";…" if more else "")

@@ -6,6 +6,7 @@ The firmware talks over the board's serial port: MLPerf Tiny's text protocol for
 examples:
   strop flash build/kws --port qemu
   strop flash build/kws --port qemu --dry-run
+  strop flash build/kws build/vww --port qemu
   strop bench build/kws --on board:qemu
 """
 
@@ -19,7 +20,8 @@ from toolchain.cli.progress import shown_progress
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    parser.add_argument("bundle", metavar="BUNDLE", help="a folder that `strop compile` wrote")
+    note = "a folder that `strop compile` wrote; several of one target share one arena and run one at a time"
+    parser.add_argument("bundle", nargs="+", metavar="BUNDLE", help=note)
     note = "where the board is; qemu for the one that QEMU stands in for"
     parser.add_argument("--port", required=True, metavar="PORT", help=note)
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
@@ -34,6 +36,11 @@ def run(arguments: argparse.Namespace) -> Answer:
     with shown_progress() as progress:
         done = flash(arguments.bundle, arguments.port, compiler=arguments.compiler, dry_run=arguments.dry_run, progress=progress)
     head = f"{done.target} at {done.port}: {done.code_bytes:,} B of code, {done.weight_bytes:,} B of weights"
-    lines = [head, *(f"  {number}. {step}" for number, step in enumerate(done.steps, 1))]
+    shared = f"{', '.join(done.models)}: {done.arena_bytes:,} B of arena, one at a time"
+    lines = [
+        head,
+        *([shared] if len(done.models) > 1 else []),
+        *(f"  {number}. {step}" for number, step in enumerate(done.steps, 1)),
+    ]
     lines.append(f"it runs build {done.build_id}" if done.build_id else "nothing was done")
     return Answer(done.as_json(), "\n".join(lines))
