@@ -72,7 +72,7 @@ def settle_port(target: Target, wanted: str, choose: Choose | None = None) -> Fo
         fitting = [port for port in ports if port.number and port.number.lower() == number.lower()]
         sought = f"a USB serial port whose serial number is {number!r}"
     if not fitting:
-        there = "; ".join(map(str, ports[:MOST_SHOWN])) or "no port at all"
+        there = "; ".join([str(port) for port in ports if port.usb][:MOST_SHOWN]) or "none on USB at all"
         hint = "Connect the board, look at its drivers in docs/flashing.md, or name its port by --port DEVICE"
         raise RunError(510, target.name, f"looked for {sought}, found {there}", hint)
     if len(fitting) == 1:

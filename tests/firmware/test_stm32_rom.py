@@ -1,4 +1,4 @@
-"""`strop flash` by stm32loader onto a board whose ROM loader, flash and program are simulated: what goes wrong, and what follows."""
+"""`strop flash` by stm32loader onto a board whose ROM loader, flash and program are simulated: what goes wrong, and then."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ def test_a_tool_that_says_nothing_is_stopped(bench: Bench, monkeypatch: pytest.M
     monkeypatch.setenv("STROP_TEST_SPEED", "0.5")
     bench.rom.power_on(Faults(silent=True))
     start = time.monotonic()
-    with pytest.raises(StropError, match="E509 .*stm32loader was stopped, it did not end in time"):
+    with pytest.raises(StropError, match=r"E509 .*stm32loader was stopped, it did not end in time"):
         flash(bench.bundle, bench.place())
     assert time.monotonic() - start < 8
 
@@ -247,7 +247,7 @@ def test_an_interrupt_ends_the_tool_and_says_what_to_do(
         if stage == "writing" and done > 4000:
             signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt, match="it was interrupted while the board was written.*Flash it again"):
+    with pytest.raises(KeyboardInterrupt, match=r"it was interrupted while the board was written.*Flash it again"):
         flash(bench.bundle, bench.place(), progress=interrupt)
     assert len(started) >= 2
     assert all(process.poll() is not None for process in started)
