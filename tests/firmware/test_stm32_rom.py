@@ -50,22 +50,17 @@ class Bench:
 
     def check_flash(self) -> None:
         """The flash is the image, and nothing else is in it."""
-        image = flash_image(next((self.bundle.parent / "cache" / "builds").glob("*/firmware.elf")), self.target)
+        image = flash_image(next((self.bundle.parent / "rom-cache" / "builds").glob("*/firmware.elf")), self.target)
         size = len(image.data)
         assert size > 16_000
         assert self.rom.flash[:size] == image.data
         assert self.rom.flash[size:] == b"\xff" * (self.target.flash.bytes - size)
 
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Target, Path]:
-    return serial_bundle("nucleo_l4r5zi", tmp_path_factory.mktemp("board"))
-
-
 @pytest.fixture
-def bench(compiled: tuple[Target, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Bench]:
-    target, bundle = compiled
-    monkeypatch.setenv("STROP_CACHE", str(bundle.parent / "cache"))
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Bench]:
+    target, bundle = serial_bundle("nucleo_l4r5zi")
+    monkeypatch.setenv("STROP_CACHE", str(bundle.parent / "rom-cache"))
     with known_board(target), Stm32Rom(target, PRODUCT, tmp_path) as rom:
         monkeypatch.setenv("STROP_TEST_LINES", str(rom.lines))
         yield Bench(rom, target, bundle)

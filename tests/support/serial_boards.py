@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
+import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -27,10 +29,17 @@ def board_file(name: str, folder: Path) -> Path:
     return made
 
 
-def serial_bundle(name: str, folder: Path) -> tuple[Target, Path]:
-    """A target with a serial port, and digits compiled for it."""
-    file = board_file(name, folder)
-    bundle = folder / "bundle"
+@functools.cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """Lives as long as the tests do."""
+    return tempfile.TemporaryDirectory(prefix="strop-boards-")
+
+
+@functools.cache
+def serial_bundle(name: str) -> tuple[Target, Path]:
+    """A target with a serial port, and digits compiled for it, once."""
+    folder = Path(_folder().name)
+    file, bundle = board_file(name, folder), folder / f"bundle-{name}"
     compile(
         DIGITS / "digits.onnx", str(file), bundle, formats=("c",), calibrate=str(DIGITS / "calibration.npz"), precision="int8"
     )
