@@ -143,14 +143,18 @@ def _listen(
     process: subprocess.Popen[bytes], pieces: queue.Queue[bytes], silence_s: float, end: float, heard: Callable[[str], None]
 ) -> tuple[str, bool]:
     """The last of what was printed, and whether the time was over before the process ended."""
-    kept, quiet_end = "", time.monotonic() + silence_s
+    kept, quiet_end, last_end = "", time.monotonic() + silence_s, 0.0
     while True:
         try:
             piece = pieces.get(timeout=0.1)
         except queue.Empty:
+            now = time.monotonic()
             if process.poll() is not None:
-                return kept, False
-            if time.monotonic() > min(end, quiet_end):
+                # Its last words may be on their way; a child of its own may keep the line open for ever.
+                last_end = last_end or now + GENTLE_S
+                if now > last_end:
+                    return kept, False
+            elif now > min(end, quiet_end):
                 return kept, True
             continue
         if not piece:
