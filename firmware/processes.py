@@ -123,7 +123,7 @@ def stream_process(
     try:
         kept, timed_out = _listen(process, pieces, silence_s, time.monotonic() + limit_s, heard)
     finally:
-        _stop_gently(process)
+        _stop_gently(process, has_children=reader.is_alive())
         reader.join(GENTLE_S)
         # A child of the tool's own may hold the other end; closing under a reading thread would wait for it.
         if not reader.is_alive():
@@ -168,19 +168,22 @@ def _listen(
             return kept, True
 
 
-def _stop_gently(process: subprocess.Popen[bytes]) -> None:
+def _stop_gently(process: subprocess.Popen[bytes], *, has_children: bool) -> None:
     """End a process and its children; a tool that is asked to leaves its probe in order."""
-    if process.poll() is None and os.name == "posix":
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(GENTLE_S)
-    if os.name == "posix":
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    elif process.poll() is None:
-        process.kill()
-    process.wait()
+    alive = process.poll() is None
+    try:
+        if alive and os.name == "posix":
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(GENTLE_S)
+    finally:  # also where the user interrupts once more
+        if os.name != "posix":
+            process.kill()
+        elif alive or has_children:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def first_lines(text: str, count: int = 4, width: int = 300) -> str:
