@@ -64,7 +64,7 @@ CODES: dict[int, Code] = {
         Code(508, "the board runs another firmware"),
         Code(509, "the board was not written"),
         Code(510, "no board was found, or more than one"),
-        Code(511, "the chip is another one than the target's"),
+        Code(513, "the chip is another one than the target's"),
         Code(601, "outputs differ from the reference"),
         Code(602, "a measurement became worse than allowed"),
         Code(901, "the command line is wrong"),

@@ -7,7 +7,7 @@ from firmware.programmers.base import Job, Package, Step, Symptom, percent_watch
 BAUD = 460_800
 _TOOL = Package("esptool")
 _SYMPTOMS = (
-    Symptom(r"This chip is ([\w() -]+), not ([\w-]+)", 511, r"it is an \1, the bundle is for an \2", "Choose another port"),
+    Symptom(r"This chip is ([\w() -]+), not ([\w-]+)", 513, r"it is an \1, the bundle is for an \2", "Choose another port"),
     Symptom(r"MD5 of file does not match", 509, "what is in its flash is not what was written", "Flash it again"),
     Symptom(
         r"Failed to connect to|No serial data received|Invalid head of packet|Possible serial noise",

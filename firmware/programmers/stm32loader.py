@@ -61,7 +61,7 @@ def _check_chip(said: str, job: Job) -> None:
         raise RunError(506, job.place, "its loader does not tell its product ID", _TO_LOADER)
     if int(found[1], 16) != int(job.chip, 16):
         what = f"its product ID is {int(found[1], 16):#x}, that of the target is {int(job.chip, 16):#x}"
-        raise RunError(511, job.place, what, "Choose another port, or compile for this chip")
+        raise RunError(513, job.place, what, "Choose another port, or compile for this chip")
 
 
 def _watch(base: int, size: int) -> Watch:

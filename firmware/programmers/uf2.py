@@ -94,14 +94,14 @@ class Uf2:
 
 
 def check_drive(drive: Path, family: Family, job: Job) -> None:
-    """Raise RunError E510 where it is no loader's drive, E511 where it is another chip's."""
+    """Raise RunError E510 where it is no loader's drive, E513 where it is another chip's."""
     found = board_id(drive)
     if found is None:
         hint = "Hold BOOTSEL (or press RESET twice), connect the board, and name its drive by --drive"
         raise RunError(510, str(drive), f"it is no drive of a UF2 loader, {INFO_NAME} is missing", hint)
     if not re.fullmatch(family.board, found):
         what = f"it is the drive of {found!r}, the bundle is for {job.target.name} ({job.chip})"
-        raise RunError(511, str(drive), what, "Choose another drive")
+        raise RunError(513, str(drive), what, "Choose another drive")
 
 
 def _copy(file: Path, drive: Path, job: Job, progress: Progress) -> None:

@@ -19,7 +19,7 @@ from toolchain.errors import StropError
 
 pytest.importorskip("esptool", reason="pip install 'strop[flash]'")
 DATA = random.Random(3).randbytes(20_000)
-CODED = {"E506", "E509", "E511"}
+CODED = {"E506", "E509", "E513"}
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_a_fault_is_an_error_and_the_next_run_mends_it(faults: Faults, code: str
 
 def test_another_chip_is_not_written(rom: EspRom, tmp_path: Path) -> None:
     rom.chip = 9  # an ESP32-S3
-    with pytest.raises(StropError, match=r"E511 .*it is an ESP32-S3"):
+    with pytest.raises(StropError, match=r"E513 .*it is an ESP32-S3"):
         write(rom, tmp_path)
     assert set(rom.flash) == {0xFF}
 

@@ -268,7 +268,7 @@ PRINTED = [
         "esp32c3",
         "esptool",
         [(2, "A fatal error occurred: This chip is ESP32-S2, not ESP32-C3. Wrong chip argument?\n")],
-        "E511",
+        "E513",
         "ESP32-S2",
     ),
     (

@@ -29,7 +29,7 @@ from toolchain.errors import StropError
 pytest.importorskip("stm32loader", reason="pip install 'strop[flash]'")
 pytestmark = [needs_arm_gcc]
 PRODUCT = 0x470
-CODED = {"E405", "E506", "E507", "E508", "E509", "E511"}
+CODED = {"E405", "E506", "E507", "E508", "E509", "E513"}
 
 
 @dataclass
@@ -99,7 +99,7 @@ def test_another_chip_is_not_touched(bench: Bench, capsys: pytest.CaptureFixture
     bench.rom.product = 0x449
     bench.rom.flash[:4] = b"mine"
     status, found = bench.strop(capsys)
-    assert (status, found["error"]["code"]) == (15, "E511")
+    assert (status, found["error"]["code"]) == (15, "E513")
     assert "its product ID is 0x449, that of the target is 0x470" in found["error"]["message"]
     assert bench.rom.flash[:4] == b"mine"
     assert GET_ID in bench.rom.log

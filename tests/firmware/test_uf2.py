@@ -150,10 +150,10 @@ def test_the_board_takes_the_file(job: Job) -> None:
 @pytest.mark.parametrize(
     ("info", "code", "text"),
     [
-        (RP2350_INFO, "E511", "it is the drive of 'RP2350', the bundle is for rp2040_pico"),
+        (RP2350_INFO, "E513", "it is the drive of 'RP2350', the bundle is for rp2040_pico"),
         ("Model: something\r\n", "E510", "it is no drive of a UF2 loader"),
         ("Board-ID: \r\n", "E510", "it is no drive of a UF2 loader"),
-        ("Board-ID: XRPI-RP2\r\n", "E511", "'XRPI-RP2'"),
+        ("Board-ID: XRPI-RP2\r\n", "E513", "'XRPI-RP2'"),
     ],
 )
 def test_another_drive_is_not_written(info: str, code: str, text: str, job: Job) -> None:

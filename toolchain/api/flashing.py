@@ -123,7 +123,7 @@ def flash(
     """Build the firmware of a bundle, write it to a board, and check that the board runs it.
 
     place: a port alone means the target's default tool. dry_run: say what would be done. choose: asks a person where several
-    boards fit. Raises TargetError (E301, E302), EnvironmentFault (E4xx), RunError (E505 to E511), UsageError E901. An interrupt
+    boards fit. Raises TargetError (E301, E302), EnvironmentFault (E4xx), RunError (E505 to E513), UsageError E901. An interrupt
     while the board is written is a KeyboardInterrupt that says so.
     """
     wanted = settled(bundle, Place(place) if isinstance(place, str) else place, choose=choose, dry_run=dry_run)
