@@ -280,6 +280,7 @@ def _compare(back: Path, job: Job) -> None:
 
 
 def _last_line(text: str) -> str:
-    """What a tool said last, without the module of a Python exception."""
+    """What a tool said last of an error, else last of all, without the module of a Python exception."""
     lines = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
-    return re.sub(r"^(?:[A-Za-z_]\w*\.)+(\w+(?:Error|Exception):)", r"\1", lines[-1])[:200] if lines else ""
+    chosen = [line for line in lines if "error" in line.lower()] or lines
+    return re.sub(r"^(?:[A-Za-z_]\w*\.)+(\w+(?:Error|Exception):)", r"\1", chosen[-1])[:200] if chosen else ""

@@ -7,12 +7,12 @@ from firmware.programmers.base import Job, Program, Step, Symptom, tool_step
 _TOOL = Program(("openocd",), ("--version",), "Install OpenOCD 0.12 or later (Debian: apt-get install openocd)")
 _SYMPTOMS = (
     Symptom(
-        r"open failed|no device found|unable to find a matching|couldn't open",
+        r"open failed|No J-Link device found|no device found|unable to find a matching|couldn't open",
         510,
         "no debug probe was found",
         "Connect the board's debug port; on Linux look at the udev rules in docs/flashing.md",
     ),
-    Symptom(r"Can't find (\S+\.cfg)", 509, r"OpenOCD has no \1", "Install OpenOCD 0.12 or later"),
+    Symptom(r"Can't find (\S+\.cfg)", 509, r"OpenOCD has no \1", "Install a later OpenOCD, or take another --tool"),
     Symptom(r"\*\* Verify Failed \*\*", 509, "what is in its flash is not what was written", "Flash it again"),
     Symptom(
         r"(?i)protect",
@@ -36,7 +36,10 @@ _STAGES = (
 
 
 class OpenOcd:
-    """One call that writes, verifies and resets. The chip's name is the configuration files, separated by blanks."""
+    """One call that writes, verifies and resets.
+
+    The chip's name is the configuration files, separated by blanks; `transport=swd` between them chooses that one.
+    """
 
     name = "openocd"
 
@@ -46,7 +49,7 @@ class OpenOcd:
 
     def steps(self, job: Job) -> tuple[Step, ...]:
         """One call."""
-        files = [word for file in job.chip.split() for word in ("-f", file)]
+        files = [each for word in job.chip.split() for each in _option(word)]
         probe = ("-c", f"adapter serial {job.probe}") if job.probe else ()
         write = f"program {{{job.image.file('.bin').as_posix()}}} {job.image.base:#x} verify reset exit"
         step = tool_step(
@@ -59,6 +62,11 @@ class OpenOcd:
             needed=(r"\*\* Verified OK \*\*",),
         )
         return (step,)
+
+
+def _option(word: str) -> tuple[str, str]:
+    transport = word.removeprefix("transport=")
+    return ("-f", word) if transport == word else ("-c", f"transport select {transport}")
 
 
 def _watch(text: str) -> tuple[str, int, int] | None:

@@ -25,7 +25,7 @@ class PyOcd:
         image = job.image
         probe = ("--target", job.chip, "--no-wait", *(("--uid", job.probe) if job.probe else ()))
         back = image.elf.with_suffix(".read")
-        read = f"savemem {image.base:#x} {len(image.data)} {back}"
+        read = f'savemem {image.base:#x} {len(image.data)} "{back.as_posix()}"'
         symptoms = _symptoms(job)
         return (
             tool_step(

@@ -132,7 +132,7 @@ CASES: list[Case] = [
         lambda build: [
             f"pyocd load --target stm32l4r5zitx --no-wait --uid 066DFF49 --base-address 0x8000000 {build}/firmware.bin",
             "pyocd commander --target stm32l4r5zitx --no-wait --uid 066DFF49 --command halt "
-            f"--command 'savemem 0x8000000 10240 {build}/firmware.read' --command reset",
+            f"--command 'savemem 0x8000000 10240 \"{build}/firmware.read\"' --command reset",
         ],
     ),
     (
@@ -153,6 +153,16 @@ CASES: list[Case] = [
         lambda build: [
             "openocd -f interface/cmsis-dap.cfg -f target/rp2040.cfg "
             f"-c 'program {{{build}/firmware.bin}} 0x10000000 verify reset exit'"
+        ],
+    ),
+    (
+        "nrf52840_dk",
+        "openocd",
+        "",
+        (OPENOCD,),
+        lambda build: [
+            "openocd -f interface/jlink.cfg -c 'transport select swd' -f target/nrf52.cfg "
+            f"-c 'program {{{build}/firmware.bin}} 0x0 verify reset exit'"
         ],
     ),
     (
@@ -242,6 +252,7 @@ PRINTED = [
     ),
     ("nucleo_u575", "openocd", [(1, "** Verify Started **\n** Verify Failed **\n")], "E509", "what is in its flash"),
     ("nucleo_u575", "openocd", [(0, "** Programming Started **\n")], "E509", "did not say that it is done"),
+    ("nucleo_u575", "openocd", [(1, "Error: flash is tired\nshutdown command invoked\n")], "E509", "Error: flash is tired"),
     ("nrf52840_dk", "jlink", [(1, "Connecting to J-Link via USB...FAILED: Cannot connect to J-Link.\n")], "E510", "no J-Link"),
     ("nrf52840_dk", "jlink", [(1, "Cannot connect to target.\n")], "E506", "does not answer"),
     (
@@ -351,6 +362,35 @@ def test_versions_are_asked_for(desk: Desk) -> None:
     desk.says((0, "Open On-Chip Debugger 0.12.0\nLicensed under GNU GPL v2\n"), (0, "dfu-util 0.11\n\nCopyright\n"))
     assert PROGRAMMERS["openocd"].version() == "Open On-Chip Debugger 0.12.0"
     assert PROGRAMMERS["dfu"].version() == "dfu-util 0.11"
+
+
+@pytest.mark.parametrize(
+    ("target", "tool"),
+    [
+        ("nucleo_l4r5zi", "openocd"),
+        ("stm32f746g_disco", "openocd"),
+        ("nucleo_h7a3zi", "openocd"),
+        ("nucleo_u575", "openocd"),
+        ("nrf52840_dk", "openocd"),
+        ("rp2040_pico", "openocd"),
+        ("nucleo_l4r5zi", "dfu"),
+        ("nucleo_l4r5zi", "pyocd"),
+        ("nrf52840_dk", "pyocd"),
+        ("rp2350_pico2", "pyocd"),
+    ],
+)
+def test_real_tools_take_the_command_lines(target: str, tool: str, tmp_path: Path) -> None:
+    """All that they miss here is a board."""
+    known = load_target(target)
+    try:
+        PROGRAMMERS[tool].version()
+    except StropError:
+        pytest.skip(f"there is no {tool}")
+    job = Job(known, known.flash_tool.chips[tool], FlashImage(tmp_path / "a b.elf", known.flash.base, DATA), "/dev/ttyACM0")
+    for step in PROGRAMMERS[tool].steps(job):
+        with pytest.raises(StropError) as caught:
+            step.run(lambda stage, done=0, total=0: None)
+        assert caught.value.code == "E510", str(caught.value)
 
 
 # --- the table

@@ -22,7 +22,7 @@ for piece in re.split(r"(?<=[\r\n=])", text):
     time.sleep(0.001)
 if "STAND_IN_READS" in os.environ and status == 0:
     words = " ".join(sys.argv)
-    place = re.search(r"(?:savemem \S+ \d+ |-U )(\S+)", words)
+    place = re.search(r"(?:savemem \S+ \d+ |-U )\"?([^\s\"]+)", words)
     if place:
         with open(place[1], "xb") as made:
             made.write(Path(os.environ["STAND_IN_READS"]).read_bytes())
