@@ -124,6 +124,12 @@ def test_a_child_of_the_tool_is_ended_with_it(tmp_path: Path) -> None:
     assert not marker.exists()
 
 
+def test_last_words_that_come_after_the_end_are_heard() -> None:
+    child = "import time; time.sleep(0.8); print('late')"
+    done, _ = heard_of(f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {child!r}])")
+    assert (done.status, done.stdout) == (0, "late\n")
+
+
 def test_an_interrupt_while_it_is_heard_ends_the_process() -> None:
     def heard(text: str) -> None:
         raise KeyboardInterrupt
