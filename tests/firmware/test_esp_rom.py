@@ -62,9 +62,9 @@ def test_the_flash_holds_the_image(rom: EspRom, tmp_path: Path) -> None:
     ("faults", "code"),
     [
         (Faults(silent=True), "E506"),
-        (Faults(nack=FLASH_BEGIN), "E509"),
+        pytest.param(Faults(nack=FLASH_BEGIN), "E509", marks=pytest.mark.long),
         (Faults(nack=FLASH_DATA, nack_after=7), "E509"),
-        (Faults(nack=SPI_FLASH_MD5), "E509"),
+        pytest.param(Faults(nack=SPI_FLASH_MD5), "E509", marks=pytest.mark.long),
         (Faults(weak=next(place for place in range(9000, 20_000) if DATA[place] & 1 == 0)), "E509"),
     ],
 )
@@ -100,7 +100,7 @@ def cut_and_mend(rom: EspRom, folder: Path, cuts: list[int]) -> None:
 
 def test_the_power_goes(rom: EspRom, tmp_path: Path) -> None:
     write(rom, tmp_path)
-    cut_and_mend(rom, tmp_path, [0, 13_000])
+    cut_and_mend(rom, tmp_path, [13_000])
 
 
 @pytest.mark.long

@@ -121,13 +121,13 @@ def test_a_protected_board_is_left_as_it_is(bench: Bench, capsys: pytest.Capture
     ("faults", "code"),
     [
         (Faults(silent=True), "E506"),
-        (Faults(nack=WRITE), "E509"),
         (Faults(nack=WRITE, nack_after=30), "E509"),
-        (Faults(nack=READ, nack_after=3), "E509"),
-        (Faults(nack=GO), "E509"),
-        (Faults(nack=GET_ID), "E509"),
         (Faults(nack=0x44), "E509"),
         (Faults(weak=12_345), "E509"),
+        pytest.param(Faults(nack=WRITE), "E509", marks=pytest.mark.long),
+        pytest.param(Faults(nack=READ, nack_after=3), "E509", marks=pytest.mark.long),
+        pytest.param(Faults(nack=GO), "E509", marks=pytest.mark.long),
+        pytest.param(Faults(nack=GET_ID), "E509", marks=pytest.mark.long),
     ],
 )
 def test_a_fault_is_an_error_and_the_next_command_mends_it(
@@ -167,12 +167,12 @@ def cut_and_mend(bench: Bench, capsys: pytest.CaptureFixture[str], cuts: list[in
 def bytes_of_a_run(bench: Bench, capsys: pytest.CaptureFixture[str]) -> int:
     bench.rom.power_on()
     assert bench.strop(capsys)[0] == 0
-    return bench.rom.received
+    return bench.rom.loaded
 
 
 def test_the_power_goes_at_any_byte(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     most = bytes_of_a_run(bench, capsys)
-    cuts = [0, 3, 9, most // 3, most - 40, most - 1]
+    cuts = [0, most // 2, most - 1]
     assert set(cut_and_mend(bench, capsys, cuts)) >= {"E506", "E509"}
 
 
@@ -204,8 +204,8 @@ def noisy_runs(bench: Bench, capsys: pytest.CaptureFixture[str], count: int, rat
 
 
 def test_a_noisy_line_gives_no_wrong_program(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-    right, wrong = noisy_runs(bench, capsys, 5, 1e-4)
-    assert right + wrong == 5
+    right, wrong = noisy_runs(bench, capsys, 2, 1e-4)
+    assert right + wrong == 2
 
 
 @pytest.mark.long
@@ -262,7 +262,7 @@ def test_an_interrupted_command_ends_with_130_and_its_message(
     assert "has no whole program now. Flash it again" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_any_bytes_at_all_leave_the_loader_working(seed: int, bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     """The simulation itself: nothing that comes over the line ends it."""
     rng = random.Random(seed)

@@ -48,12 +48,15 @@ class Faults:
 
 
 class Stm32Rom:
-    """A board on a pseudo-terminal; `port` and `lines` are where its ends are. Use as a context."""
+    """A board on a pseudo-terminal; `port` and `lines` are where its ends are. Use as a context.
+
+    received: bytes since the power came; loaded: how many of them came until the program was started.
+    """
 
     def __init__(self, target: Target, product: int, folder: Path) -> None:
         self.target, self.product, self.lines = target, product, folder / "lines"
         self.flash = bytearray(b"\xff" * target.flash.bytes)
-        self.faults, self.protected, self.received, self.log = Faults(), False, 0, list[int]()
+        self.faults, self.protected, self.received, self.loaded, self.log = Faults(), False, 0, 0, list[int]()
         self._rng, self._powered, self._boot0, self._held = random.Random(1), True, False, False
         self._parity = "N"
         self._app: FlashedBoard | None = None
@@ -268,6 +271,7 @@ class Stm32Rom:
     def _go(self) -> Loader:
         offset = yield from self._address()
         if offset is not None:
+            self.loaded = self.received
             self._run_flash()
 
     def _erase(self) -> Loader:
