@@ -15,6 +15,7 @@ from firmware.device_build import FURTHER_MARKS, DeviceFirmware, Scale, build_de
 from firmware.program import CProgram
 from firmware.serial.board import Board, Hello, Run
 from firmware.serial.port import open_port
+from firmware.serial.ports import settle_port
 from firmware.serial.virtual import image_of, powered
 from firmware.size import linked_size
 from runtimes.base import Bytes, Measurement, RunResult, check_inputs, check_status, guard_fault, outputs_digest
@@ -53,8 +54,9 @@ def connected(target: Target, port: str, elf: Path | None = None) -> Generator[B
             yield Board(line, f"{target.name} in QEMU")
     else:
         baud = target.serial.baud if target.serial else 115_200
-        with contextlib.closing(open_port(port, baud)) as line:
-            yield Board(line, f"{target.name} at {port}")
+        device = settle_port(target, port).device
+        with contextlib.closing(open_port(device, baud)) as line:
+            yield Board(line, f"{target.name} at {device}")
 
 
 def check_firmware(hello: Hello, firmware: DeviceFirmware, target: Target, place: str) -> None:

@@ -5,6 +5,7 @@ The format of the files is what the checks below accept; every key that is not m
 
 from __future__ import annotations
 
+import re
 import stat
 from difflib import get_close_matches
 from importlib.resources import files
@@ -28,7 +29,9 @@ NEEDS_CORE = frozenset({"c", "library", "tflm"})
 
 SERIAL_DRIVERS = ("cmsdk", "ns16550")
 BOARD_SETUPS = ("none",)
-FLASH_METHODS = ("uf2", "stlink", "openocd", "pyocd", "jlink", "esptool", "qemu", "none")
+FLASH_METHODS = ("uf2", "pyocd", "openocd", "jlink", "stm32loader", "dfu", "esptool", "qemu", "none")
+_NO_TOOLS = ("qemu", "none")
+_USB_ID = re.compile(r"[0-9a-f]{4}:([0-9a-f]{4}|\*)")
 ADDRESS_END = 1 << 32
 _MAX_FILE_BYTES = 1 << 20
 _MAX_CLOCK_HZ = 100_000_000_000
@@ -194,9 +197,21 @@ def _serial(table: Table) -> Serial:
 
 
 def _flash_tool(table: Table) -> FlashTool:
-    table.expect(("method", "chip"))
+    table.expect(("method", "chip"), ("others", "usb"))
     method = table.choice("method", FLASH_METHODS)
-    return FlashTool(method=method, chip=table.text("chip", empty=method in ("none", "qemu")))
+    others: list[tuple[str, str]] = []
+    named = table.table("others") if "others" in table.values else None
+    for name in named.values if named else ():
+        assert named is not None
+        tools = [tool for tool in FLASH_METHODS if tool not in (*_NO_TOOLS, method)]
+        if name not in tools:
+            raise named.fault(name, "is no further tool", f"Use: {', '.join(tools)}")
+        others.append((name, named.text(name)))
+    usb = table.texts("usb") if "usb" in table.values else ()
+    for index, each in enumerate(usb):
+        if not _USB_ID.fullmatch(each):
+            raise table.fault(f"usb[{index}]", f"is '{each}'", "Write VID:PID in lower-case hexadecimal, 0483:374b for example")
+    return FlashTool(method, table.text("chip", empty=method in _NO_TOOLS), tuple(others), usb)
 
 
 def _overlap(base: int, size: int, other_base: int, other_size: int) -> bool:

@@ -97,13 +97,21 @@ class Serial:
 
 @dataclass(frozen=True, slots=True)
 class FlashTool:
-    """How an image is written to the board, and the chip's name there.
+    """How an image is written to the board.
 
-    method: `uf2`, `stlink`, `openocd`, `pyocd`, `jlink`, `esptool` or `none`.
+    method: the tool that is taken when none is named, and chip: what it calls the chip. others: further tools, with what each
+    calls it. usb: `VID:PID` of the serial ports that the board may be at, in hexadecimal; a PID may be `*`.
     """
 
     method: str
     chip: str
+    others: tuple[tuple[str, str], ...] = ()
+    usb: tuple[str, ...] = ()
+
+    @property
+    def chips(self) -> dict[str, str]:
+        """What each tool calls the chip, the default tool first."""
+        return {self.method: self.chip, **dict(self.others)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,7 @@ def test_a_board_without_or_with_another_firmware_is_an_error(tmp_path: Path, ca
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (("flash", "--port", "/dev/ttyACM0"), "E901", "cannot be written through"),
+        (("flash", "--port", "/dev/ttyACM0"), "E901", "no tool writes to mps2_an386"),
         (("bench", "--on", "board"), "E901", "no place 'board'"),
         (("bench", "--on", "board:"), "E901", "no place 'board:'"),
         (("bench", "--on", "qemu:x"), "E901", "no place 'qemu:x'"),

@@ -11,7 +11,7 @@ import pytest
 
 from firmware import cache
 from firmware.cache import cached_folder
-from firmware.processes import first_lines, run_process
+from firmware.processes import KEPT_CHARACTERS, Finished, first_lines, run_process, stream_process
 from toolchain.errors import EnvironmentFault, RunError
 
 
@@ -72,3 +72,75 @@ def test_oldest_builds_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     cached_folder("new", lambda folder: None)
     assert sorted(path.name for path in (tmp_path / "builds").iterdir()) == ["new", "newest"]
     assert cached_folder("new", lambda folder: pytest.fail("made again")).is_dir()
+
+
+# --- with ears
+
+
+def heard_of(code: str, silence_s: float = 5.0, limit_s: float = 20.0) -> tuple[Finished, list[str]]:
+    heard: list[str] = []
+    done = stream_process([sys.executable, "-c", code], silence_s=silence_s, limit_s=limit_s, heard=heard.append)
+    return done, heard
+
+
+def test_what_is_printed_is_heard_as_it_is_printed() -> None:
+    loop = "for i in range(3): print(i, end='\\r', flush=True); time.sleep(0.3)"
+    code = f"import sys, time\n{loop}\nsys.stderr.write('end'); sys.exit(3)"
+    done, heard = heard_of(code)
+    assert (done.status, done.stdout, done.timed_out) == (3, "0\r1\r2\rend", False)
+    assert len(heard) >= 3
+
+
+def test_what_is_kept_has_an_end() -> None:
+    done, heard = heard_of("print('x' * 300_000 + 'y')")
+    assert (len(done.stdout), done.stdout[-2:]) == (KEPT_CHARACTERS, "y\n")
+    assert sum(map(len, heard)) == 300_002
+
+
+@pytest.mark.parametrize(
+    ("code", "silence_s", "limit_s"),
+    [
+        ("import time; time.sleep(60)", 0.3, 20.0),
+        ("import time\nwhile True: print('noise', flush=True); time.sleep(0.05)", 5.0, 0.7),
+        ("while True: print('noise')", 5.0, 0.7),
+        ("import os, sys, time; os.close(1); os.close(2); time.sleep(60)", 0.3, 20.0),
+        ("import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print(1, flush=True); time.sleep(60)", 0.5, 20.0),
+    ],
+)
+def test_silence_and_endless_noise_are_ended(code: str, silence_s: float, limit_s: float) -> None:
+    start = time.monotonic()
+    done, _ = heard_of(code, silence_s, limit_s)
+    assert done.timed_out
+    assert done.status < 0
+    assert time.monotonic() - start < 8
+
+
+def test_a_child_of_the_tool_is_ended_with_it(tmp_path: Path) -> None:
+    marker = tmp_path / "alive"
+    child = f"import time, pathlib; time.sleep(4.5); pathlib.Path({str(marker)!r}).touch()"
+    done, _ = heard_of(f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {child!r}]); print('done', flush=True)")
+    assert (done.status, done.stdout, done.timed_out) == (0, "done\n", False)
+    time.sleep(2)
+    assert not marker.exists()
+
+
+def test_last_words_that_come_after_the_end_are_heard() -> None:
+    child = "import time; time.sleep(0.8); print('late')"
+    done, _ = heard_of(f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {child!r}])")
+    assert (done.status, done.stdout) == (0, "late\n")
+
+
+def test_an_interrupt_while_it_is_heard_ends_the_process() -> None:
+    def heard(text: str) -> None:
+        raise KeyboardInterrupt
+
+    command = [sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(60)"]
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        stream_process(command, silence_s=30, limit_s=30, heard=heard)
+    assert time.monotonic() - start < 8
+
+
+def test_a_tool_that_cannot_be_started_is_an_error_when_it_should_be_heard() -> None:
+    with pytest.raises(EnvironmentFault, match="E405"):
+        stream_process(["/nowhere/tool"], silence_s=1, limit_s=1, heard=print)

@@ -11,7 +11,7 @@ from firmware.serial.board import Board
 from runtimes.board_engine import VIRTUAL, BoardProfile, check_firmware, connected, profile_on
 from targets.load import load_target
 from targets.model import Target
-from toolchain.api.flashing import write_firmware
+from toolchain.api.flashing import Place, write_firmware
 from toolchain.api.places import as_bytes, c_program, output_scale
 from toolchain.bundle.manifest import marks_of
 from toolchain.bundle.read import Bundle
@@ -41,9 +41,9 @@ def _running(image: DeviceFirmware, plain: DeviceFirmware, target: Target, port:
         with connected(target, port, image.elf) as board:
             yield board
         return
-    write_firmware(image, target, port)
+    write_firmware(image, target, Place(port))
     try:
         with connected(target, port) as board:
             yield board
     finally:
-        write_firmware(plain, target, port)
+        write_firmware(plain, target, Place(port))

@@ -48,6 +48,10 @@ PACKAGES = (
     ("tensorrt-rtx-cu13", "engines for GPUs: 'strop[tensorrt]'"),
     ("tensorrt", "engines on Jetson and in data centres"),
     ("pycuda", "runs engines: 'strop[cuda]'"),
+    ("pyserial", "boards: 'strop[mcu]'"),
+    ("esptool", "writes to Espressif's boards: 'strop[flash]'"),
+    ("pyocd", "writes to boards by debug probes: 'strop[flash]'"),
+    ("stm32loader", "writes to STM32 by their loader: 'strop[flash]'"),
     ("onnxsim", "simpler ONNX graphs: 'strop[simplify]'"),
 )
 PROGRAMS = (
@@ -55,6 +59,9 @@ PROGRAMS = (
     ("emulator", "qemu-system-riscv32", "RISC-V machines"),
     ("emulator", "qemu-aarch64", "programs for 64-bit Arm boards with Linux (Debian: qemu-user)"),
     ("emulator", "qemu-arm", "programs for 32-bit Arm boards with Linux (Debian: qemu-user)"),
+    ("flashing", "openocd", "writes to boards by debug probes (Debian: openocd)"),
+    ("flashing", "JLinkExe", "writes to boards by J-Link"),
+    ("flashing", "dfu-util", "writes to STM32 over USB (Debian: dfu-util)"),
     ("browser", "chromium", "pictures of reports, models in the browser"),
     ("browser", "node", "drives the browser; npm packages: .ci/tools"),
     ("gpu", "nvidia-smi", "NVIDIA GPU"),
@@ -109,8 +116,14 @@ def _packages() -> Iterator[Finding]:
 
 
 def _ports() -> Iterator[Finding]:
-    for pattern in SERIAL_PORTS:
-        for place in sorted(glob.glob(pattern)):
+    from firmware.serial.ports import found_ports
+
+    try:
+        for port in found_ports():
+            tells = ", ".join(filter(None, (port.usb, port.number and f"usb:{port.number}", port.description)))
+            yield Finding("port", port.device, tells or "present", "a board")
+    except EnvironmentFault:
+        for place in sorted(place for pattern in SERIAL_PORTS for place in glob.glob(pattern)):
             yield Finding("port", place, "present", "a board")
 
 

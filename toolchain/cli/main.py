@@ -67,7 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         answer = importlib.import_module(COMMANDS[parsed.command].module).run(parsed)
     except StropError as fault:
         return _fail(fault, as_json, level)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
+        if stop.args:
+            print(stop.args[0], file=sys.stderr)
         return INTERRUPTED
     except Exception as fault:
         return _fail(_own_defect(fault), as_json, level)

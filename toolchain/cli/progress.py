@@ -25,10 +25,12 @@ def shown_progress() -> Generator[Progress]:
         name = ""
 
         def report(stage: str, done: int = 0, total: int = 0) -> None:
-            nonlocal name
+            nonlocal current, name
             if stage != name:
                 name = stage
-                bars.reset(current, description=stage, total=None, visible=True)
+                # A task's total cannot be taken back.
+                bars.remove_task(current)
+                current = bars.add_task(stage, total=None)
             bars.update(current, completed=done, total=total or None)
 
         yield report
