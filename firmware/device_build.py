@@ -39,6 +39,7 @@ OWN = (
 TINY_MODELS = ("kws01", "ic01", "vww01", "ad01")
 BUILD_ID_BYTES = 16
 SCALE_UNIT = 1 << 24
+FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ def build_device(program: CProgram, scale: Scale, target: Target, compiler: Comp
         f"-DSTROP_SERIAL_BASE={serial.base:#x}u",
         f"-DSTROP_SERIAL_CLOCK_HZ={serial.clock_hz}u",
         f"-DSTROP_SERIAL_BAUD={serial.baud}u",
+        f"-DSTROP_FLOAT_RESULTS={int(scale.element_bytes == FLOAT_BYTES)}",
     )
     names = (*OWN, *own)
     plain = device_glue(program, scale, target, bytes(BUILD_ID_BYTES))

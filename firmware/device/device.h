@@ -15,6 +15,10 @@ struct strop_model {
     uint32_t element_bytes; /* of the first output: 1 int8, 2 int16, 4 float32 */
 };
 extern const struct strop_model strop_models[];
+/* Whether a first output may be float32, which takes code of its own. */
+#ifndef STROP_FLOAT_RESULTS
+#define STROP_FLOAT_RESULTS 1
+#endif
 extern const uint32_t strop_model_count;
 extern const uint8_t strop_build_id[16];
 extern const char strop_board[];
@@ -45,8 +49,8 @@ uint32_t strop_stack_used(void);
 uint32_t strop_microseconds(void);
 extern uint32_t strop_init_status;
 
-void strop_frame(uint32_t bytes);
-void strop_text(uint32_t bytes);
+void strop_frame(uint8_t *frame, uint32_t bytes);
+void strop_text(uint8_t *line, uint32_t bytes);
 void strop_banner(void);
 void strop_fault_text(const struct strop_fault *fault);
 uint32_t strop_check(uint32_t crc, const uint8_t *from, uint32_t bytes);

@@ -82,7 +82,7 @@ void strop_main(void)
         }
         if (byte == 0) {
             if (in_frame && count <= sizeof strop_buffer) {
-                strop_frame(count);
+                strop_frame(strop_buffer, count);
             }
             began = 1;
             in_frame = 0;
@@ -97,7 +97,7 @@ void strop_main(void)
             }
         }
         if (!in_frame && byte == COMMAND_END) {
-            strop_text(count);
+            strop_text(strop_buffer, count);
             count = 0;
             continue;
         }
