@@ -20,13 +20,16 @@ from firmware.build import (
 )
 from firmware.cache import cached_folder
 from firmware.compilers import Compiler
-from firmware.linker import linker_script, plan_ram
+from firmware.boot_check import BOOT_2_BYTES, write_boot_check
+from firmware.linker import NO_BOOT, Boot, linker_script, plan_ram
 from firmware.program import CProgram
 from targets.model import Serial, Target
 from toolchain.errors import EnvironmentFault
 
 OWN = (
+    "boards/cortex_caches.h",
     "boards/cortex_m.c",
+    "boards/registers.h",
     "boards/riscv.c",
     "device/device.h",
     "device/main.c",
@@ -68,6 +71,25 @@ def serial_of(target: Target) -> Serial:
     return target.serial
 
 
+def boot_of(target: Target, serial: Serial) -> Boot:
+    """What the chip's boot ROM wants in the image."""
+    views = [memory for memory in target.memories if memory.role == "flash"]
+    boots = {
+        "": NO_BOOT,
+        "rp2040": Boot("before", BOOT_2_BYTES, checked=True),
+        "rp2350": Boot("behind"),
+        "esp32c3": Boot("before", constants=views[-1]),
+    }
+    return boots[serial.boot]
+
+
+def counts_cycles(target: Target) -> bool:
+    """Whether the firmware reads the processor's own cycle counter: on boards that exist, from ARMv7-M on, and on the ESP32-C3."""
+    if target.core.architecture == "riscv":
+        return target.qemu is None
+    return target.qemu is None and "thumb2" in target.core.features
+
+
 def build_device(program: CProgram, scale: Scale, target: Target, compiler: Compiler) -> DeviceFirmware:
     """Compile and link the firmware of a board, or take the same build from the cache.
 
@@ -75,14 +97,17 @@ def build_device(program: CProgram, scale: Scale, target: Target, compiler: Comp
     """
     serial = serial_of(target)
     layout = plan_ram(program, target)
-    flashes = [memory for memory in target.memories if memory.role == "flash"]
-    scripts = [linker_script(target, flash, layout) for flash in flashes]
+    boot = boot_of(target, serial)
+    flashes = [memory for memory in target.memories if memory.role == "flash" and memory is not boot.constants]
+    scripts = [linker_script(target, flash, layout, boot) for flash in flashes]
     own = (f"boards/serial_{serial.driver}.c", f"boards/setup_{serial.setup}.c")
+    own += (f"boards/boot_{serial.boot}.c",) if serial.boot else ()
     extra = (
         f"-DSTROP_SERIAL_BASE={serial.base:#x}u",
         f"-DSTROP_SERIAL_CLOCK_HZ={serial.clock_hz}u",
         f"-DSTROP_SERIAL_BAUD={serial.baud}u",
         f"-DSTROP_FLOAT_RESULTS={int(scale.element_bytes == FLOAT_BYTES)}",
+        f"-DSTROP_CYCLE_COUNTER={int(counts_cycles(target))}",
     )
     names = (*OWN, *own)
     plain = device_glue(program, scale, target, bytes(BUILD_ID_BYTES))
@@ -96,6 +121,8 @@ def build_device(program: CProgram, scale: Scale, target: Target, compiler: Comp
         sources = ("main.c", "frames.c", "text.c", *(Path(name).name for name in own))
         objects += compile_around(sources, program, target, compiler, folder, extra)
         link_into(target, dict(zip(scripts, flashes, strict=True)), compiler, folder, objects)
+        if boot.checked:
+            write_boot_check(folder / ELF_NAME)
 
     return DeviceFirmware(cached_folder(key, make) / ELF_NAME, build_id, compiler)
 

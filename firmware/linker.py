@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from firmware.program import CProgram
 from targets.model import Memory, Target
@@ -16,6 +17,22 @@ HARNESS_RAM_BYTES = 1024
 # Machines whose vector table does not lie at the start of the flash that a target file names.
 QEMU_VECTORS = {"mps2-an385": 0, "mps2-an386": 0, "mps2-an500": 0, "mps2-an505": 0x1000_0000, "mps3-an547": 0}
 VECTOR_BYTES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """What a boot ROM looks for: a section `before` or `behind` the vectors, filled to bytes where that is not 0.
+
+    constants: another view of the same flash, where constants must be read. checked: the section ends with a CRC-32.
+    """
+
+    place: Literal["", "before", "behind"] = ""
+    bytes: int = 0
+    constants: Memory | None = None
+    checked: bool = False
+
+
+NO_BOOT = Boot()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +103,11 @@ def _further(program: CProgram, target: Target, guard: int) -> tuple[FurtherAren
     return tuple(found)
 
 
-def linker_script(target: Target, flash: Memory, layout: RamLayout) -> str:
+def linker_script(target: Target, flash: Memory, layout: RamLayout, boot: Boot = NO_BOOT) -> str:
     """A GNU ld script, which lld reads too: vectors, harness, .code, .rodata in flash; stack, harness RAM, guards, arena in RAM.
 
-    flash: one of the target's. The stack is lowest in RAM, so that an overflow leaves the memory and faults.
+    flash: one of the target's. The stack is lowest in RAM, so that an overflow leaves the memory and faults. boot: what the chip's
+    boot ROM wants.
     """
     ram = target.ram
     vectors = QEMU_VECTORS.get(target.qemu.machine, flash.base) if target.qemu else flash.base
@@ -102,6 +120,19 @@ def linker_script(target: Target, flash: Memory, layout: RamLayout) -> str:
     if not inside:
         regions.append(f"VECTORS (rx) : ORIGIN = {vectors:#x}, LENGTH = {VECTOR_BYTES:#x}")
     indent = "\n  "
+    harness, constant = ".text .text.*", ".rodata .rodata.* .srodata .srodata.*"
+    if boot.constants is not None:
+        view = boot.constants
+        regions.append(f"CONSTANTS (r) : ORIGIN = {view.base:#x}, LENGTH = {view.bytes:#x}")
+        constants = f""".rodata (ALIGN(ADDR(.code) + SIZEOF(.code), 16) - {flash.base:#x} + {view.base:#x}) :
+    AT(ALIGN(ADDR(.code) + SIZEOF(.code), 16)) {{ *({constant}) }} > CONSTANTS"""
+    else:
+        harness = f"{harness} {constant}"
+        constants = f".rodata : {{ *({constant}) }} > FLASH"
+    first = [f".vectors : {{ KEEP(*(.vectors)) }} > {'FLASH' if inside else 'VECTORS'}"]
+    if boot.place:
+        filled = f". = {boot.bytes};" if boot.bytes else ""
+        first.insert(0 if boot.place == "before" else 1, f".boot : {{ KEEP(*(.boot)) {filled} }} > FLASH")
     arenas = [_arena("", layout.arena_bytes, layout.guard_bytes, layout.arena_align, "RAM")]
     for number, each in enumerate(layout.further, 1):
         where = region.get(each.memory.name, "RAM")
@@ -113,10 +144,10 @@ MEMORY
 }}
 SECTIONS
 {{
-  .vectors : {{ KEEP(*(.vectors)) }} > {"FLASH" if inside else "VECTORS"}
-  .harness : {{ KEEP(*(.reset)) *harness_*.o(.text .text.* .rodata .rodata.* .srodata .srodata.*) }} > FLASH
+  {indent.join(first)}
+  .harness : {{ KEEP(*(.reset)) *harness_*.o({harness}) }} > FLASH
   .code : {{ *(.text .text.*) }} > FLASH
-  .rodata : {{ *(.rodata .rodata.* .srodata .srodata.*) }} > FLASH
+  {constants}
   .stack (NOLOAD) : {{ strop_stack_low = .; . += {layout.stack_bytes}; strop_stack_high = .; }} > RAM
   .bss (NOLOAD) : {{
     strop_bss_low = .; *(.data .data.* .sdata .sdata.* .bss .bss.* .sbss .sbss.* COMMON) . = ALIGN(4); strop_bss_high = .;

@@ -26,8 +26,20 @@ FORMATS = ("c", "library", "tflite", "tflm", "onnx", "tensorrt", "tfjs", "litert
 NEEDS_CORE = frozenset({"c", "library", "tflm"})
 """Formats that are C programs, so that a target that takes one has a core, memories and a flash tool."""
 
-SERIAL_DRIVERS = ("cmsdk", "ns16550")
-BOARD_SETUPS = ("none",)
+SERIAL_DRIVERS = ("cmsdk", "esp32_uart", "nrf_uart", "ns16550", "pl011", "ra_sci_b", "stm32_usart2")
+BOARD_SETUPS = (
+    "none",
+    "ek_ra8d1",
+    "esp32c3",
+    "nrf52840_dk",
+    "nucleo_h7a3zi",
+    "nucleo_l4r5zi",
+    "nucleo_u575",
+    "rp2040_pico",
+    "rp2350_pico2",
+    "stm32f746g_disco",
+)
+BOOT_BLOCKS = ("esp32c3", "rp2040", "rp2350")
 FLASH_METHODS = ("uf2", "stlink", "openocd", "pyocd", "jlink", "esptool", "qemu", "none")
 ADDRESS_END = 1 << 32
 _MAX_FILE_BYTES = 1 << 20
@@ -183,13 +195,14 @@ def _qemu(table: Table, memories: tuple[Memory, ...]) -> Qemu:
 
 
 def _serial(table: Table) -> Serial:
-    table.expect(("driver", "base", "clock_hz", "baud"), ("setup",))
+    table.expect(("driver", "base", "clock_hz", "baud"), ("setup", "boot"))
     return Serial(
         driver=table.choice("driver", SERIAL_DRIVERS),
         base=table.integer("base", 0, ADDRESS_END - 1),
         clock_hz=table.integer("clock_hz", 1, _MAX_CLOCK_HZ),
         baud=table.integer("baud", 300, 10_000_000),
         setup=table.choice("setup", BOARD_SETUPS) if "setup" in table.values else "none",
+        boot=table.choice("boot", BOOT_BLOCKS) if "boot" in table.values else "",
     )
 
 

@@ -78,6 +78,7 @@ void strop_main(void)
     for (;;) {
         const int byte = strop_serial_get();
         if (byte < 0) {
+            (void)strop_microseconds(); /* so that no wrap of the clock is missed */
             continue;
         }
         if (byte == 0) {
