@@ -83,13 +83,6 @@ def boot_of(target: Target, serial: Serial) -> Boot:
     return boots[serial.boot]
 
 
-def counts_cycles(target: Target) -> bool:
-    """Whether the firmware reads the processor's own cycle counter: on boards that exist, from ARMv7-M on, and on the ESP32-C3."""
-    if target.core.architecture == "riscv":
-        return target.qemu is None
-    return target.qemu is None and "thumb2" in target.core.features
-
-
 def build_device(program: CProgram, scale: Scale, target: Target, compiler: Compiler) -> DeviceFirmware:
     """Compile and link the firmware of a board, or take the same build from the cache.
 
@@ -107,7 +100,7 @@ def build_device(program: CProgram, scale: Scale, target: Target, compiler: Comp
         f"-DSTROP_SERIAL_CLOCK_HZ={serial.clock_hz}u",
         f"-DSTROP_SERIAL_BAUD={serial.baud}u",
         f"-DSTROP_FLOAT_RESULTS={int(scale.element_bytes == FLOAT_BYTES)}",
-        f"-DSTROP_CYCLE_COUNTER={int(counts_cycles(target))}",
+        f"-DSTROP_HARDWARE={int(target.qemu is None)}",
     )
     names = (*OWN, *own)
     plain = device_glue(program, scale, target, bytes(BUILD_ID_BYTES))

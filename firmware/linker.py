@@ -131,8 +131,8 @@ def linker_script(target: Target, flash: Memory, layout: RamLayout, boot: Boot =
         constants = f".rodata : {{ *({constant}) }} > FLASH"
     first = [f".vectors : {{ KEEP(*(.vectors)) }} > {'FLASH' if inside else 'VECTORS'}"]
     if boot.place:
-        filled = f". = {boot.bytes};" if boot.bytes else ""
-        first.insert(0 if boot.place == "before" else 1, f".boot : {{ KEEP(*(.boot)) {filled} }} > FLASH")
+        filled = f". = strop_boot_low + {boot.bytes};" if boot.bytes else ""
+        first.insert(0 if boot.place == "before" else 1, f".boot : {{ strop_boot_low = .; KEEP(*(.boot)) {filled} }} > FLASH")
     arenas = [_arena("", layout.arena_bytes, layout.guard_bytes, layout.arena_align, "RAM")]
     for number, each in enumerate(layout.further, 1):
         where = region.get(each.memory.name, "RAM")

@@ -1,5 +1,5 @@
-/* Instruction and data cache of Cortex-M7 and M85, empty and on. Sources: ARMv7-M ARM B4.8, ARMv8-M ARM D1.2 (CCR, CCSIDR, CSSELR,
- * ICIALLU, DCISW, CLIDR). The caches hold garbage after power-up, so that both are invalidated first. */
+/* Instruction and data cache of Cortex-M7 and M85, emptied of what they hold after power-up, and on. Their data cache has four ways and
+ * lines of 32 bytes. Sources: ARMv7-M ARM B4.8 (CCR, CCSIDR, CSSELR, ICIALLU, DCISW); Cortex-M7 TRM 5.2, Cortex-M85 TRM 9.2. */
 #ifndef STROP_CORTEX_CACHES_H
 #define STROP_CORTEX_CACHES_H
 
@@ -10,15 +10,9 @@ static inline void strop_caches_on(void)
     const uint32_t ccr = 0xe000ed14, ccsidr = 0xe000ed80, csselr = 0xe000ed84, iciallu = 0xe000ef50, dcisw = 0xe000ef60;
     strop_write(csselr, 0);
     __asm__ volatile("dsb" ::: "memory");
-    const uint32_t shape = *strop_word(ccsidr), sets = (shape >> 13 & 0x7fff) + 1, ways = (shape >> 3 & 0x3ff) + 1;
-    const uint32_t set_shift = (shape & 7) + 4; /* log2 of the bytes of a line */
-    uint32_t way_shift = 32;
-    for (uint32_t span = 1; span < ways; span += span) {
-        --way_shift;
-    }
-    for (uint32_t way = 0; way < ways; ++way) {
-        for (uint32_t set = 0; set < sets; ++set) {
-            strop_write(dcisw, (way_shift < 32 ? way << way_shift : 0) | set << set_shift);
+    for (uint32_t set = (*strop_word(ccsidr) >> 13 & 0x7fff) + 1; set-- != 0;) {
+        for (uint32_t way = 0; way < 4; ++way) {
+            strop_write(dcisw, way << 30 | set << 5);
         }
     }
     strop_write(iciallu, 0);

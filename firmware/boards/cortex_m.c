@@ -36,10 +36,10 @@ __attribute__((section(".reset"), used)) void strop_stop(void)
     }
 }
 
-/* Some machines ignore accesses to nothing, so an overflow would go unseen. ARMv7-M ARM B3.5. */
+/* Some emulated machines ignore accesses to nothing, so an overflow would go unseen. ARMv7-M ARM B3.5. */
 static void forbid_below_stack(void)
 {
-#if defined(__ARM_ARCH_7M__) || defined(__ARM_ARCH_7EM__)
+#if !STROP_HARDWARE && (defined(__ARM_ARCH_7M__) || defined(__ARM_ARCH_7EM__))
     const uint32_t low = (uint32_t)(uintptr_t)strop_stack_low;
     const int has_mpu = (REGISTER(0xe000ed90) & 0xff00u) != 0;
     if (has_mpu && low % STROP_FENCE_BYTES == 0) {
@@ -90,7 +90,7 @@ void strop_tick_wrapped(void)
     wraps = wraps + 1;
 }
 
-#if STROP_CYCLE_COUNTER
+#if STROP_HARDWARE && !defined(__ARM_ARCH_6M__)
 /* The processor's cycles, which no emulator counts. ARMv7-M ARM C1.8, ARMv8-M ARM D1.2.61 (DWT), D1.2.37 (DEMCR). */
 static uint32_t cycles_high, cycles_seen;
 

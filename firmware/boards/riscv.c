@@ -24,15 +24,18 @@ __attribute__((section(".vectors"), naked, used)) void strop_reset(void)
                      "tail strop_begin");
 }
 
-/* Physical memory protection, entry 0: locked, so that it binds machine mode too, a power of two, no access. */
+/* Physical memory protection, entry 0: locked, so that it binds machine mode too, a power of two, no access. On chips nothing is
+ * there, and accesses to nothing trap. */
 static void forbid_below_stack(void)
 {
+#if !STROP_HARDWARE
     const uint32_t low = (uint32_t)(uintptr_t)strop_stack_low;
     if (low % STROP_FENCE_BYTES == 0) {
         const uint32_t area = ((low - STROP_FENCE_BYTES) >> 2) | (STROP_FENCE_BYTES / 8 - 1);
         __asm__ volatile(".option arch, +zicsr\n\tcsrw pmpaddr0, %0" ::"r"(area));
         __asm__ volatile(".option arch, +zicsr\n\tcsrw pmpcfg0, %0" ::"r"(0x98));
     }
+#endif
 }
 
 __attribute__((used)) void strop_begin(void)
@@ -68,7 +71,7 @@ __attribute__((used)) void strop_trap_taken(uint32_t stack)
 
 const uint32_t strop_spin_instructions = 0;
 
-#if STROP_CYCLE_COUNTER
+#if STROP_HARDWARE
 /* ESP32-C3 has no mcycle, but an event counter of 32 bits. Espressif ESP32-C3 Technical Reference Manual 1.1, 1.4: mpcer, mpcmr, mpccr. */
 static uint32_t cycles_high, cycles_seen;
 

@@ -79,25 +79,21 @@ static uint32_t unstuff(uint8_t *data, uint32_t bytes)
 
 static void send(uint8_t *frame, uint32_t bytes)
 {
-    put_word(frame + bytes, strop_check(0, frame, bytes));
-    bytes += STROP_CHECK_BYTES;
+    uint8_t *const end = put_word(frame + bytes, strop_check(0, frame, bytes));
+    *end = 0;
     strop_serial_put(0);
     strop_serial_put(2);
-    for (uint32_t start = 0; start <= bytes;) {
-        uint32_t run = 0;
-        while (run < 254 && start + run < bytes && frame[start + run] != 0) {
+    /* Runs without a zero, each behind its length and one; a zero follows, but where a run is the longest. */
+    for (const uint8_t *at = frame; at <= end;) {
+        uint8_t run = 1;
+        while (run != 255 && at[run - 1] != 0) {
             ++run;
         }
-        strop_serial_put((uint8_t)(run + 1));
-        for (uint32_t i = 0; i < run; ++i) {
-            strop_serial_put(frame[start + i]);
+        strop_serial_put(run);
+        for (uint8_t left = run; --left != 0;) {
+            strop_serial_put(*at++);
         }
-        start += run;
-        if (run < 254) {
-            ++start;
-        } else if (start == bytes) {
-            break;
-        }
+        at += run != 255 || at == end;
     }
     strop_serial_put(0);
 }

@@ -7,7 +7,7 @@ uint8_t strop_buffer[STROP_FRAME_BYTES];
 uint32_t strop_init_status;
 
 /* Paint the guards around the arena, or look for a changed byte: its offset from the arena's start, 0 where there is none. */
-static int32_t guards(int paint)
+static __attribute__((noinline)) int32_t guards(int paint)
 {
     for (uint8_t *at = strop_guard_low; at != strop_guard_end; ++at) {
         if (at == strop_arena) {

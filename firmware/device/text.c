@@ -1,7 +1,10 @@
 /* The device side of the MLPerf Tiny benchmark's text protocol: commands that end in %, reply lines that end in CR LF. */
 #include "device.h"
 
-static uint32_t expected, loaded;
+/* Bytes of the input: expected, and there. */
+static struct {
+    uint32_t expected, loaded;
+} input_bytes;
 
 /* The model that commands are about. */
 static const struct strop_model *model(void)
@@ -159,17 +162,17 @@ static uint8_t *input(void)
 static void load_bytes(const uint8_t *at)
 {
     uint8_t *const to = input();
-    while (loaded < expected) {
+    while (input_bytes.loaded < input_bytes.expected) {
         const int high = hex_digit(at[0]), low = high < 0 ? high : hex_digit(at[1]);
         if (low < 0) {
             break;
         }
-        to[loaded++] = (uint8_t)(high * 16 + low);
+        to[input_bytes.loaded++] = (uint8_t)(high * 16 + low);
         at += 2;
     }
     if (*at) {
         put_line("e-[No hex, or too much]");
-    } else if (loaded == expected) {
+    } else if (input_bytes.loaded == input_bytes.expected) {
         put_line("m-load-done");
     }
 }
@@ -177,7 +180,7 @@ static void load_bytes(const uint8_t *at)
 static void print_bytes(void)
 {
     put_text("m-buffer");
-    for (uint32_t i = 0; i < loaded; ++i) {
+    for (uint32_t i = 0; i < input_bytes.loaded; ++i) {
         put_text("-");
         put_hex(input()[i], 2);
     }
@@ -190,8 +193,8 @@ static void data_command(const uint8_t *rest)
     if (asked_at) {
         const uint32_t size = model()->program->input_bytes[0], asked = take_number(&asked_at);
         const int fits = asked - 1 < size;
-        loaded = 0;
-        expected = fits ? asked : 0;
+        input_bytes.loaded = 0;
+        input_bytes.expected = fits ? asked : 0;
         put_line_of(fits ? "m-[Expecting # bytes]" : "e-[The input has # bytes]", fits ? asked : size);
     } else if (after(rest, "print")) {
         print_bytes();
