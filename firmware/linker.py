@@ -120,19 +120,22 @@ def linker_script(target: Target, flash: Memory, layout: RamLayout, boot: Boot =
     if not inside:
         regions.append(f"VECTORS (rx) : ORIGIN = {vectors:#x}, LENGTH = {VECTOR_BYTES:#x}")
     indent = "\n  "
+    parts, code, none = "", "", ""
     harness, constant = ".text .text.*", ".rodata .rodata.* .srodata .srodata.*"
     if boot.constants is not None:
         view = boot.constants
         regions.append(f"CONSTANTS (r) : ORIGIN = {view.base:#x}, LENGTH = {view.bytes:#x}")
         constants = f""".rodata (ALIGN(ADDR(.code) + SIZEOF(.code), 16) - {flash.base:#x} + {view.base:#x}) :
-    AT(ALIGN(ADDR(.code) + SIZEOF(.code), 16)) {{ *({constant}) }} > CONSTANTS"""
+    AT(ALIGN(ADDR(.code) + SIZEOF(.code), 16)) {{ *({constant}) }} > CONSTANTS :constants"""
+        # Named, since lld would put the file's head before the constants.
+        parts, code, none = "PHDRS { code PT_LOAD; constants PT_LOAD; }", " :code", " :NONE"
     else:
         harness = f"{harness} {constant}"
         constants = f".rodata : {{ *({constant}) }} > FLASH"
     first = [f".vectors : {{ KEEP(*(.vectors)) }} > {'FLASH' if inside else 'VECTORS'}"]
     if boot.place:
         filled = f". = strop_boot_low + {boot.bytes};" if boot.bytes else ""
-        first.insert(0 if boot.place == "before" else 1, f".boot : {{ strop_boot_low = .; KEEP(*(.boot)) {filled} }} > FLASH")
+        first.insert(0 if boot.place == "before" else 1, f".boot : {{ strop_boot_low = .; KEEP(*(.boot)) {filled} }} > FLASH{code} =0")
     arenas = [_arena("", layout.arena_bytes, layout.guard_bytes, layout.arena_align, "RAM")]
     for number, each in enumerate(layout.further, 1):
         where = region.get(each.memory.name, "RAM")
@@ -142,13 +145,14 @@ MEMORY
 {{
   {indent.join(regions)}
 }}
+{parts}
 SECTIONS
 {{
   {indent.join(first)}
   .harness : {{ KEEP(*(.reset)) *harness_*.o({harness}) }} > FLASH
   .code : {{ *(.text .text.*) }} > FLASH
   {constants}
-  .stack (NOLOAD) : {{ strop_stack_low = .; . += {layout.stack_bytes}; strop_stack_high = .; }} > RAM
+  .stack (NOLOAD) : {{ strop_stack_low = .; . += {layout.stack_bytes}; strop_stack_high = .; }} > RAM{none}
   .bss (NOLOAD) : {{
     strop_bss_low = .; *(.data .data.* .sdata .sdata.* .bss .bss.* .sbss .sbss.* COMMON) . = ALIGN(4); strop_bss_high = .;
     . = strop_bss_low + {layout.harness_bytes}; strop_harness_stack = .;
