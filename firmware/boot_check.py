@@ -22,7 +22,7 @@ def boot_check(data: bytes) -> int:
 
 
 def write_boot_check(elf: Path) -> None:
-    """Write the check of section `.boot` into a linked image. Raises EnvironmentFault E402 where the section is too long, E404."""
+    """Write the check of section `.boot` into a linked image. Raises EnvironmentFault E402 where it is too long, E404."""
     try:
         from elftools.elf.elffile import ELFFile
     except ImportError as fault:

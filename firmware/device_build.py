@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from firmware.boot_check import BOOT_2_BYTES, write_boot_check
 from firmware.build import (
     ELF_NAME,
     FREESTANDING_FLAGS,
@@ -20,7 +21,6 @@ from firmware.build import (
 )
 from firmware.cache import cached_folder
 from firmware.compilers import Compiler
-from firmware.boot_check import BOOT_2_BYTES, write_boot_check
 from firmware.linker import NO_BOOT, Boot, linker_script, plan_ram
 from firmware.program import CProgram
 from targets.model import Serial, Target
@@ -83,9 +83,20 @@ def boot_of(target: Target, serial: Serial) -> Boot:
     return boots[serial.boot]
 
 
-def build_device(program: CProgram, scale: Scale, target: Target, compiler: Compiler) -> DeviceFirmware:
+def watchdog_flags(target: Target, ms: int) -> tuple[str, ...]:
+    """Flags of a firmware whose watchdog waits for ms. Raises EnvironmentFault E403 where the target has no such one."""
+    watchdog = target.watchdog
+    if watchdog is None or not 1 <= ms <= watchdog.ms_most:
+        has = f"its watchdog waits for 1 to {watchdog.ms_most:,} ms" if watchdog else "there is no driver of a watchdog for it"
+        raise EnvironmentFault(403, target.name, f"{has}, {ms:,} ms were asked for", "Choose another time, or no watchdog")
+    numbers = (("MS", ms), ("CLOCK_HZ", watchdog.clock_hz), ("BASE", watchdog.base))
+    return tuple(f"-DSTROP_WATCHDOG_{name}={number:#x}u" for name, number in numbers)
+
+
+def build_device(program: CProgram, scale: Scale, target: Target, compiler: Compiler, *, watchdog_ms: int = 0) -> DeviceFirmware:
     """Compile and link the firmware of a board, or take the same build from the cache.
 
+    watchdog_ms: restart the board when a call into the model takes longer; 0 for never. The build id does not tell.
     Raises TargetError E301 and E302 where RAM or flash is too small, EnvironmentFault E402 and E403, RunError E504.
     """
     serial = serial_of(target)
@@ -93,8 +104,8 @@ def build_device(program: CProgram, scale: Scale, target: Target, compiler: Comp
     boot = boot_of(target, serial)
     flashes = [memory for memory in target.memories if memory.role == "flash" and memory is not boot.constants]
     scripts = [linker_script(target, flash, layout, boot) for flash in flashes]
-    own = (f"boards/serial_{serial.driver}.c", f"boards/setup_{serial.setup}.c")
-    own += (f"boards/boot_{serial.boot}.c",) if serial.boot else ()
+    boots = (f"boards/boot_{serial.boot}.c",) if serial.boot else ()
+    own = (f"boards/serial_{serial.driver}.c", f"boards/setup_{serial.setup}.c", *boots)
     extra = (
         f"-DSTROP_SERIAL_BASE={serial.base:#x}u",
         f"-DSTROP_SERIAL_CLOCK_HZ={serial.clock_hz}u",
@@ -107,6 +118,12 @@ def build_device(program: CProgram, scale: Scale, target: Target, compiler: Comp
     parts = (*extra, *scripts, plain, repr(compiler), target.core.architecture, *(own_text(name) for name in names))
     key = content_key(program, parts)
     build_id = hashlib.sha256(key.encode()).digest()[:BUILD_ID_BYTES]
+    if watchdog_ms:
+        extra = (*extra, *watchdog_flags(target, watchdog_ms))
+        assert target.watchdog is not None
+        driver = f"boards/watchdog_{target.watchdog.driver}.c"
+        names, own = (*names, driver), (*own, driver)
+        key = content_key(program, (key, *extra, own_text(driver)))
 
     def make(folder: Path) -> None:
         write_sources(folder, names, device_glue(program, scale, target, build_id))

@@ -106,8 +106,8 @@ def _further(program: CProgram, target: Target, guard: int) -> tuple[FurtherAren
 def linker_script(target: Target, flash: Memory, layout: RamLayout, boot: Boot = NO_BOOT) -> str:
     """A GNU ld script, which lld reads too: vectors, harness, .code, .rodata in flash; stack, harness RAM, guards, arena in RAM.
 
-    flash: one of the target's. The stack is lowest in RAM, so that an overflow leaves the memory and faults. boot: what the chip's
-    boot ROM wants.
+    flash: one of the target's. The stack is lowest in RAM, so that an overflow leaves the memory and faults.
+    boot: what the chip's boot ROM wants.
     """
     ram = target.ram
     vectors = QEMU_VECTORS.get(target.qemu.machine, flash.base) if target.qemu else flash.base
@@ -120,22 +120,10 @@ def linker_script(target: Target, flash: Memory, layout: RamLayout, boot: Boot =
     if not inside:
         regions.append(f"VECTORS (rx) : ORIGIN = {vectors:#x}, LENGTH = {VECTOR_BYTES:#x}")
     indent = "\n  "
-    parts, code, none = "", "", ""
-    harness, constant = ".text .text.*", ".rodata .rodata.* .srodata .srodata.*"
+    image = _image_sections(flash, "FLASH" if inside else "VECTORS", boot)
     if boot.constants is not None:
-        view = boot.constants
-        regions.append(f"CONSTANTS (r) : ORIGIN = {view.base:#x}, LENGTH = {view.bytes:#x}")
-        constants = f""".rodata (ALIGN(ADDR(.code) + SIZEOF(.code), 16) - {flash.base:#x} + {view.base:#x}) :
-    AT(ALIGN(ADDR(.code) + SIZEOF(.code), 16)) {{ *({constant}) }} > CONSTANTS :constants"""
-        # Named, since lld would put the file's head before the constants.
-        parts, code, none = "PHDRS { code PT_LOAD; constants PT_LOAD; }", " :code", " :NONE"
-    else:
-        harness = f"{harness} {constant}"
-        constants = f".rodata : {{ *({constant}) }} > FLASH"
-    first = [f".vectors : {{ KEEP(*(.vectors)) }} > {'FLASH' if inside else 'VECTORS'}"]
-    if boot.place:
-        filled = f". = strop_boot_low + {boot.bytes};" if boot.bytes else ""
-        first.insert(0 if boot.place == "before" else 1, f".boot : {{ strop_boot_low = .; KEEP(*(.boot)) {filled} }} > FLASH{code} =0")
+        regions.append(f"CONSTANTS (r) : ORIGIN = {boot.constants.base:#x}, LENGTH = {boot.constants.bytes:#x}")
+    parts, none = ("PHDRS { code PT_LOAD; constants PT_LOAD; }", " :NONE") if boot.constants else ("", "")
     arenas = [_arena("", layout.arena_bytes, layout.guard_bytes, layout.arena_align, "RAM")]
     for number, each in enumerate(layout.further, 1):
         where = region.get(each.memory.name, "RAM")
@@ -148,10 +136,7 @@ MEMORY
 {parts}
 SECTIONS
 {{
-  {indent.join(first)}
-  .harness : {{ KEEP(*(.reset)) *harness_*.o({harness}) }} > FLASH
-  .code : {{ *(.text .text.*) }} > FLASH
-  {constants}
+  {indent.join(image)}
   .stack (NOLOAD) : {{ strop_stack_low = .; . += {layout.stack_bytes}; strop_stack_high = .; }} > RAM{none}
   .bss (NOLOAD) : {{
     strop_bss_low = .; *(.data .data.* .sdata .sdata.* .bss .bss.* .sbss .sbss.* COMMON) . = ALIGN(4); strop_bss_high = .;
@@ -161,6 +146,27 @@ SECTIONS
   /DISCARD/ : {{ *(.ARM.exidx* .ARM.extab* .eh_frame* .comment .note*) }}
 }}
 """
+
+
+def _image_sections(flash: Memory, vectors: str, boot: Boot) -> list[str]:
+    """Boot block and vectors, harness, code and constants. vectors: their region.
+
+    Where constants have a view of their own, segments are named, since lld would put the file's head before the constants.
+    """
+    text, constant = ".text .text.*", ".rodata .rodata.* .srodata .srodata.*"
+    view = boot.constants
+    sections = [f".vectors : {{ KEEP(*(.vectors)) }} > {vectors}"]
+    if boot.place:
+        filled = f". = strop_boot_low + {boot.bytes};" if boot.bytes else ""
+        block = f".boot : {{ strop_boot_low = .; KEEP(*(.boot)) {filled} }} > FLASH{' :code' if view else ''} =0"
+        sections.insert(0 if boot.place == "before" else 1, block)
+    sections.append(f".harness : {{ KEEP(*(.reset)) *harness_*.o({text}{'' if view else f' {constant}'}) }} > FLASH")
+    sections.append(f".code : {{ *({text}) }} > FLASH")
+    if view is None:
+        return [*sections, f".rodata : {{ *({constant}) }} > FLASH"]
+    behind = "ALIGN(ADDR(.code) + SIZEOF(.code), 16)"
+    place = f"({behind} - {flash.base:#x} + {view.base:#x}) : AT({behind})"
+    return [*sections, f".rodata {place} {{ *({constant}) }} > CONSTANTS :constants"]
 
 
 def _arena(suffix: str, size: int, guard: int, align: int, region: str) -> str:

@@ -14,7 +14,7 @@ from typing import Literal, cast, get_args
 
 from targets.costs import cost_names, load_costs
 from targets.gpus import read_gpu
-from targets.model import NO_CORE, Architecture, Core, FlashTool, Linux, Memory, MemoryRole, Qemu, Serial, Target
+from targets.model import NO_CORE, Architecture, Core, FlashTool, Linux, Memory, MemoryRole, Qemu, Serial, Target, Watchdog
 from targets.table import Table, parse_table
 from targets.timings import load_timing, timing_names
 from toolchain.errors import TargetError
@@ -39,6 +39,7 @@ BOARD_SETUPS = (
     "rp2350_pico2",
     "stm32f746g_disco",
 )
+WATCHDOGS = ("nrf_wdt", "stm32_iwdg")
 BOOT_BLOCKS = ("esp32c3", "rp2040", "rp2350")
 FLASH_METHODS = ("uf2", "stlink", "openocd", "pyocd", "jlink", "esptool", "qemu", "none")
 ADDRESS_END = 1 << 32
@@ -93,7 +94,7 @@ def _names(kind: Literal["boards", "cores"]) -> tuple[str, ...]:
 
 
 def _target(table: Table) -> Target:
-    optional = ("core", "memory", "flash_tool", "clock_hz", "qemu", "serial", "gpu", "default_formats")
+    optional = ("core", "memory", "flash_tool", "clock_hz", "qemu", "serial", "watchdog", "gpu", "default_formats")
     table.expect(("name", "description", "formats", "source"), optional)
     formats = table.choices("formats", FORMATS)
     programmed = "core" in table.values or not NEEDS_CORE.isdisjoint(formats)
@@ -113,6 +114,7 @@ def _target(table: Table) -> Target:
         serial=_serial(table.table("serial")) if "serial" in table.values else None,
         default_formats=table.choices("default_formats", formats) if "default_formats" in table.values else (),
         gpu=read_gpu(table.table("gpu")) if "gpu" in table.values else None,
+        watchdog=_watchdog(table.table("watchdog")) if "watchdog" in table.values else None,
     )
 
 
@@ -203,6 +205,16 @@ def _serial(table: Table) -> Serial:
         baud=table.integer("baud", 300, 10_000_000),
         setup=table.choice("setup", BOARD_SETUPS) if "setup" in table.values else "none",
         boot=table.choice("boot", BOOT_BLOCKS) if "boot" in table.values else "",
+    )
+
+
+def _watchdog(table: Table) -> Watchdog:
+    table.expect(("driver", "base", "clock_hz", "ms_most"))
+    return Watchdog(
+        driver=table.choice("driver", WATCHDOGS),
+        base=table.integer("base", 0, ADDRESS_END - 1),
+        clock_hz=table.integer("clock_hz", 1, _MAX_CLOCK_HZ),
+        ms_most=table.integer("ms_most", 1, 1 << 31),
     )
 
 

@@ -98,6 +98,19 @@ class Serial:
 
 
 @dataclass(frozen=True, slots=True)
+class Watchdog:
+    """The watchdog that a firmware may start. driver: `firmware/boards/watchdog_DRIVER.c`; clock_hz: what it counts or divides.
+
+    ms_most: the longest it can wait.
+    """
+
+    driver: str
+    base: int
+    clock_hz: int
+    ms_most: int
+
+
+@dataclass(frozen=True, slots=True)
 class FlashTool:
     """How an image is written to the board, and the chip's name there.
 
@@ -129,6 +142,7 @@ class Target:
     serial: Serial | None = None
     default_formats: tuple[str, ...] = ()
     gpu: Gpu | None = None
+    watchdog: Watchdog | None = None
 
     @property
     def takes_c(self) -> bool:

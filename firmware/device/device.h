@@ -32,6 +32,13 @@ void strop_serial_start(void);
 int strop_serial_get(void); /* -1 while nothing is there */
 void strop_serial_put(uint8_t byte);
 
+/* Per watchdog, in firmware/boards/watchdog_NAME.c, where one is built in: it must be fed within STROP_WATCHDOG_MS. */
+#ifndef STROP_WATCHDOG_MS
+#define STROP_WATCHDOG_MS 0
+#endif
+void strop_watchdog_start(void);
+void strop_watchdog_feed(void);
+
 /* One buffer for what comes in and what goes out. */
 enum { STROP_PAYLOAD_BYTES = 256, STROP_HEAD_BYTES = 4, STROP_CHECK_BYTES = 4, STROP_LINE_BYTES = 80 };
 enum { STROP_FRAME_BYTES = STROP_HEAD_BYTES + STROP_PAYLOAD_BYTES + STROP_CHECK_BYTES + 2 };

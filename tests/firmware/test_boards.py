@@ -1,13 +1,11 @@
-"""Firmware of boards that are only built and simulated here: every compiler, set-ups against models of their chips, boot blocks, lint."""
+"""Firmware of boards that are only built and simulated here: compilers, set-ups against models of chips, boot blocks, sources."""
 
 from __future__ import annotations
 
 import re
-import subprocess
 import zlib
 from dataclasses import replace
 from fractions import Fraction
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,6 @@ from firmware.boot_check import boot_check
 from firmware.compilers import find_compiler
 from firmware.device_build import DeviceFirmware, Scale, build_device
 from firmware.image import Image, read_image
-from firmware.size import _sections
 from targets.load import load_target
 from targets.model import Target
 from tests.support.board_models import F746, H7A3, L4R5, U575, Chip
@@ -24,6 +21,7 @@ from tests.support.board_models_2 import ESP32C3, NRF52840, RA8D1, RP2040, RP235
 from tests.support.c_programs import need_compiler, write_program
 from tests.support.engines import needs_unicorn
 from tests.support.register_model import Registers, run_function
+from toolchain.errors import EnvironmentFault
 
 BOARDS: dict[str, Chip] = {
     "nucleo_l4r5zi": L4R5,
@@ -81,7 +79,7 @@ def runnable(target: Target) -> Target:
 
 
 def check_setup(target: Target, chip: Chip, image: Image) -> None:
-    """Run the set-up: at no write is a clock faster than its flash, voltage and buses allow; in the end all is as the target says."""
+    """Run the set-up: after no write is a clock too fast for flash, voltage or buses; in the end all is as the target says."""
     rates: list[Fraction] = []
 
     def watch(registers: Registers) -> None:
@@ -108,6 +106,39 @@ def test_clocks_pins_and_baud_rates_are_those_of_the_target(name: str, tmp_path:
         check_setup(target, BOARDS[name], read_image(built(target, "gcc", tmp_path).elf))
     else:
         check_setup(target, BOARDS[name], read_image(built(target, "zig", tmp_path).elf))
+
+
+@needs_unicorn
+@pytest.mark.parametrize("name", ["nucleo_l4r5zi", "nucleo_h7a3zi", "nrf52840_dk"])
+def test_a_watchdog_waits_as_long_as_it_was_told_to(name: str, tmp_path: Path) -> None:
+    """Its period from its registers; the same build id with and without; code only where it is built in."""
+    target = load_target(name)
+    need_compiler(name, "gcc")
+    compiler, program = find_compiler(target, "gcc"), write_program(tmp_path)
+    firmware = build_device(program, Scale(), target, compiler, watchdog_ms=5000)
+    plain = build_device(program, Scale(), target, compiler)
+    assert firmware.build_id == plain.build_id and firmware.elf != plain.elf
+    assert "strop_watchdog_start" not in read_image(plain.elf).symbols
+    registers = Registers({})
+    run_function(read_image(firmware.elf), target, "strop_watchdog_start", registers)
+    run_function(read_image(firmware.elf), target, "strop_watchdog_feed", registers)
+    assert target.watchdog is not None
+    base = target.watchdog.base
+    if target.watchdog.driver == "nrf_wdt":
+        seconds = (registers.read(base + 0x504) + 1) / 32768
+        assert (registers.read(base + 0x508), registers.read(base), registers.writes[-1]) == (1, 1, (base + 0x600, 0x6E524635))
+    else:
+        seconds = registers.read(base + 8) * (4 << registers.read(base + 4)) / 32000
+        assert [value for at, value in registers.writes if at == base] == [0xCCCC, 0x5555, 0xAAAA, 0xAAAA]
+    assert seconds == pytest.approx(5, rel=0.01)
+
+
+def test_a_watchdog_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    for name, ms, text in (("mps2_an386", 100, "no driver"), ("nucleo_l4r5zi", 40_000, "1 to 32,000 ms, 40,000 ms were asked")):
+        need_compiler(name, "gcc")
+        target = load_target(name)
+        with pytest.raises(EnvironmentFault, match=text):
+            build_device(write_program(tmp_path), Scale(), target, find_compiler(target, "gcc"), watchdog_ms=ms)
 
 
 def spoilt(name: str, old: str, new: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Image:

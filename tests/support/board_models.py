@@ -1,4 +1,4 @@
-"""Test support: chips as their reference manuals describe them. What follows what, the formulas of the clocks, and what each rate needs.
+"""Test support: chips as their reference manuals describe them: what follows what, the formulas of clocks, what each rate needs.
 
 Written from the manuals' formulas alone; nothing here knows what the set-ups write.
 """

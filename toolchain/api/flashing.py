@@ -46,12 +46,14 @@ def flash(
     *,
     compiler: CompilerChoice = "auto",
     dry_run: bool = False,
+    watchdog_ms: int = 0,
     progress: Progress = silent,
 ) -> FlashResult:
     """Build the firmware of a bundle, write it to a board, and check that the board runs it.
 
-    port: `qemu` for the board that QEMU stands in for. dry_run: say what would be done. Raises TargetError (E301, E302),
-    EnvironmentFault (E4xx), RunError (E505 to E508), UsageError(901) for a board that no tool here writes to.
+    port: `qemu` for the board that QEMU stands in for. dry_run: say what would be done. watchdog_ms: restart the board when a run
+    takes longer, 0 for never. Raises TargetError (E301, E302), EnvironmentFault (E4xx),
+    RunError (E505 to E508), UsageError(901) for a board that no tool here writes to.
     """
     opened = read_bundle(Path(bundle))
     target = load_target(opened.manifest.target)
@@ -59,7 +61,8 @@ def flash(
         what = f"{target.name} cannot be written through {port!r}"
         raise UsageError(901, "--port", what, f"Boards that QEMU stands in for take --port {VIRTUAL}")
     progress("building the firmware")
-    firmware = build_device(c_program(opened), output_scale(opened), target, find_compiler(target, compiler))
+    chosen = find_compiler(target, compiler)
+    firmware = build_device(c_program(opened), output_scale(opened), target, chosen, watchdog_ms=watchdog_ms)
     size = linked_size(firmware.elf)
     steps = (
         f"copy {firmware.elf} into the flash of {target.name} in QEMU",
