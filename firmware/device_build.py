@@ -104,29 +104,28 @@ def build_device(program: CProgram, scale: Scale, target: Target, compiler: Comp
     boot = boot_of(target, serial)
     flashes = [memory for memory in target.memories if memory.role == "flash" and memory is not boot.constants]
     scripts = [linker_script(target, flash, layout, boot) for flash in flashes]
-    boots = (f"boards/boot_{serial.boot}.c",) if serial.boot else ()
-    own = (f"boards/serial_{serial.driver}.c", f"boards/setup_{serial.setup}.c", *boots)
-    extra = (
+    own: tuple[str, ...] = (f"boards/serial_{serial.driver}.c", f"boards/setup_{serial.setup}.c")
+    own += (f"boards/boot_{serial.boot}.c",) if serial.boot else ()
+    extra: tuple[str, ...] = (
         f"-DSTROP_SERIAL_BASE={serial.base:#x}u",
         f"-DSTROP_SERIAL_CLOCK_HZ={serial.clock_hz}u",
         f"-DSTROP_SERIAL_BAUD={serial.baud}u",
         f"-DSTROP_FLOAT_RESULTS={int(scale.element_bytes == FLOAT_BYTES)}",
         f"-DSTROP_HARDWARE={int(target.qemu is None)}",
     )
-    names = (*OWN, *own)
     plain = device_glue(program, scale, target, bytes(BUILD_ID_BYTES))
-    parts = (*extra, *scripts, plain, repr(compiler), target.core.architecture, *(own_text(name) for name in names))
+    parts = (*extra, *scripts, plain, repr(compiler), target.core.architecture, *(own_text(name) for name in (*OWN, *own)))
     key = content_key(program, parts)
     build_id = hashlib.sha256(key.encode()).digest()[:BUILD_ID_BYTES]
     if watchdog_ms:
         extra = (*extra, *watchdog_flags(target, watchdog_ms))
         assert target.watchdog is not None
         driver = f"boards/watchdog_{target.watchdog.driver}.c"
-        names, own = (*names, driver), (*own, driver)
+        own = (*own, driver)
         key = content_key(program, (key, *extra, own_text(driver)))
 
     def make(folder: Path) -> None:
-        write_sources(folder, names, device_glue(program, scale, target, build_id))
+        write_sources(folder, (*OWN, *own), device_glue(program, scale, target, build_id))
         objects = compile_program(program, compiler, folder, FREESTANDING_FLAGS)
         sources = ("main.c", "frames.c", "text.c", *(Path(name).name for name in own))
         objects += compile_around(sources, program, target, compiler, folder, extra)
