@@ -4,7 +4,7 @@
 
 enum { FIFO = 0x0, DIVIDER = 0x14, STATUS = 0x1c, CONTROL = 0x20, CLOCK = 0x78, UPDATE = 0x80 };
 enum { EIGHT_BITS_ONE_STOP = 0x1c, RESET_FIFOS = 3 << 17, FIFO_BYTES = 128 };
-enum { FROM_CRYSTAL = 3 << 20, CLOCKS_ON = 0xf << 22, BY_1 = 0, RECEIVED = 0x3ff, SENDING = 0x3ff << 16 };
+enum { FROM_CRYSTAL = 3 << 20, CLOCKS_ON = 0xd << 22, BY_1 = 0, RECEIVED = 0x3ff, SENDING = 0x3ff << 16 };
 static const uint32_t update = 0x80000000u;
 
 static void take_over(void)

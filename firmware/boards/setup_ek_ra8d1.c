@@ -15,7 +15,7 @@ enum { PERIPHERAL_SCI_ODD = 1 << 16 | 5 << 24 };                                
 static void clock_start(void)
 {
     strop_write_half(PRCR, 0xa503); /* clocks and low power modes unlocked */
-    strop_write_byte(MOMCR, 0);     /* a crystal of 20 to 48 MHz */
+    strop_write_byte(MOMCR, 0x16);  /* MODRV0 3: a crystal above 8, to 24 MHz; bit 4 is written as 1 */
     strop_write_byte(MOSCWTCR, 9);
     strop_write_byte(MOSCCR, 0);
     strop_await_byte(OSCSF, 1u << 3, 1u << 3);

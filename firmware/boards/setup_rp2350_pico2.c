@@ -53,7 +53,7 @@ void strop_board_start(void)
     release(IO_BANK0 | PADS_BANK0 | UART0);
     strop_write(GPIO0_CTRL, 2);
     strop_write(GPIO1_CTRL, 2);
-    /* Input enabled, isolation off; a pull-up at the receiver. */
-    strop_write(PAD_GPIO0, 0x50);
-    strop_write(PAD_GPIO1, 0x58);
+    /* Input with Schmitt trigger, 4 mA, isolation off; a pull-up at the receiver. */
+    strop_write(PAD_GPIO0, 0x52);
+    strop_write(PAD_GPIO1, 0x5a);
 }

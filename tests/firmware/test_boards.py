@@ -20,7 +20,7 @@ from tests.support.board_models import F746, H7A3, L4R5, U575, Chip
 from tests.support.board_models_2 import ESP32C3, NRF52840, RA8D1, RP2040, RP2350
 from tests.support.c_programs import need_compiler, write_program
 from tests.support.engines import needs_unicorn
-from tests.support.register_model import Registers, run_function
+from tests.support.register_model import RETURN_TO, STACK_AT, Follows, Registers, run_function
 from toolchain.errors import EnvironmentFault
 
 BOARDS: dict[str, Chip] = {
@@ -195,6 +195,29 @@ def test_the_second_stage_of_the_rp2040(compiler: str, tmp_path: Path) -> None:
     # The check is zlib's on bits in the other order: of every byte, and of the result.
     mirrored = bytes(int(f"{byte:08b}"[::-1], 2) for byte in data[:252])
     assert boot_check(data[:252]) == int(f"{zlib.crc32(mirrored) ^ 0xFFFF_FFFF:032b}"[::-1], 2)
+
+
+@needs_unicorn
+@pytest.mark.parametrize("enabled", [False, True])
+def test_the_second_stage_reads_with_four_lines(enabled: bool, tmp_path: Path) -> None:
+    """Run with a flash whose status register 2 says so or not: it is enabled first; then come 6Bh, its dummies, and the image."""
+    target = load_target("rp2040_pico")
+    image = read_image(built(target, "gcc", tmp_path).elf)
+    stage = image.segments[0]
+    start = (STACK_AT + 512).to_bytes(4, "little") + (RETURN_TO | 1).to_bytes(4, "little")
+    stage = replace(stage, data=stage.data[:256] + start + stage.data[264:])
+    ssi, status = 0x1800_0000, 0x1800_0028
+    answers = Follows(ssi + 0x60, 2, ssi + 0x14, 4) if enabled else Follows(ssi + 0x60, 3, ssi + 0x14, 4, inverted=True)
+    registers = Registers({}, (Follows(status, 4, status, 0), answers))
+    run_function(replace(image, segments=(stage, *image.segments[1:])), target, "strop_boot", registers)
+    sent = [value for address, value in registers.writes if address == ssi + 0x60]
+    assert sent == ([0x35, 0] if enabled else [0x35, 0, 0x06, 0x31, 2, 0x05, 0])
+    command, frame = registers.read(ssi + 0xF4), registers.read(ssi)
+    assert (command >> 24, command >> 11 & 31, command >> 8 & 3, command >> 2 & 15, command & 3) == (0x6B, 8, 2, 24 // 4, 0)
+    assert (frame >> 21 & 3, frame >> 16 & 31, frame >> 8 & 3) == (2, 31, 3)
+    assert registers.writes[-2:] == [(ssi + 8, 1), (0xE000_ED08, 0x1000_0100)]
+    # The divider may be even only, and 125 MHz by it must be what the flash takes.
+    assert registers.read(ssi + 0x14) % 2 == 0 and 125 / registers.read(ssi + 0x14) <= 104
 
 
 def test_the_image_definition_of_the_rp2350(tmp_path: Path) -> None:

@@ -193,6 +193,7 @@ RA8D1 = Chip(
     needs=_ra_needs,
     baud=_sci_baud,
     pins=lambda r: unless(
+        (r.bits(_RA + 0xA50, 7, 0) == 3 << 1 | 1 << 4, "the crystal's drive, for 8 to 24 MHz"),
         (not r.read(0x4020_3004) & 1 << 22, "SCI9 is stopped"),
         (all(r.read(pin) >> 16 == 0x0501 for pin in (0x4040_08A0, 0x4040_08A4)), "P208 and P209 are not SCI9"),
         (r.read(0x4001_C100) & 1 == 1, "the flash cache is off"),
@@ -233,7 +234,7 @@ def _c3_hz(r: Registers) -> Fraction:
 def _c3_baud(r: Registers, clock: Fraction) -> Fraction:
     base = 0x6000_0000
     assert r.bits(base + 0x20, 5, 2) == 0b0111, "eight bits, one stop bit"
-    assert r.bits(base + 0x78, 21, 20) == 3 and r.read(base + 0x78) & 1 << 22, "the UART's clock"
+    assert r.bits(base + 0x78, 21, 20) == 3 and r.bits(base + 0x78, 27, 22) == 0b001101, "the UART's clock, or a reset"
     return clock / (r.bits(base + 0x78, 19, 12) + 1) / (r.bits(base + 0x14, 11, 0) + Fraction(r.bits(base + 0x14, 23, 20), 16))
 
 
