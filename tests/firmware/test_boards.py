@@ -64,13 +64,14 @@ def test_every_board_builds_and_fits_its_memories(name: str, tmp_path: Path) -> 
 
 
 @pytest.mark.long
+@needs_unicorn
 @pytest.mark.parametrize("compiler", ["gcc", "zig"])
 @pytest.mark.parametrize("name", BOARDS)
 def test_every_board_builds_with_every_compiler(name: str, compiler: str, tmp_path: Path) -> None:
     target = load_target(name)
-    firmware = built(target, compiler, tmp_path)
-    check_sections(target, firmware.elf)
-    check_setup(target, BOARDS[name], read_image(firmware.elf))
+    check_sections(target, built(target, compiler, tmp_path).elf)
+    target = runnable(target)
+    check_setup(target, BOARDS[name], read_image(built(target, compiler, tmp_path).elf))
 
 
 def runnable(target: Target) -> Target:
