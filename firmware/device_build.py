@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from firmware.boot_check import BOOT_2_BYTES, write_boot_check
 from firmware.build import (
     ELF_NAME,
     FREESTANDING_FLAGS,
@@ -23,14 +24,16 @@ from firmware.build import (
 )
 from firmware.cache import cached_folder
 from firmware.compilers import Compiler
-from firmware.linker import linker_script, plan_ram
+from firmware.linker import NO_BOOT, Boot, linker_script, plan_ram
 from firmware.program import CProgram
 from firmware.several import compile_several, joined, outside_bytes
 from targets.model import Serial, Target
 from toolchain.errors import EnvironmentFault
 
 OWN = (
+    "boards/cortex_caches.h",
     "boards/cortex_m.c",
+    "boards/registers.h",
     "boards/riscv.c",
     "device/device.h",
     "device/main.c",
@@ -46,6 +49,7 @@ BUILD_ID_BYTES = 16
 # Of a profile: the record of one mark; and marks beside those between calls: an idle one, an empty one, the first call's start.
 MARK_BYTES, FURTHER_MARKS = 8, 3
 SCALE_UNIT = 1 << 24
+FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +92,44 @@ def serial_of(target: Target) -> Serial:
     return target.serial
 
 
+def boot_of(target: Target, serial: Serial) -> Boot:
+    """What the chip's boot ROM wants in the image."""
+    views = [memory for memory in target.memories if memory.role == "flash"]
+    boots = {
+        "": NO_BOOT,
+        "rp2040": Boot("before", BOOT_2_BYTES, checked=True),
+        "rp2350": Boot("behind"),
+        "esp32c3": Boot("before", constants=views[-1]),
+    }
+    return boots[serial.boot]
+
+
+def watchdog_flags(target: Target, ms: int) -> tuple[str, ...]:
+    """Flags of a firmware whose watchdog waits for ms. Raises EnvironmentFault E403 where the target has no such one."""
+    watchdog = target.watchdog
+    if watchdog is None or not 1 <= ms <= watchdog.ms_most:
+        has = f"its watchdog waits for 1 to {watchdog.ms_most:,} ms" if watchdog else "there is no driver of a watchdog for it"
+        raise EnvironmentFault(403, target.name, f"{has}, {ms:,} ms were asked for", "Choose another time, or no watchdog")
+    numbers = (("MS", ms), ("CLOCK_HZ", watchdog.clock_hz), ("BASE", watchdog.base))
+    return tuple(f"-DSTROP_WATCHDOG_{name}={number:#x}u" for name, number in numbers)
+
+
 def build_device(
-    program: CProgram, scale: Scale, target: Target, compiler: Compiler, *, calls: int | None = None
+    program: CProgram, scale: Scale, target: Target, compiler: Compiler, *, calls: int | None = None, watchdog_ms: int = 0
 ) -> DeviceFirmware:
     """Compile and link the firmware of a board, or take the same build from the cache.
 
-    calls: build it to tell what each of the program's so many calls takes.
+    calls: build it to tell what each of the program's so many calls takes. watchdog_ms: restart the board when a call into the
+    model takes longer; 0 for never. The build id does not tell.
     Raises TargetError E301 and E302 where RAM or flash is too small, EnvironmentFault E402 and E403, RunError E504.
     """
-    return build_models((DeviceModel(program, scale),), target, compiler, calls=calls)
+    return build_models((DeviceModel(program, scale),), target, compiler, calls=calls, watchdog_ms=watchdog_ms)
 
 
 def build_models(
-    models: Sequence[DeviceModel], target: Target, compiler: Compiler, *, calls: int | None = None
+    models: Sequence[DeviceModel], target: Target, compiler: Compiler, *, calls: int | None = None, watchdog_ms: int = 0
 ) -> DeviceFirmware:
-    """A firmware of one or several models, which share one arena: one runs at a time. calls, errors: as of `build_device`."""
+    """A firmware of one or several models, which share one arena: one runs at a time. All else as of `build_device`."""
     serial = serial_of(target)
     programs = [model.program for model in models]
     whole = joined(programs)
@@ -110,30 +137,39 @@ def build_models(
     scored = _scored(models)
     floats = programs[scored].input_bytes[0] // models[scored].scale.element_bytes if scored is not None else 0
     layout = plan_ram(whole, target, outside_bytes(programs[1:]) + MARK_BYTES * marks + 4 * floats)
-    flashes = [memory for memory in target.memories if memory.role == "flash"]
-    scripts = [linker_script(target, flash, layout) for flash in flashes]
+    boot = boot_of(target, serial)
+    flashes = [memory for memory in target.memories if memory.role == "flash" and memory is not boot.constants]
+    scripts = [linker_script(target, flash, layout, boot) for flash in flashes]
     parts_of = (("device/profile.c", marks), ("device/anomaly.c", floats))
     optional = tuple(name for name, needed in parts_of if needed)
-    own = (f"boards/serial_{serial.driver}.c", f"boards/setup_{serial.setup}.c", *optional)
+    own: tuple[str, ...] = (f"boards/serial_{serial.driver}.c", f"boards/setup_{serial.setup}.c", *optional)
+    own += (f"boards/boot_{serial.boot}.c",) if serial.boot else ()
     variant = (*PROFILE_FLAGS, f"-DSTROP_MARKS={marks}") if marks else ()
-    extra = (
+    extra: tuple[str, ...] = (
         f"-DSTROP_SERIAL_BASE={serial.base:#x}u",
         f"-DSTROP_SERIAL_CLOCK_HZ={serial.clock_hz}u",
         f"-DSTROP_SERIAL_BAUD={serial.baud}u",
+        f"-DSTROP_FLOAT_RESULTS={int(bool(floats) or any(model.scale.element_bytes == FLOAT_BYTES for model in models))}",
+        f"-DSTROP_HARDWARE={int(target.qemu is None)}",
         *variant,
         *(("-DSTROP_SEVERAL",) if len(models) > 1 else ()),
         *((f"-DSTROP_ANOMALY={floats}u", f"-DSTROP_ANOMALY_MODEL={scored}u") if floats else ()),
     )
-    names = (*OWN, *own)
     keys = [content_key(program, ()) for program in programs[1:]]
     ids = tuple(program_id(program, compiler) for program in programs) if len(models) > 1 else ()
     plain = models_glue(models, target, bytes(BUILD_ID_BYTES), ids)
-    parts = (*extra, *scripts, plain, repr(compiler), target.core.architecture, *keys, *(own_text(name) for name in names))
+    parts = (*extra, *scripts, plain, repr(compiler), target.core.architecture, *keys, *(own_text(name) for name in (*OWN, *own)))
     key = content_key(programs[0], parts)
     build_id = hashlib.sha256(key.encode()).digest()[:BUILD_ID_BYTES]
+    if watchdog_ms:
+        extra = (*extra, *watchdog_flags(target, watchdog_ms))
+        assert target.watchdog is not None
+        driver = f"boards/watchdog_{target.watchdog.driver}.c"
+        own = (*own, driver)
+        key = content_key(programs[0], (key, *extra, own_text(driver)))
 
     def make(folder: Path) -> None:
-        write_sources(folder, names, models_glue(models, target, build_id, ids))
+        write_sources(folder, (*OWN, *own), models_glue(models, target, build_id, ids))
         if len(models) == 1:
             objects = compile_program(programs[0], compiler, folder, (*FREESTANDING_FLAGS, *variant))
         else:
@@ -141,6 +177,8 @@ def build_models(
         sources = ("main.c", "frames.c", "text.c", *(Path(name).name for name in own))
         objects += compile_around(sources, programs[0], target, compiler, folder, extra)
         link_into(target, dict(zip(scripts, flashes, strict=True)), compiler, folder, objects)
+        if boot.checked:
+            write_boot_check(folder / ELF_NAME)
 
     return DeviceFirmware(cached_folder(key, make) / ELF_NAME, build_id, compiler, ids)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from firmware.program import CProgram
 from targets.model import Memory, Target
@@ -16,6 +17,22 @@ HARNESS_RAM_BYTES = 1024
 # Machines whose vector table does not lie at the start of the flash that a target file names.
 QEMU_VECTORS = {"mps2-an385": 0, "mps2-an386": 0, "mps2-an500": 0, "mps2-an505": 0x1000_0000, "mps3-an547": 0}
 VECTOR_BYTES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """What a boot ROM looks for: a section `before` or `behind` the vectors, filled to bytes where that is not 0.
+
+    constants: another view of the same flash, where constants must be read. checked: the section ends with a CRC-32.
+    """
+
+    place: Literal["", "before", "behind"] = ""
+    bytes: int = 0
+    constants: Memory | None = None
+    checked: bool = False
+
+
+NO_BOOT = Boot()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +106,11 @@ def _further(program: CProgram, target: Target, guard: int) -> tuple[FurtherAren
     return tuple(found)
 
 
-def linker_script(target: Target, flash: Memory, layout: RamLayout) -> str:
+def linker_script(target: Target, flash: Memory, layout: RamLayout, boot: Boot = NO_BOOT) -> str:
     """A GNU ld script, which lld reads too: vectors, harness, .code, .rodata in flash; stack, harness RAM, guards, arena in RAM.
 
     flash: one of the target's. The stack is lowest in RAM, so that an overflow leaves the memory and faults.
+    boot: what the chip's boot ROM wants.
     """
     ram = target.ram
     vectors = QEMU_VECTORS.get(target.qemu.machine, flash.base) if target.qemu else flash.base
@@ -105,6 +123,10 @@ def linker_script(target: Target, flash: Memory, layout: RamLayout) -> str:
     if not inside:
         regions.append(f"VECTORS (rx) : ORIGIN = {vectors:#x}, LENGTH = {VECTOR_BYTES:#x}")
     indent = "\n  "
+    image = _image_sections(flash, "FLASH" if inside else "VECTORS", boot)
+    if boot.constants is not None:
+        regions.append(f"CONSTANTS (r) : ORIGIN = {boot.constants.base:#x}, LENGTH = {boot.constants.bytes:#x}")
+    parts, none = ("PHDRS { code PT_LOAD; constants PT_LOAD; }", " :NONE") if boot.constants else ("", "")
     arenas = [_arena("", layout.arena_bytes, layout.guard_bytes, layout.arena_align, "RAM")]
     for number, each in enumerate(layout.further, 1):
         where = region.get(each.memory.name, "RAM")
@@ -114,13 +136,11 @@ MEMORY
 {{
   {indent.join(regions)}
 }}
+{parts}
 SECTIONS
 {{
-  .vectors : {{ KEEP(*(.vectors)) }} > {"FLASH" if inside else "VECTORS"}
-  .harness : {{ KEEP(*(.reset)) *harness_*.o(.text .text.* .rodata .rodata.* .srodata .srodata.*) }} > FLASH
-  .code : {{ *(.text .text.*) }} > FLASH
-  .rodata : {{ *(.rodata .rodata.* .srodata .srodata.*) }} > FLASH
-  .stack (NOLOAD) : {{ strop_stack_low = .; . += {layout.stack_bytes}; strop_stack_high = .; }} > RAM
+  {indent.join(image)}
+  .stack (NOLOAD) : {{ strop_stack_low = .; . += {layout.stack_bytes}; strop_stack_high = .; }} > RAM{none}
   .bss (NOLOAD) : {{
     strop_bss_low = .; *(.data .data.* .sdata .sdata.* .bss .bss.* .sbss .sbss.* COMMON) . = ALIGN(4); strop_bss_high = .;
     . = strop_bss_low + {layout.harness_bytes}; strop_harness_stack = .;
@@ -129,6 +149,27 @@ SECTIONS
   /DISCARD/ : {{ *(.ARM.exidx* .ARM.extab* .eh_frame* .comment .note*) }}
 }}
 """
+
+
+def _image_sections(flash: Memory, vectors: str, boot: Boot) -> list[str]:
+    """Boot block and vectors, harness, code and constants. vectors: their region.
+
+    Where constants have a view of their own, segments are named, since lld would put the file's head before the constants.
+    """
+    text, constant = ".text .text.*", ".rodata .rodata.* .srodata .srodata.*"
+    view = boot.constants
+    sections = [f".vectors : {{ KEEP(*(.vectors)) }} > {vectors}"]
+    if boot.place:
+        filled = f". = strop_boot_low + {boot.bytes};" if boot.bytes else ""
+        block = f".boot : {{ strop_boot_low = .; KEEP(*(.boot)) {filled} }} > FLASH{' :code' if view else ''} =0"
+        sections.insert(0 if boot.place == "before" else 1, block)
+    sections.append(f".harness : {{ KEEP(*(.reset)) *harness_*.o({text}{'' if view else f' {constant}'}) }} > FLASH")
+    sections.append(f".code : {{ *({text}) }} > FLASH")
+    if view is None:
+        return [*sections, f".rodata : {{ *({constant}) }} > FLASH"]
+    behind = "ALIGN(ADDR(.code) + SIZEOF(.code), 16)"
+    place = f"({behind} - {flash.base:#x} + {view.base:#x}) : AT({behind})"
+    return [*sections, f".rodata {place} {{ *({constant}) }} > CONSTANTS :constants"]
 
 
 def _arena(suffix: str, size: int, guard: int, align: int, region: str) -> str:

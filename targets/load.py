@@ -15,7 +15,7 @@ from typing import Literal, cast, get_args
 
 from targets.costs import cost_names, load_costs
 from targets.gpus import read_gpu
-from targets.model import NO_CORE, Architecture, Core, FlashTool, Linux, Memory, MemoryRole, Qemu, Serial, Target
+from targets.model import NO_CORE, Architecture, Core, FlashTool, Linux, Memory, MemoryRole, Qemu, Serial, Target, Watchdog
 from targets.table import Table, parse_table
 from targets.timings import load_timing, timing_names
 from toolchain.errors import TargetError
@@ -27,8 +27,21 @@ FORMATS = ("c", "library", "tflite", "tflm", "onnx", "tensorrt", "tfjs", "litert
 NEEDS_CORE = frozenset({"c", "library", "tflm"})
 """Formats that are C programs, so that a target that takes one has a core, memories and a flash tool."""
 
-SERIAL_DRIVERS = ("cmsdk", "ns16550")
-BOARD_SETUPS = ("none",)
+SERIAL_DRIVERS = ("cmsdk", "esp32_uart", "nrf_uart", "ns16550", "pl011", "ra_sci_b", "stm32_usart2")
+BOARD_SETUPS = (
+    "none",
+    "ek_ra8d1",
+    "esp32c3",
+    "nrf52840_dk",
+    "nucleo_h7a3zi",
+    "nucleo_l4r5zi",
+    "nucleo_u575",
+    "rp2040_pico",
+    "rp2350_pico2",
+    "stm32f746g_disco",
+)
+WATCHDOGS = ("nrf_wdt", "stm32_iwdg")
+BOOT_BLOCKS = ("esp32c3", "rp2040", "rp2350")
 FLASH_METHODS = ("uf2", "pyocd", "openocd", "jlink", "stm32loader", "dfu", "esptool", "qemu", "none")
 _NO_TOOLS = ("qemu", "none")
 _USB_ID = re.compile(r"[0-9a-f]{4}:([0-9a-f]{4}|\*)")
@@ -84,7 +97,7 @@ def _names(kind: Literal["boards", "cores"]) -> tuple[str, ...]:
 
 
 def _target(table: Table) -> Target:
-    optional = ("core", "memory", "flash_tool", "clock_hz", "qemu", "serial", "gpu", "default_formats")
+    optional = ("core", "memory", "flash_tool", "clock_hz", "qemu", "serial", "watchdog", "gpu", "default_formats")
     table.expect(("name", "description", "formats", "source"), optional)
     formats = table.choices("formats", FORMATS)
     programmed = "core" in table.values or not NEEDS_CORE.isdisjoint(formats)
@@ -104,6 +117,7 @@ def _target(table: Table) -> Target:
         serial=_serial(table.table("serial")) if "serial" in table.values else None,
         default_formats=table.choices("default_formats", formats) if "default_formats" in table.values else (),
         gpu=read_gpu(table.table("gpu")) if "gpu" in table.values else None,
+        watchdog=_watchdog(table.table("watchdog")) if "watchdog" in table.values else None,
     )
 
 
@@ -186,13 +200,24 @@ def _qemu(table: Table, memories: tuple[Memory, ...]) -> Qemu:
 
 
 def _serial(table: Table) -> Serial:
-    table.expect(("driver", "base", "clock_hz", "baud"), ("setup",))
+    table.expect(("driver", "base", "clock_hz", "baud"), ("setup", "boot"))
     return Serial(
         driver=table.choice("driver", SERIAL_DRIVERS),
         base=table.integer("base", 0, ADDRESS_END - 1),
         clock_hz=table.integer("clock_hz", 1, _MAX_CLOCK_HZ),
         baud=table.integer("baud", 300, 10_000_000),
         setup=table.choice("setup", BOARD_SETUPS) if "setup" in table.values else "none",
+        boot=table.choice("boot", BOOT_BLOCKS) if "boot" in table.values else "",
+    )
+
+
+def _watchdog(table: Table) -> Watchdog:
+    table.expect(("driver", "base", "clock_hz", "ms_most"))
+    return Watchdog(
+        driver=table.choice("driver", WATCHDOGS),
+        base=table.integer("base", 0, ADDRESS_END - 1),
+        clock_hz=table.integer("clock_hz", 1, _MAX_CLOCK_HZ),
+        ms_most=table.integer("ms_most", 1, 1 << 31),
     )
 
 

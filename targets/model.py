@@ -86,6 +86,7 @@ class Serial:
     """The serial port that a board talks over. driver: `firmware/boards/serial_DRIVER.c`; clock_hz: what its divider divides.
 
     setup: `firmware/boards/setup_SETUP.c`, which starts the board's clocks and gives the port its pins.
+    boot: `firmware/boards/boot_BOOT.c`, what the chip's boot ROM wants before it starts an image; empty where it wants nothing.
     """
 
     driver: str
@@ -93,6 +94,20 @@ class Serial:
     clock_hz: int
     baud: int
     setup: str = "none"
+    boot: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Watchdog:
+    """The watchdog that a firmware may start. driver: `firmware/boards/watchdog_DRIVER.c`; clock_hz: what it counts or divides.
+
+    ms_most: the longest it can wait.
+    """
+
+    driver: str
+    base: int
+    clock_hz: int
+    ms_most: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +150,7 @@ class Target:
     serial: Serial | None = None
     default_formats: tuple[str, ...] = ()
     gpu: Gpu | None = None
+    watchdog: Watchdog | None = None
 
     @property
     def takes_c(self) -> bool:

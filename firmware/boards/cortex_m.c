@@ -27,7 +27,7 @@ __attribute__((section(".vectors"), used)) const struct vectors strop_vectors = 
      strop_fault_entry, strop_fault_entry, strop_fault_entry, strop_fault_entry, strop_fault_entry, strop_fault_entry,
      strop_fault_entry, strop_tick_wrapped}};
 
-static volatile uint32_t wraps;
+static volatile uint32_t wraps; /* of SysTick */
 
 /* Where an emulator without this harness returns to; never passed. */
 __attribute__((section(".reset"), used)) void strop_stop(void)
@@ -36,10 +36,10 @@ __attribute__((section(".reset"), used)) void strop_stop(void)
     }
 }
 
-/* Some machines ignore accesses to nothing, so an overflow would go unseen. ARMv7-M ARM B3.5. */
+/* Some emulated machines ignore accesses to nothing, so an overflow would go unseen. ARMv7-M ARM B3.5. */
 static void forbid_below_stack(void)
 {
-#if defined(__ARM_ARCH_7M__) || defined(__ARM_ARCH_7EM__)
+#if !STROP_HARDWARE && (defined(__ARM_ARCH_7M__) || defined(__ARM_ARCH_7EM__))
     const uint32_t low = (uint32_t)(uintptr_t)strop_stack_low;
     const int has_mpu = (REGISTER(0xe000ed90) & 0xff00u) != 0;
     if (has_mpu && low % STROP_FENCE_BYTES == 0) {
@@ -90,6 +90,36 @@ void strop_tick_wrapped(void)
     wraps = wraps + 1;
 }
 
+#if STROP_HARDWARE && !defined(__ARM_ARCH_6M__)
+/* The processor's cycles, which no emulator counts. ARMv7-M ARM C1.8, ARMv8-M ARM D1.2.61 (DWT), D1.2.37 (DEMCR). */
+static uint32_t cycles_high, cycles_seen;
+
+void strop_clock_start(void)
+{
+    REGISTER(0xe000edfc) |= 1u << 24; /* DEMCR: trace on */
+    REGISTER(0xe0001fb0) = 0xc5acce55; /* DWT_LAR: the lock that Cortex-M7 has */
+    REGISTER(0xe0001004) = 0;          /* DWT_CYCCNT */
+    REGISTER(0xe0001000) |= 1u;        /* DWT_CTRL: count */
+}
+
+const uint32_t strop_spin_instructions = 0;
+
+/* Extended by 32 bits, if called more often than the counter wraps. */
+uint32_t strop_ticks(void)
+{
+    const uint32_t now = REGISTER(0xe0001004);
+    cycles_high += now < cycles_seen;
+    cycles_seen = now;
+    return now;
+}
+
+void strop_clock_read(struct strop_moment *moment, int to_edge)
+{
+    moment->low = strop_ticks();
+    moment->high = cycles_high;
+    moment->spins = 0;
+}
+#else
 void strop_clock_start(void)
 {
     REGISTER(0xe000e014) = TICK_MASK;
@@ -116,9 +146,12 @@ __attribute__((naked)) static uint64_t wait_for_edge(volatile const uint32_t *co
 
 void strop_clock_read(struct strop_moment *moment, int to_edge)
 {
-    const uint64_t edge = wait_for_edge((volatile const uint32_t *)(uintptr_t)0xe000e018);
-    moment->high = wraps;
-    moment->low = TICK_MASK - (uint32_t)edge;
+    uint64_t edge;
+    do {
+        moment->high = wraps;
+        edge = wait_for_edge((volatile const uint32_t *)(uintptr_t)0xe000e018);
+    } while (moment->high != wraps);
+    moment->low = (0u - (uint32_t)edge) & TICK_MASK; /* 0 at the wrap that is counted then */
     moment->spins = to_edge ? (uint32_t)(edge >> 32) : 0;
 }
 
@@ -127,10 +160,11 @@ uint32_t strop_ticks(void)
     uint32_t before, low;
     do {
         before = wraps;
-        low = TICK_MASK - REGISTER(0xe000e018);
+        low = (0u - REGISTER(0xe000e018)) & TICK_MASK;
     } while (before != wraps);
     return before << 24 | low;
 }
+#endif
 
 _Noreturn void strop_restart(void)
 {

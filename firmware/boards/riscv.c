@@ -24,15 +24,18 @@ __attribute__((section(".vectors"), naked, used)) void strop_reset(void)
                      "tail strop_begin");
 }
 
-/* Physical memory protection, entry 0: locked, so that it binds machine mode too, a power of two, no access. */
+/* Physical memory protection, entry 0: locked, so that it binds machine mode too, a power of two, no access. On chips nothing is
+ * there, and accesses to nothing trap. */
 static void forbid_below_stack(void)
 {
+#if !STROP_HARDWARE
     const uint32_t low = (uint32_t)(uintptr_t)strop_stack_low;
     if (low % STROP_FENCE_BYTES == 0) {
         const uint32_t area = ((low - STROP_FENCE_BYTES) >> 2) | (STROP_FENCE_BYTES / 8 - 1);
         __asm__ volatile(".option arch, +zicsr\n\tcsrw pmpaddr0, %0" ::"r"(area));
         __asm__ volatile(".option arch, +zicsr\n\tcsrw pmpcfg0, %0" ::"r"(0x98));
     }
+#endif
 }
 
 __attribute__((used)) void strop_begin(void)
@@ -48,7 +51,8 @@ __attribute__((used)) void strop_begin(void)
     strop_stop();
 }
 
-__attribute__((naked, aligned(4))) void strop_trap(void)
+/* Some cores take table bases of 256 bytes only, and traps jump to its first entry. */
+__attribute__((naked, aligned(256))) void strop_trap(void)
 {
     __asm__ volatile("mv a0, sp\n\t"
                      "la sp, strop_harness_stack\n\t"
@@ -67,6 +71,33 @@ __attribute__((used)) void strop_trap_taken(uint32_t stack)
 
 const uint32_t strop_spin_instructions = 0;
 
+#if STROP_HARDWARE
+/* ESP32-C3 has no mcycle, but an event counter of 32 bits. Espressif ESP32-C3 Technical Reference Manual 1.1, 1.4: mpcer, mpcmr, mpccr. */
+static uint32_t cycles_high, cycles_seen;
+
+void strop_clock_start(void)
+{
+    __asm__ volatile(".option arch, +zicsr\n\tcsrw 0x7e0, %0" ::"r"(1)); /* cycles */
+    __asm__ volatile(".option arch, +zicsr\n\tcsrw 0x7e1, %0" ::"r"(1)); /* counting, and wrapping */
+}
+
+/* Extended by 32 bits, if called more often than the counter wraps. */
+uint32_t strop_ticks(void)
+{
+    uint32_t now;
+    __asm__ volatile(".option arch, +zicsr\n\tcsrr %0, 0x7e2" : "=r"(now));
+    cycles_high += now < cycles_seen;
+    cycles_seen = now;
+    return now;
+}
+
+void strop_clock_read(struct strop_moment *moment, int to_edge)
+{
+    moment->low = strop_ticks();
+    moment->high = cycles_high;
+    moment->spins = 0;
+}
+#else
 void strop_clock_start(void)
 {
 }
@@ -93,6 +124,7 @@ uint32_t strop_ticks(void)
     __asm__ volatile(".option arch, +zicsr\n\tcsrr %0, minstret" : "=r"(low));
     return low;
 }
+#endif
 
 _Noreturn void strop_restart(void)
 {

@@ -24,6 +24,10 @@ void strop_use(uint32_t number);
 enum { strop_turn = 0 };
 #define strop_use(number) ((void)(number))
 #endif
+/* Whether a first output may be float32, which takes code of its own. */
+#ifndef STROP_FLOAT_RESULTS
+#define STROP_FLOAT_RESULTS 1
+#endif
 extern const uint32_t strop_model_count;
 extern const uint8_t strop_build_id[16];
 extern const char strop_board[];
@@ -36,6 +40,13 @@ void strop_board_start(void);
 void strop_serial_start(void);
 int strop_serial_get(void); /* -1 while nothing is there */
 void strop_serial_put(uint8_t byte);
+
+/* Per watchdog, in firmware/boards/watchdog_NAME.c, where one is built in: it must be fed within STROP_WATCHDOG_MS. */
+#ifndef STROP_WATCHDOG_MS
+#define STROP_WATCHDOG_MS 0
+#endif
+void strop_watchdog_start(void);
+void strop_watchdog_feed(void);
 
 /* One buffer for what comes in and what goes out. */
 enum { STROP_PAYLOAD_BYTES = 256, STROP_HEAD_BYTES = 4, STROP_CHECK_BYTES = 4, STROP_LINE_BYTES = 80 };
@@ -77,8 +88,8 @@ void strop_anomaly_fill(void);
 uint32_t strop_anomaly_score(void);
 #endif
 
-void strop_frame(uint32_t bytes);
-void strop_text(uint32_t bytes);
+void strop_frame(uint8_t *frame, uint32_t bytes);
+void strop_text(uint8_t *line, uint32_t bytes);
 void strop_banner(void);
 void strop_fault_text(const struct strop_fault *fault);
 uint32_t strop_check(uint32_t crc, const uint8_t *from, uint32_t bytes);

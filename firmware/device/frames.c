@@ -15,7 +15,7 @@
 
 enum { VERSION = 1, HELLO = 1, MODEL, WRITE, RUN, READ, TIMER, MARKS, REPLY = 0x80, ERROR = 0xff };
 enum { BAD_TYPE = 1, BAD_LENGTH, BAD_MODEL, BAD_TENSOR, BAD_RANGE, BAD_INPUTS, BAD_TURN };
-enum { SPIN_LOOPS = 400000, TIMED_BYTES = sizeof(struct strop_timed), RUN_BYTES = TIMED_BYTES + 8 };
+enum { SPIN_LOOPS = 400000, SEQUENCE_KNOWN = 0x10000 };
 
 /* CRC-32 of IEEE 802.3, bit by bit: without a table, which would be more code than time is worth beside the line's. */
 uint32_t strop_check(uint32_t crc, const uint8_t *from, uint32_t bytes)
@@ -52,10 +52,9 @@ static __attribute__((noinline)) uint8_t *put_bytes(uint8_t *to, const void *fro
     return to;
 }
 
-static uint8_t *put_name(uint8_t *to, const char *name)
+static __attribute__((noinline)) uint8_t *put_name(uint8_t *to, const char *name)
 {
-    const uint8_t *const end = strop_buffer + STROP_HEAD_BYTES + STROP_PAYLOAD_BYTES;
-    while (*name && to != end) {
+    while (*name && to != strop_buffer + STROP_HEAD_BYTES + STROP_PAYLOAD_BYTES) {
         *to++ = (uint8_t)*name++;
     }
     return to;
@@ -80,27 +79,23 @@ static uint32_t unstuff(uint8_t *data, uint32_t bytes)
     return to;
 }
 
-static void send(uint32_t bytes)
+static void send(uint8_t *frame, uint32_t bytes)
 {
-    put_word(strop_buffer + bytes, strop_check(0, strop_buffer, bytes));
-    bytes += STROP_CHECK_BYTES;
+    uint8_t *const end = put_word(frame + bytes, strop_check(0, frame, bytes));
+    *end = 0;
     strop_serial_put(0);
     strop_serial_put(2);
-    for (uint32_t start = 0; start <= bytes;) {
-        uint32_t run = 0;
-        while (run < 254 && start + run < bytes && strop_buffer[start + run] != 0) {
+    /* Runs without a zero, each behind its length and one; a zero follows, but where a run is the longest. */
+    for (const uint8_t *at = frame; at <= end;) {
+        uint8_t run = 1;
+        while (run != 255 && at[run - 1] != 0) {
             ++run;
         }
-        strop_serial_put((uint8_t)(run + 1));
-        for (uint32_t i = 0; i < run; ++i) {
-            strop_serial_put(strop_buffer[start + i]);
+        strop_serial_put(run);
+        for (uint8_t left = run; --left != 0;) {
+            strop_serial_put(*at++);
         }
-        start += run;
-        if (run < 254) {
-            ++start;
-        } else if (start == bytes) {
-            break;
-        }
+        at += run != 255 || at == end;
     }
     strop_serial_put(0);
 }
@@ -159,12 +154,17 @@ static uint32_t inputs_check(const struct strop_program *program)
     return crc;
 }
 
-/* The reply to the request in the buffer: its end, or null with a reason. */
-static uint8_t *answer(uint8_t type, uint32_t bytes, uint8_t *reason)
+/* The reply to the request in frame: its payload's end, or null with a reason. */
+static uint8_t *answer(uint8_t *frame, uint32_t bytes, uint8_t *reason)
 {
-    static uint8_t last[RUN_BYTES], last_sequence[2];
-    static int has_last;
-    uint8_t *const payload = strop_buffer + STROP_HEAD_BYTES;
+    static struct {
+        struct strop_timed timed;
+        int32_t guard;
+        uint32_t stack_bytes;
+    } last;
+    static uint32_t last_sequence; /* with SEQUENCE_KNOWN; 0 where the last run was left */
+    const uint8_t type = frame[1];
+    uint8_t *const payload = frame + STROP_HEAD_BYTES;
     struct strop_timed record;
     if (type == HELLO) {
         return hello(payload);
@@ -199,25 +199,23 @@ static uint8_t *answer(uint8_t type, uint32_t bytes, uint8_t *reason)
         return describe(payload, model);
     }
     if (type == RUN) {
-        if (!has_last || last_sequence[0] != strop_buffer[2] || last_sequence[1] != strop_buffer[3]) {
+        const uint32_t sequence = frame[2] | (uint32_t)frame[3] << 8 | SEQUENCE_KNOWN;
+        if (last_sequence != sequence) {
             strop_use(payload[0]);
             if (payload[1] == 0 && inputs_check(program) != word_at(payload + 2)) {
                 *reason = BAD_INPUTS;
                 return 0;
             }
-            has_last = 0;
+            last_sequence = 0;
 #ifdef STROP_PROFILE
             strop_profile_start();
 #endif
-            strop_timed_call(&record, program->run, strop_arena);
-            uint8_t *to = put_timed(last, &record);
-            to = put_word(to, (uint32_t)strop_broken_guard());
-            (void)put_word(to, strop_stack_used());
-            last_sequence[0] = strop_buffer[2];
-            last_sequence[1] = strop_buffer[3];
-            has_last = 1;
+            strop_timed_call(&last.timed, program->run, strop_arena);
+            last.guard = strop_broken_guard();
+            last.stack_bytes = strop_stack_used();
+            last_sequence = sequence;
         }
-        return put_bytes(payload, last, RUN_BYTES);
+        return put_bytes(payload, &last, sizeof last);
     }
     const uint32_t index = payload[1], offset = word_at(payload + 2);
     const uint32_t *const sizes = type == WRITE ? program->input_bytes : program->output_bytes;
@@ -244,25 +242,24 @@ static uint8_t *answer(uint8_t type, uint32_t bytes, uint8_t *reason)
     return put_bytes(payload, (const uint8_t *)program->output[index](strop_arena) + offset, count);
 }
 
-/* Answers a frame of so many stuffed bytes in the buffer; what is damaged is left without an answer. */
-void strop_frame(uint32_t bytes)
+/* Answers a frame of so many stuffed bytes in the buffer, which is given so that it is addressed once; what is damaged is left without an answer. */
+void strop_frame(uint8_t *frame, uint32_t bytes)
 {
-    bytes = unstuff(strop_buffer, bytes);
+    bytes = unstuff(frame, bytes);
     if (bytes < STROP_HEAD_BYTES + STROP_CHECK_BYTES || bytes > STROP_HEAD_BYTES + STROP_PAYLOAD_BYTES + STROP_CHECK_BYTES) {
         return;
     }
     bytes -= STROP_CHECK_BYTES;
-    if (strop_check(0, strop_buffer, bytes) != word_at(strop_buffer + bytes) || strop_buffer[0] != VERSION) {
+    if (strop_check(0, frame, bytes) != word_at(frame + bytes) || frame[0] != VERSION) {
         return;
     }
     uint8_t reason = 0;
-    const uint8_t type = strop_buffer[1];
-    uint8_t *end = answer(type, bytes - STROP_HEAD_BYTES, &reason);
-    strop_buffer[1] = (uint8_t)(type | REPLY);
+    uint8_t *end = answer(frame, bytes - STROP_HEAD_BYTES, &reason);
+    frame[1] |= REPLY;
     if (!end) {
-        strop_buffer[1] = ERROR;
-        end = strop_buffer + STROP_HEAD_BYTES;
+        frame[1] = ERROR;
+        end = frame + STROP_HEAD_BYTES;
         *end++ = reason;
     }
-    send((uint32_t)(end - strop_buffer));
+    send(frame, (uint32_t)(end - frame));
 }

@@ -7,7 +7,7 @@ uint8_t strop_buffer[STROP_FRAME_BYTES];
 uint32_t strop_init_status;
 
 /* Paint the guards around the arena, or look for a changed byte: its offset from the arena's start, 0 where there is none. */
-static int32_t guards(int paint)
+static __attribute__((noinline)) int32_t guards(int paint)
 {
     for (uint8_t *at = strop_guard_low; at != strop_guard_end; ++at) {
         if (at == strop_arena) {
@@ -37,11 +37,21 @@ uint32_t strop_stack_used(void)
     return (uint32_t)((const uint8_t *)strop_stack_high - (const uint8_t *)word);
 }
 
+/* Fed where a whole period begins: before a call into a model, and while nothing comes over the line. */
+static void feed(void)
+{
+    if (STROP_WATCHDOG_MS != 0) {
+        strop_watchdog_feed();
+    }
+}
+
 void strop_timed_call(struct strop_timed *record, int (*function)(void *), void *argument)
 {
+    feed();
     strop_clock_read(&record->before, 0);
     record->status = (uint32_t)strop_call(function, argument, strop_stack_high);
     strop_clock_read(&record->after, 1);
+    feed();
 }
 
 /* Must be called more often than the ticks wrap. */
@@ -79,6 +89,9 @@ void strop_main(void)
     strop_board_start();
     strop_serial_start();
     strop_clock_start();
+    if (STROP_WATCHDOG_MS != 0) {
+        strop_watchdog_start();
+    }
     for (uint32_t *word = strop_stack_low; word != strop_stack_high; ++word) {
         *word = PAINT;
     }
@@ -88,13 +101,15 @@ void strop_main(void)
     uint32_t count = 0;
     int in_frame = 0, began = 0;
     for (;;) {
+        feed();
         const int byte = strop_serial_get();
         if (byte < 0) {
+            (void)strop_microseconds(); /* so that no wrap of the clock is missed */
             continue;
         }
         if (byte == 0) {
             if (in_frame && count <= sizeof strop_buffer) {
-                strop_frame(count);
+                strop_frame(strop_buffer, count);
             }
             began = 1;
             in_frame = 0;
@@ -109,7 +124,7 @@ void strop_main(void)
             }
         }
         if (!in_frame && byte == COMMAND_END) {
-            strop_text(count);
+            strop_text(strop_buffer, count);
             count = 0;
             continue;
         }

@@ -1,7 +1,16 @@
 /* The device side of the MLPerf Tiny benchmark's text protocol: commands that end in %, reply lines that end in CR LF. */
 #include "device.h"
 
-static uint32_t expected, loaded;
+/* Bytes of the input: expected, and there. */
+static struct {
+    uint32_t expected, loaded;
+} input_bytes;
+
+/* The model that commands are about. */
+static const struct strop_model *model(void)
+{
+    return &strop_models[strop_turn];
+}
 
 static void put_text(const char *text)
 {
@@ -10,13 +19,8 @@ static void put_text(const char *text)
     }
 }
 
-static void put_line(const char *text)
-{
-    put_text(text);
-    put_text("\r\n");
-}
-
-static void put_unsigned(uint32_t value)
+/* With zeros before it where it has fewer digits than that. */
+static void put_unsigned(uint32_t value, int digits_least)
 {
     char digits[11];
     int first = 10;
@@ -24,8 +28,26 @@ static void put_unsigned(uint32_t value)
     do {
         digits[--first] = (char)('0' + value % 10);
         value /= 10;
-    } while (value);
+    } while (value || first > 10 - digits_least);
     put_text(digits + first);
+}
+
+/* A text in which # stands for the number. It ends as lines do. */
+static void put_line_of(const char *text, uint32_t number)
+{
+    for (; *text; ++text) {
+        if (*text == '#') {
+            put_unsigned(number, 1);
+        } else {
+            strop_serial_put((uint8_t)*text);
+        }
+    }
+    put_text("\r\n");
+}
+
+static void put_line(const char *text)
+{
+    put_line_of(text, 0);
 }
 
 /* A number in units of 2^-24, with six decimals. Integers alone: float arithmetic would be a kilobyte on cores without it. */
@@ -40,11 +62,9 @@ static void put_number(uint64_t units, int negative)
     if (negative) {
         strop_serial_put('-');
     }
-    put_unsigned(whole);
+    put_unsigned(whole, 1);
     strop_serial_put('.');
-    for (uint32_t unit = 100000; unit != 0; unit /= 10) {
-        strop_serial_put((uint8_t)('0' + rest / unit % 10));
-    }
+    put_unsigned(rest, 6);
 }
 
 /* The bits of a float32; what is beyond 2^30 or is no number is cut to that. */
@@ -67,19 +87,19 @@ static void put_float(uint32_t bits)
 static void put_lap(void)
 {
     put_text("m-lap-us-");
-    put_unsigned(strop_microseconds());
-    put_text("\r\n");
+    put_line_of("#", strop_microseconds());
 }
 
-static void put_hex(uint8_t byte)
+static void put_hex(uint32_t value, int digits)
 {
-    for (int shift = 4; shift >= 0; shift -= 4) {
-        const int digit = byte >> shift & 15;
+    while (digits-- != 0) {
+        const uint32_t digit = value >> 4 * digits & 15u;
         strop_serial_put((uint8_t)(digit < 10 ? '0' + digit : 'a' - 10 + digit));
     }
 }
 
-static int hex_digit(uint8_t letter)
+/* -1 where it is none. */
+static __attribute__((noinline)) int hex_digit(uint8_t letter)
 {
     const int lower = letter | 0x20;
     if (letter >= '0' && letter <= '9') {
@@ -88,11 +108,16 @@ static int hex_digit(uint8_t letter)
     return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
 }
 
-/* Where the word after a command begins; spaces are skipped. */
-static const uint8_t *next_word(const uint8_t *at)
+/* What follows the word and the spaces behind it; null where another one is there. */
+static const uint8_t *after(const uint8_t *at, const char *word)
 {
-    while (*at && *at != ' ') {
-        ++at;
+    while (*word) {
+        if (*at++ != (uint8_t)*word++) {
+            return 0;
+        }
+    }
+    if (*at != 0 && *at != ' ') {
+        return 0;
     }
     while (*at == ' ') {
         ++at;
@@ -100,121 +125,113 @@ static const uint8_t *next_word(const uint8_t *at)
     return at;
 }
 
-static int begins(const uint8_t *at, const char *word)
-{
-    while (*word) {
-        if (*at++ != (uint8_t)*word++) {
-            return 0;
-        }
-    }
-    return *at == 0 || *at == ' ';
-}
-
-static uint32_t number_at(const uint8_t *at)
+/* The number there, 0 where none is; goes behind it. */
+static uint32_t take_number(const uint8_t **at)
 {
     uint32_t value = 0;
-    while (*at >= '0' && *at <= '9') {
-        value = value * 10 + (uint32_t)(*at++ - '0');
+    while (**at >= '0' && **at <= '9') {
+        value = value * 10 + (uint32_t)(*(*at)++ - '0');
     }
     return value;
 }
 
-static void put_results(void)
+static void put_results(const uint8_t *rest)
 {
-    const struct strop_model *const model = &strop_models[strop_turn];
-    const void *const data = model->program->output[0](strop_arena);
-    const uint32_t count = model->program->output_bytes[0] / model->element_bytes;
-    put_text("m-results-[");
+    const struct strop_program *const program = model()->program;
+    const void *const data = program->output[0](strop_arena);
+    const uint32_t count = program->output_bytes[0] / model()->element_bytes;
+    const char *before = "m-results-[";
 #ifdef STROP_ANOMALY
     if (strop_is_anomaly()) {
+        put_text(before);
         put_float(strop_anomaly_score());
         put_line("]");
         return;
     }
 #endif
-    for (uint32_t i = 0; i < count; ++i) {
-        if (i) {
-            strop_serial_put(',');
-        }
-        if (model->element_bytes == 4) {
+    for (uint32_t i = 0; i < count; ++i, before = ",") {
+        put_text(before);
+        if (STROP_FLOAT_RESULTS && model()->element_bytes == 4) {
             put_float(((const uint32_t *)data)[i]);
         } else {
-            const int32_t stored = model->element_bytes == 1 ? ((const int8_t *)data)[i] : ((const int16_t *)data)[i];
-            const int32_t steps = stored - model->zero_point;
-            put_number((uint64_t)(uint32_t)(steps < 0 ? -steps : steps) * model->scale, steps < 0);
+            const int32_t stored = model()->element_bytes == 1 ? ((const int8_t *)data)[i] : ((const int16_t *)data)[i];
+            const int32_t steps = stored - model()->zero_point;
+            put_number((uint64_t)(uint32_t)(steps < 0 ? -steps : steps) * model()->scale, steps < 0);
         }
     }
     put_line("]");
 }
 
 /* Where the bytes go that the host sends. */
-static uint8_t *loading(void)
+static uint8_t *input(void)
 {
 #ifdef STROP_ANOMALY
     if (strop_is_anomaly()) {
         return strop_anomaly_input();
     }
 #endif
-    return strop_models[strop_turn].program->input[0](strop_arena);
+    return model()->program->input[0](strop_arena);
 }
 
-static uint32_t loading_bytes(void)
+static uint32_t input_size(void)
 {
 #ifdef STROP_ANOMALY
     if (strop_is_anomaly()) {
         return 4 * STROP_ANOMALY;
     }
 #endif
-    return strop_models[strop_turn].program->input_bytes[0];
+    return model()->program->input_bytes[0];
 }
 
 static void load_bytes(const uint8_t *at)
 {
-    uint8_t *const input = loading();
-    for (; hex_digit(at[0]) >= 0 && hex_digit(at[1]) >= 0 && loaded < expected; at += 2) {
-        input[loaded++] = (uint8_t)(hex_digit(at[0]) * 16 + hex_digit(at[1]));
+    uint8_t *const to = input();
+    while (input_bytes.loaded < input_bytes.expected) {
+        const int high = hex_digit(at[0]), low = high < 0 ? high : hex_digit(at[1]);
+        if (low < 0) {
+            break;
+        }
+        to[input_bytes.loaded++] = (uint8_t)(high * 16 + low);
+        at += 2;
     }
     if (*at) {
         put_line("e-[No hex, or too much]");
-    } else if (loaded == expected) {
+    } else if (input_bytes.loaded == input_bytes.expected) {
         put_line("m-load-done");
     }
 }
 
-static void data_command(const uint8_t *at)
+static void print_bytes(void)
 {
-    const uint32_t size = loading_bytes();
-    if (begins(at, "load")) {
-        const uint32_t asked = number_at(next_word(at));
-        loaded = 0;
-        expected = asked <= size ? asked : 0;
-        if (asked > size || asked == 0) {
-            put_text("e-[The input has ");
-            put_unsigned(size);
-            put_line(" bytes]");
-            return;
-        }
-        put_text("m-[Expecting ");
-        put_unsigned(asked);
-        put_line(" bytes]");
-    } else if (begins(at, "print")) {
-        const uint8_t *const input = loading();
-        put_text("m-buffer");
-        for (uint32_t i = 0; i < loaded; ++i) {
-            strop_serial_put('-');
-            put_hex(input[i]);
-        }
-        put_text("\r\n");
+    put_text("m-buffer");
+    for (uint32_t i = 0; i < input_bytes.loaded; ++i) {
+        put_text("-");
+        put_hex(input()[i], 2);
+    }
+    put_line("");
+}
+
+static void data_command(const uint8_t *rest)
+{
+    const uint8_t *asked_at = after(rest, "load");
+    if (asked_at) {
+        const uint32_t size = input_size(), asked = take_number(&asked_at);
+        const int fits = asked - 1 < size;
+        input_bytes.loaded = 0;
+        input_bytes.expected = fits ? asked : 0;
+        put_line_of(fits ? "m-[Expecting # bytes]" : "e-[The input has # bytes]", fits ? asked : size);
+    } else if (after(rest, "print")) {
+        print_bytes();
     } else {
-        load_bytes(at);
+        load_bytes(rest);
     }
 }
 
 static int run_times(uint32_t times)
 {
     struct strop_timed record;
-    for (uint32_t i = 0; i < times; ++i) {
-        strop_timed_call(&record, strop_models[strop_turn].program->run, strop_arena);
+    while (times-- != 0) {
+        strop_timed_call(&record, model()->program->run, strop_arena);
         (void)strop_microseconds();
         if (record.status != 0 || strop_broken_guard() != 0) {
             put_line("e-[Run failed]");
@@ -225,19 +242,18 @@ static int run_times(uint32_t times)
 }
 
 /* The input's bytes may be another tensor's after a run: only the first run is of the loaded sample, so its results are sent. */
-static void infer(const uint8_t *at)
+static void infer(const uint8_t *rest)
 {
-    const uint32_t times = number_at(at), warm_up = number_at(next_word(at));
-    put_text("m-warmup-start-");
-    put_unsigned(warm_up);
-    put_text("\r\n");
+    const uint32_t times = take_number(&rest);
+    while (*rest == ' ') {
+        ++rest;
+    }
+    const uint32_t warm_up = take_number(&rest);
+    put_line_of("m-warmup-start-#", warm_up);
     if (!run_times(warm_up)) {
         return;
     }
-    put_line("m-warmup-done");
-    put_text("m-infer-start-");
-    put_unsigned(times);
-    put_text("\r\n");
+    put_line_of("m-warmup-done\r\nm-infer-start-#", times);
 #ifdef STROP_ANOMALY
     if (strop_is_anomaly()) {
         strop_anomaly_fill();
@@ -249,7 +265,17 @@ static void infer(const uint8_t *at)
     }
     put_lap();
     put_line("m-infer-done");
-    put_results();
+    put_results(rest);
+}
+
+static void tell_time(const uint8_t *rest)
+{
+    put_lap();
+}
+
+static void tell_name(const uint8_t *rest)
+{
+    put_line("m-name-dut-[strop]");
 }
 
 #ifdef STROP_SEVERAL
@@ -257,74 +283,75 @@ static void infer(const uint8_t *at)
 static void choose(const uint8_t *name)
 {
     for (uint32_t number = 0; number < strop_model_count; ++number) {
-        if (*name && begins(name, strop_models[number].name)) {
-            expected = loaded = 0;
+        if (*name && after(name, strop_models[number].name)) {
+            input_bytes.expected = input_bytes.loaded = 0;
             strop_use(number);
         }
     }
 }
 #endif
 
+static void tell_profile(const uint8_t *rest)
+{
+#ifdef STROP_SEVERAL
+    choose(rest);
+#endif
+    put_text("m-profile-[ULPMark for tinyML Firmware V0.0.1]\r\nm-model-[");
+    put_text(model()->name);
+    put_line("]");
+}
+
+/* rest: what follows the command's name. */
+static const struct {
+    const char *name;
+    void (*answer)(const uint8_t *rest);
+} commands[] = {{"name", tell_name}, {"profile", tell_profile}, {"timestamp", tell_time},
+                {"db", data_command}, {"infer", infer}, {"results", put_results}};
+
 void strop_banner(void)
 {
     put_line("m-timestamp-mode-performance");
     put_lap();
-    put_line(strop_init_status == 0 ? "m-init-done" : "e-[No start]");
-    put_line("m-ready");
-}
-
-static void put_word(const char *name, uint32_t word)
-{
-    put_text(name);
-    for (int shift = 24; shift >= 0; shift -= 8) {
-        put_hex((uint8_t)(word >> shift));
-    }
+    put_line(strop_init_status == 0 ? "m-init-done\r\nm-ready" : "e-[No start]\r\nm-ready");
 }
 
 /* Program counter, cause, address. */
 void strop_fault_text(const struct strop_fault *fault)
 {
-    put_word("\r\ne-[Fault ", fault->pc);
-    put_word(" ", fault->cause);
-    put_word(" ", fault->address);
+    const uint32_t words[] = {fault->pc, fault->cause, fault->address};
+    put_text("\r\ne-[Fault");
+    for (uint32_t i = 0; i < 3; ++i) {
+        put_text(" ");
+        put_hex(words[i], 8);
+    }
     put_line("]");
 }
 
-/* Answers the command of so many bytes in the buffer. */
-void strop_text(uint32_t bytes)
+static void answer(const uint8_t *at)
+{
+    for (uint32_t i = 0; i < sizeof commands / sizeof *commands; ++i) {
+        const uint8_t *const rest = after(at, commands[i].name);
+        if (rest) {
+            commands[i].answer(rest);
+            return;
+        }
+    }
+    put_text("e-[Unknown command: ");
+    put_text((const char *)at);
+    put_line("]");
+}
+
+/* Answers the command of so many bytes; line has room for one more. */
+void strop_text(uint8_t *line, uint32_t bytes)
 {
     if (bytes >= STROP_LINE_BYTES) {
         put_line("e-[More than 80 characters]");
-        put_line("m-ready");
-        return;
-    }
-    uint8_t *at = strop_buffer;
-    at[bytes] = 0;
-    while (*at == '\r' || *at == '\n' || *at == ' ') {
-        ++at;
-    }
-    if (begins(at, "name")) {
-        put_text("m-name-dut-[strop]\r\n");
-    } else if (begins(at, "profile")) {
-#ifdef STROP_SEVERAL
-        choose(next_word(at));
-#endif
-        put_line("m-profile-[ULPMark for tinyML Firmware V0.0.1]");
-        put_text("m-model-[");
-        put_text(strop_models[strop_turn].name);
-        put_line("]");
-    } else if (begins(at, "timestamp")) {
-        put_lap();
-    } else if (begins(at, "db")) {
-        data_command(next_word(at));
-    } else if (begins(at, "infer")) {
-        infer(next_word(at));
-    } else if (begins(at, "results")) {
-        put_results();
     } else {
-        put_text("e-[Unknown command: ");
-        put_text((const char *)at);
-        put_line("]");
+        line[bytes] = 0;
+        while (*line == '\r' || *line == '\n' || *line == ' ') {
+            ++line;
+        }
+        answer(line);
     }
     put_line("m-ready");
 }

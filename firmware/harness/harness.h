@@ -4,6 +4,11 @@
 
 #include <stdint.h>
 
+/* 1 on boards that exist: they count the processor's cycles, and what lies below their RAM faults by itself. */
+#ifndef STROP_HARDWARE
+#define STROP_HARDWARE 0
+#endif
+
 /* The program under test. The glue, generated for every program, defines it. */
 struct strop_program {
     int (*init)(void *arena);

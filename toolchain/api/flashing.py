@@ -129,15 +129,16 @@ def flash(
     *,
     compiler: CompilerChoice = "auto",
     dry_run: bool = False,
+    watchdog_ms: int = 0,
     progress: Progress = silent,
     choose: Choose | None = None,
 ) -> FlashResult:
     """Build the firmware of a bundle, write it to a board, and check that the board runs it.
 
     bundle: or several of one target, which share one arena and run one at a time. place: a port alone means the target's default
-    tool. dry_run: say what would be done. choose: asks a person where several boards fit. Raises TargetError (E301, E302),
-    EnvironmentFault (E4xx), RunError (E505 to E513), UsageError E901. An interrupt while the board is written is a
-    KeyboardInterrupt that says so.
+    tool. dry_run: say what would be done. watchdog_ms: restart the board when a run takes longer, 0 for never. choose: asks a
+    person where several boards fit. Raises TargetError (E301, E302), EnvironmentFault (E4xx), RunError (E505 to E513), UsageError
+    E901. An interrupt while the board is written is a KeyboardInterrupt that says so.
     """
     paths = [bundle] if isinstance(bundle, str | Path) else [*bundle]
     opened = [read_bundle(Path(path)) for path in paths]
@@ -148,7 +149,7 @@ def flash(
     models = [DeviceModel(c_program(each), output_scale(each)) for each in opened]
     programs = [model.program for model in models]
     check_names(programs, [tiny_name(program) for program in programs])
-    firmware = build_models(models, target, find_compiler(target, compiler))
+    firmware = build_models(models, target, find_compiler(target, compiler), watchdog_ms=watchdog_ms)
     size = linked_size(firmware.elf)
     steps = _steps(target, wanted, firmware)
     ask = f"ask the firmware at {wanted.port} for its build id, which must be {firmware.build_id.hex()}"

@@ -41,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     note = "uf2: the folder where the board's drive is mounted (default: looked for)"
     parser.add_argument("--drive", type=Path, metavar="FOLDER", help=note)
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, as one would type it, and do nothing")
+    note = "build in the board's watchdog: it restarts the board when a run of the model takes longer than MS milliseconds"
+    parser.add_argument("--watchdog", type=int, default=0, metavar="MS", help=note)
     note = "C compiler: the core's GCC where there is one, else zig (auto), or one of them"
     parser.add_argument("--compiler", choices=("auto", "gcc", "zig"), default="auto", help=note)
 
@@ -54,7 +56,14 @@ def run(arguments: argparse.Namespace) -> Answer:
     # Questions come before the progress bar, which would draw over them.
     place = settled(arguments.bundle[0], asked, choose=_ask if watched else None, dry_run=arguments.dry_run)
     with shown_progress() as progress:
-        done = flash(arguments.bundle, place, compiler=arguments.compiler, dry_run=arguments.dry_run, progress=progress)
+        done = flash(
+            arguments.bundle,
+            place,
+            compiler=arguments.compiler,
+            dry_run=arguments.dry_run,
+            watchdog_ms=arguments.watchdog,
+            progress=progress,
+        )
     head = f"{done.target} at {done.port}: {done.code_bytes:,} B of code, {done.weight_bytes:,} B of weights, by {done.tool}"
     shared = f"{', '.join(done.models)}: {done.arena_bytes:,} B of arena, one at a time"
     steps = (f"  {number}. {step}" for number, step in enumerate(done.steps, 1))

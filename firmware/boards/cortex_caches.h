@@ -1,0 +1,24 @@
+/* Instruction and data cache of Cortex-M7 and M85, emptied of what they hold after power-up, and on. Their data cache has four ways and
+ * lines of 32 bytes. Sources: ARMv7-M ARM B4.8 (CCR, CCSIDR, CSSELR, ICIALLU, DCISW); Cortex-M7 TRM 5.2, Cortex-M85 TRM 9.2. */
+#ifndef STROP_CORTEX_CACHES_H
+#define STROP_CORTEX_CACHES_H
+
+#include "registers.h"
+
+static inline void strop_caches_on(void)
+{
+    const uint32_t ccr = 0xe000ed14, ccsidr = 0xe000ed80, csselr = 0xe000ed84, iciallu = 0xe000ef50, dcisw = 0xe000ef60;
+    strop_write(csselr, 0);
+    __asm__ volatile("dsb" ::: "memory");
+    for (uint32_t set = (*strop_word(ccsidr) >> 13 & 0x7fff) + 1; set-- != 0;) {
+        for (uint32_t way = 0; way < 4; ++way) {
+            strop_write(dcisw, way << 30 | set << 5);
+        }
+    }
+    strop_write(iciallu, 0);
+    __asm__ volatile("dsb\n\tisb" ::: "memory");
+    strop_set(ccr, 1u << 17 | 1u << 16); /* IC, DC */
+    __asm__ volatile("dsb\n\tisb" ::: "memory");
+}
+
+#endif
