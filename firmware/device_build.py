@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from firmware.build import (
@@ -22,7 +22,7 @@ from firmware.cache import cached_folder
 from firmware.compilers import Compiler
 from firmware.linker import linker_script, plan_ram
 from firmware.program import CProgram
-from targets.model import Serial, Target
+from targets.model import Memory, Serial, Target
 from toolchain.errors import EnvironmentFault
 
 OWN = (
@@ -59,6 +59,16 @@ class DeviceFirmware:
     compiler: Compiler
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """What a firmware has that takes updates: a flash of its own, further C files, flags and glue."""
+
+    flash: Memory
+    sources: tuple[str, ...]
+    flags: tuple[str, ...]
+    glue: str
+
+
 def serial_of(target: Target) -> Serial:
     """The board's serial port. Raises EnvironmentFault E403 where the target has none."""
     if target.serial is None or target.core.architecture not in START_UP:
@@ -67,9 +77,12 @@ def serial_of(target: Target) -> Serial:
     return target.serial
 
 
-def build_device(program: CProgram, scale: Scale, target: Target, compiler: Compiler) -> DeviceFirmware:
+def build_device(
+    program: CProgram, scale: Scale, target: Target, compiler: Compiler, placed: Placed | None = None
+) -> DeviceFirmware:
     """Compile and link the firmware of a board, or take the same build from the cache.
 
+    The build id is that of the same firmware without placed: it says what runs, not where.
     Raises TargetError E301 and E302 where RAM or flash is too small, EnvironmentFault E402 and E403, RunError E504.
     """
     serial = serial_of(target)
@@ -87,9 +100,15 @@ def build_device(program: CProgram, scale: Scale, target: Target, compiler: Comp
     parts = (*extra, *scripts, plain, repr(compiler), target.core.architecture, *(own_text(name) for name in names))
     key = content_key(program, parts)
     build_id = hashlib.sha256(key.encode()).digest()[:BUILD_ID_BYTES]
+    if placed is not None:
+        flashes, extra, names = [placed.flash], (*extra, *placed.flags), (*names, *placed.sources)
+        own = (*own, *(name for name in placed.sources if name.endswith(".c")))
+        scripts = [linker_script(replace(target, qemu=None), placed.flash, layout)]
+        key = content_key(program, (key, *extra, *scripts, placed.glue, *(own_text(name) for name in placed.sources)))
 
     def make(folder: Path) -> None:
-        write_sources(folder, names, device_glue(program, scale, target, build_id))
+        glue = device_glue(program, scale, target, build_id) + (placed.glue if placed else "")
+        write_sources(folder, names, glue)
         objects = compile_program(program, compiler, folder, FREESTANDING_FLAGS)
         sources = ("main.c", "frames.c", "text.c", *(Path(name).name for name in own))
         objects += compile_around(sources, program, target, compiler, folder, extra)

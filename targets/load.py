@@ -14,7 +14,7 @@ from typing import Literal, cast, get_args
 
 from targets.costs import cost_names, load_costs
 from targets.gpus import read_gpu
-from targets.model import NO_CORE, Architecture, Core, FlashTool, Linux, Memory, MemoryRole, Qemu, Serial, Target
+from targets.model import NO_CORE, Architecture, Core, FlashTool, Linux, Memory, MemoryRole, Qemu, Serial, Target, Update
 from targets.table import Table, parse_table
 from targets.timings import load_timing, timing_names
 from toolchain.errors import TargetError
@@ -28,6 +28,7 @@ NEEDS_CORE = frozenset({"c", "library", "tflm"})
 
 SERIAL_DRIVERS = ("cmsdk", "ns16550")
 BOARD_SETUPS = ("none",)
+FLASH_DRIVERS = ("memory", "stm32l4", "nvmc")
 FLASH_METHODS = ("uf2", "stlink", "openocd", "pyocd", "jlink", "esptool", "qemu", "none")
 ADDRESS_END = 1 << 32
 _MAX_FILE_BYTES = 1 << 20
@@ -81,7 +82,7 @@ def _names(kind: Literal["boards", "cores"]) -> tuple[str, ...]:
 
 
 def _target(table: Table) -> Target:
-    optional = ("core", "memory", "flash_tool", "clock_hz", "qemu", "serial", "gpu", "default_formats")
+    optional = ("core", "memory", "flash_tool", "clock_hz", "qemu", "serial", "gpu", "update", "default_formats")
     table.expect(("name", "description", "formats", "source"), optional)
     formats = table.choices("formats", FORMATS)
     programmed = "core" in table.values or not NEEDS_CORE.isdisjoint(formats)
@@ -101,6 +102,7 @@ def _target(table: Table) -> Target:
         serial=_serial(table.table("serial")) if "serial" in table.values else None,
         default_formats=table.choices("default_formats", formats) if "default_formats" in table.values else (),
         gpu=read_gpu(table.table("gpu")) if "gpu" in table.values else None,
+        update=_update(table.table("update")) if "update" in table.values else None,
     )
 
 
@@ -191,6 +193,28 @@ def _serial(table: Table) -> Serial:
         baud=table.integer("baud", 300, 10_000_000),
         setup=table.choice("setup", BOARD_SETUPS) if "setup" in table.values else "none",
     )
+
+
+def _update(table: Table) -> Update:
+    table.expect(("driver", "controller", "boot_bytes", "base", "bytes", "page_bytes", "unit_bytes"))
+    base = table.integer("base", 0, ADDRESS_END - 1)
+    update = Update(
+        driver=table.choice("driver", FLASH_DRIVERS),
+        controller=table.integer("controller", 0, ADDRESS_END - 1),
+        boot_bytes=table.integer("boot_bytes", 4096, 1 << 20),
+        base=base,
+        bytes=table.integer("bytes", 1, ADDRESS_END - base),
+        page_bytes=table.integer("page_bytes", 256, 1 << 17),
+        unit_bytes=table.integer("unit_bytes", 4, 32),
+    )
+    for key, value, unit in (("base", base, update.page_bytes), ("page_bytes", update.page_bytes, 256)):
+        if value % unit:
+            raise table.fault(key, f"is {value}", f"It must be a multiple of {unit}")
+    if update.unit_bytes not in (4, 8, 16, 32):
+        raise table.fault("unit_bytes", f"is {update.unit_bytes}", "It must be 4, 8, 16 or 32")
+    if update.slot_bytes < update.page_bytes:
+        raise table.fault("bytes", f"is {update.bytes}", "It must hold two state pages and two slots of a page or more")
+    return update
 
 
 def _flash_tool(table: Table) -> FlashTool:

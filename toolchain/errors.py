@@ -61,6 +61,8 @@ CODES: dict[int, Code] = {
         Code(506, "the board does not answer"),
         Code(507, "the board answers something else than it was asked"),
         Code(508, "the board runs another firmware"),
+        Code(511, "an update is damaged or for another board"),
+        Code(512, "the board did not take the update"),
         Code(601, "outputs differ from the reference"),
         Code(602, "a measurement became worse than allowed"),
         Code(901, "the command line is wrong"),

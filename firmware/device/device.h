@@ -45,6 +45,13 @@ uint32_t strop_stack_used(void);
 uint32_t strop_microseconds(void);
 extern uint32_t strop_init_status;
 
+/* Of boards that take updates, built with STROP_UPDATE_BASE: device/update.c. */
+enum { STROP_UPDATE_FIRST = 0x20 };
+extern const uint32_t strop_answer_known, strop_answer_check;
+void strop_update_start(void);
+uint8_t *strop_update_answer(uint8_t type, uint8_t *payload, uint32_t bytes, uint8_t *reason);
+void strop_update_sent(void);
+
 void strop_frame(uint32_t bytes);
 void strop_text(uint32_t bytes);
 void strop_banner(void);

@@ -8,6 +8,7 @@
  * RUN:    model, how, check of inputs (4)    status (4), guard (4), moments before and after (24), stack (4)
  * READ:   model, output, offset (4), n (2)   data
  * TIMER:  -                                  an empty call and a loop of SPIN_LOOPS, each as of RUN's status and moments
+ * From STROP_UPDATE_FIRST on: device/update.c.
  * how: 0 checks the inputs; 1 does not, and times whatever they hold. */
 #include "device.h"
 
@@ -161,6 +162,11 @@ static uint8_t *answer(uint8_t type, uint32_t bytes, uint8_t *reason)
         strop_timed_call(&record, strop_spin, (void *)(uintptr_t)SPIN_LOOPS);
         return put_timed(to, &record);
     }
+#ifdef STROP_UPDATE_BASE
+    if (type >= STROP_UPDATE_FIRST) {
+        return strop_update_answer(type, payload, bytes, reason);
+    }
+#endif
     if (type < MODEL || type > READ) {
         *reason = BAD_TYPE;
         return 0;
@@ -235,4 +241,7 @@ void strop_frame(uint32_t bytes)
         *end++ = reason;
     }
     send((uint32_t)(end - strop_buffer));
+#ifdef STROP_UPDATE_BASE
+    strop_update_sent();
+#endif
 }

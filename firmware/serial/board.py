@@ -26,6 +26,13 @@ REASONS = {
     4: "the model has no such tensor",
     5: "the bytes lie outside of the tensor",
     6: "the inputs arrived changed",
+    16: "no update was begun",
+    17: "its own image is on trial",
+    18: "the image is for another board or another slot",
+    19: "the image is older than the one that was confirmed",
+    20: "bytes of the update are out of order",
+    21: "the flash could not be written",
+    22: "the image arrived changed",
 }
 ANSWER_S = 1.0
 TRIES = 8
@@ -92,7 +99,7 @@ class Board:
 
     def hello(self) -> Hello:
         """Who is there."""
-        payload = self._ask(HELLO, b"")
+        payload = self.ask(HELLO, b"")
         if len(payload) < HELLO_HEAD.size:
             raise self._strange("its greeting is too short")
         _, models, most, build_id, clock_hz, polls, status = HELLO_HEAD.unpack_from(payload)
@@ -102,7 +109,7 @@ class Board:
 
     def model(self, index: int = 0) -> Model:
         """What a model is."""
-        payload = self._ask(MODEL, bytes((index,)))
+        payload = self.ask(MODEL, bytes((index,)))
         if len(payload) < MODEL_HEAD.size:
             raise self._strange("its model's description is too short")
         inputs, outputs, arena = MODEL_HEAD.unpack_from(payload)
@@ -116,7 +123,7 @@ class Board:
         """Fill an input, `most` bytes of payload a time."""
         step = most - PLACE.size
         for start in range(0, len(data), step):
-            self._ask(WRITE, PLACE.pack(model, tensor, start) + data[start : start + step])
+            self.ask(WRITE, PLACE.pack(model, tensor, start) + data[start : start + step])
 
     def run(self, inputs: Sequence[bytes] | None, timeout_s: float, model: int = 0) -> Run:
         """Run once. inputs: what was written, which the board checks; None times a run of whatever is there."""
@@ -124,7 +131,7 @@ class Board:
         check = 0
         for data in inputs or ():
             check = zlib.crc32(data, check)
-        payload = self._ask(RUN, PLACE.pack(model, how, check), timeout_s)
+        payload = self.ask(RUN, PLACE.pack(model, how, check), timeout_s)
         if len(payload) != RAN.size:
             raise self._strange(f"a run is answered by {len(payload)} B")
         status, *moments, guard, stack = RAN.unpack(payload)
@@ -135,7 +142,7 @@ class Board:
         parts: list[bytes] = []
         for start in range(0, size, most):
             count = min(most, size - start)
-            part = self._ask(READ, PART.pack(model, tensor, start, count))
+            part = self.ask(READ, PART.pack(model, tensor, start, count))
             if len(part) != count:
                 raise self._strange(f"{count} B of an output were asked for, {len(part)} came")
             parts.append(part)
@@ -143,12 +150,12 @@ class Board:
 
     def timer(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Moments before and after an empty call, and around a loop of known length."""
-        payload = self._ask(TIMER, b"", 30.0)
+        payload = self.ask(TIMER, b"", 30.0)
         if len(payload) != 2 * TIMED.size:
             raise self._strange(f"its timer is answered by {len(payload)} B")
         return TIMED.unpack_from(payload)[1:], TIMED.unpack_from(payload, TIMED.size)[1:]
 
-    def _ask(self, kind: int, payload: bytes, timeout_s: float | None = None) -> bytes:
+    def ask(self, kind: int, payload: bytes, timeout_s: float | None = None) -> bytes:
         """The payload of the answer; the request is sent again, with the same sequence, whenever no answer came."""
         self._sequence = (self._sequence + 1) & 0xFFFF
         request = encode(Frame(kind, self._sequence, payload))
