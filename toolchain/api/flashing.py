@@ -69,7 +69,7 @@ def flash(
     if dry_run:
         return done
     progress("writing")
-    flash_virtual(firmware, target)
+    flash_virtual(firmware.elf, target)
     progress("checking")
     with connected(target, port) as board:
         hello = board.hello()
