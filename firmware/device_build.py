@@ -89,13 +89,13 @@ def build_device(
     layout = plan_ram(program, target)
     flashes = [memory for memory in target.memories if memory.role == "flash"]
     scripts = [linker_script(target, flash, layout) for flash in flashes]
-    own = (f"boards/serial_{serial.driver}.c", f"boards/setup_{serial.setup}.c")
-    extra = (
+    own: tuple[str, ...] = (f"boards/serial_{serial.driver}.c", f"boards/setup_{serial.setup}.c")
+    extra: tuple[str, ...] = (
         f"-DSTROP_SERIAL_BASE={serial.base:#x}u",
         f"-DSTROP_SERIAL_CLOCK_HZ={serial.clock_hz}u",
         f"-DSTROP_SERIAL_BAUD={serial.baud}u",
     )
-    names = (*OWN, *own)
+    names: tuple[str, ...] = (*OWN, *own)
     plain = device_glue(program, scale, target, bytes(BUILD_ID_BYTES))
     parts = (*extra, *scripts, plain, repr(compiler), target.core.architecture, *(own_text(name) for name in names))
     key = content_key(program, parts)

@@ -97,10 +97,10 @@ class Serial:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """Where updates lie: boot_bytes for the boot loader at the start of the default flash; from base on, two state pages and two slots.
+    """Where updates lie: the boot loader at the start of the default flash; from base on, two state pages and two slots.
 
-    driver: `firmware/boards/flash_DRIVER.c`; controller: base address of its registers. page_bytes are erased, unit_bytes programmed
-    at once, once per erasure.
+    driver: `firmware/boards/flash_DRIVER.c`; controller: base address of its registers. page_bytes are erased at once,
+    unit_bytes programmed at once, and once per erasure.
     """
 
     driver: str

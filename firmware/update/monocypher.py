@@ -28,7 +28,7 @@ VARIABLE = "STROP_MONOCYPHER"
 
 
 def monocypher_folder() -> Path:
-    """A folder with `monocypher.c` and `.h` of the pinned release: $STROP_MONOCYPHER, else Strop's cache, fetched where it is new.
+    """A folder with `monocypher.c` and `.h` of the pinned release: $STROP_MONOCYPHER, else Strop's cache, fetched at first.
 
     Raises EnvironmentFault E404 where they are not there and cannot be fetched, or are other ones.
     """

@@ -1,4 +1,4 @@
-"""Power goes at every write of an update: the board always starts a whole, signed image. The real boot loader and firmware run."""
+"""Power goes at every write of an update: the board always starts a whole, signed image. Boot loader and firmware are real."""
 
 from __future__ import annotations
 
@@ -97,10 +97,8 @@ def update_through_cuts(updates: Updates, driver_seed: int, cuts: int, known: di
 def test_updates_go_on_after_cuts(driver: str) -> None:
     """Whatever is cut how often, the update comes through at last, and no unit is programmed without an erasure."""
     updates = updates_for(driver)
-    known: dict[bytes, int] = {}
-    for seed in range(2):
-        board = update_through_cuts(updates, seed, 5, known)
-        assert image_that_starts(updates, board) == 3
+    board = update_through_cuts(updates, 1, 6, {})
+    assert image_that_starts(updates, board) == 3
 
 
 @pytest.mark.long

@@ -1,6 +1,6 @@
-"""Test support: a Cortex-M board in unicorn with a flash that keeps flash's rules, a serial port, and power that can go at any write.
+"""Test support: a Cortex-M board in unicorn, with a serial port, a flash that keeps flash's rules, and power that may go.
 
-Flash: a page is erased to ones; a unit is programmed once after that. What power leaves of a unit or a page is a mixture, of which
+Flash: a page is erased to ones; a unit is programmed once after that. What power leaves of a unit or a page is a mixture, where
 some bits read differently every time, until the page is erased. A program that breaks a rule is listed in `broken_rules`.
 """
 
@@ -343,4 +343,3 @@ class FlashBoard:
         if all(place in self._words for place in places):
             data = b"".join(self._words.pop(place) for place in places)
             self._operate(Operation(start, data))
-

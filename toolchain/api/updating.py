@@ -117,12 +117,12 @@ def install(
 
     Raises as `sign`; UsageError E901 for a board that no tool here writes to; RunError E505 to E508, E512.
     """
-    progress("building boot loader and firmware")
-    images = sign(bundle, key, version, compiler=compiler)
-    target = load_target(images[0].target)
+    target = target_of(bundle)
     if port != VIRTUAL or target.flash_tool.method != "qemu":
         what = f"{target.name} cannot be written through {port!r}"
         raise UsageError(901, "--port", what, f"Boards that QEMU stands in for take --port {VIRTUAL}")
+    progress("building boot loader and firmware")
+    images = sign(bundle, key, version, compiler=compiler)
     boot = build_boot(target, key.public, find_compiler(target, compiler))
     progress("writing")
     flash_virtual(boot, target, factory_flash(update_of(target), images[0]))
@@ -166,4 +166,3 @@ def check_board(name: str, target: Target, place: str) -> None:
     """Raise RunError E508 for another board."""
     if name != target.name:
         raise RunError(508, place, f"it is {name!r}, the update is for {target.name}", "Choose another port")
-

@@ -3,9 +3,9 @@
 The firmware talks over the board's serial port: MLPerf Tiny's text protocol for the public benchmark runner, and frames for
 `strop run`, `verify` and `bench --on board:PORT`. Boards that QEMU stands in for have the port `qemu`.
 
-A board with an [update] section takes signed updates: `--key` writes a boot loader with the key's public half and the bundle as
-first image, `--update` sends a bundle, or an update that `--save` wrote, into the board's spare slot. The board tests and confirms
-it, or goes back to what it had. `strop keys DIR` makes keys.
+A board with an [update] section takes signed updates: `--key` writes a boot loader with the key's public half and the bundle
+as first image, `--update` sends a bundle, or an update that `--save` wrote, into the board's spare slot. The board tests and
+confirms it, or goes back to what it had. `strop keys DIR` makes keys.
 
 examples:
   strop flash build/kws --port qemu
@@ -34,13 +34,14 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    parser.add_argument("bundle", metavar="BUNDLE", help="a folder that `strop compile` wrote; with --update also a file that --save wrote")
+    parser.add_argument(
+        "bundle", metavar="BUNDLE", help="a folder that `strop compile` wrote; with --update also a file that --save wrote"
+    )
     note = "where the board is; qemu for the one that QEMU stands in for"
     parser.add_argument("--port", metavar="PORT", help=note)
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
     note = "C compiler: the core's GCC where there is one, else zig (auto), or one of them"
     parser.add_argument("--compiler", choices=("auto", "gcc", "zig"), default="auto", help=note)
-
 
     signed = parser.add_argument_group("signed updates")
     signed.add_argument("--key", metavar="FILE", help="private key, which `strop keys` makes")
