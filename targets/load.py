@@ -102,7 +102,7 @@ def _target(table: Table) -> Target:
         serial=_serial(table.table("serial")) if "serial" in table.values else None,
         default_formats=table.choices("default_formats", formats) if "default_formats" in table.values else (),
         gpu=read_gpu(table.table("gpu")) if "gpu" in table.values else None,
-        update=_update(table.table("update")) if "update" in table.values else None,
+        update=_update(table.table("update"), memories) if "update" in table.values else None,
     )
 
 
@@ -195,7 +195,7 @@ def _serial(table: Table) -> Serial:
     )
 
 
-def _update(table: Table) -> Update:
+def _update(table: Table, memories: tuple[Memory, ...]) -> Update:
     table.expect(("driver", "controller", "boot_bytes", "base", "bytes", "page_bytes", "unit_bytes"))
     base = table.integer("base", 0, ADDRESS_END - 1)
     update = Update(
@@ -212,6 +212,9 @@ def _update(table: Table) -> Update:
             raise table.fault(key, f"is {value}", f"It must be a multiple of {unit}")
     if update.unit_bytes not in (4, 8, 16, 32):
         raise table.fault("unit_bytes", f"is {update.unit_bytes}", "It must be 4, 8, 16 or 32")
+    flash = next((memory for memory in memories if memory.role == "flash"), None)
+    if flash is None or _overlap(base, update.bytes, flash.base, update.boot_bytes):
+        raise table.fault("base", f"is {base:#x}, where the boot loader lies", "Use an area of its own")
     if update.slot_bytes < update.page_bytes:
         raise table.fault("bytes", f"is {update.bytes}", "It must hold two state pages and two slots of a page or more")
     return update

@@ -60,7 +60,7 @@ def new_keys(folder: Path) -> SigningKey:
 
 
 def load_key(path: Path) -> SigningKey:
-    """Read a private key in PEM. Raises UsageError E901 where the file holds none or others may read it, EnvironmentFault E404."""
+    """Read a private key in PEM. Raises UsageError E901 where it holds none or others may read it, EnvironmentFault E404."""
     serialization, kind = _library("hazmat.primitives.serialization"), _library("hazmat.primitives.asymmetric.ed25519")
     hint = "`strop keys DIR` makes a pair"
     try:
