@@ -27,6 +27,7 @@ venv: .venv/tests.stamp
 
 .venv/tests.stamp: .venv/core.stamp tests/requirements.txt
 	$(PIP) install --pre -c tests/constraints.txt -e ".[$(EXTRAS)]" -r tests/requirements.txt
+	@$(BIN)/python -m firmware.update.monocypher >/dev/null || echo "SKIPPED: Monocypher's sources, for boot loaders"
 	@touch $@
 
 demo: .venv/core.stamp

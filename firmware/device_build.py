@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from firmware.boot_check import BOOT_2_BYTES, write_boot_check
@@ -24,10 +24,10 @@ from firmware.build import (
 )
 from firmware.cache import cached_folder
 from firmware.compilers import Compiler
-from firmware.linker import NO_BOOT, Boot, linker_script, plan_ram
+from firmware.linker import NO_BOOT, Boot, RamLayout, linker_script, plan_ram
 from firmware.program import CProgram
 from firmware.several import compile_several, joined, outside_bytes
-from targets.model import Serial, Target
+from targets.model import Memory, Serial, Target
 from toolchain.errors import EnvironmentFault
 
 OWN = (
@@ -84,6 +84,31 @@ class DeviceFirmware:
     program_ids: tuple[bytes, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """What a firmware has that takes updates: a flash of its own, further C files, flags and glue."""
+
+    flash: Memory
+    sources: tuple[str, ...]
+    flags: tuple[str, ...]
+    glue: str
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """How a firmware differs from the plain one. calls: it tells what each of the program's so many calls takes.
+
+    watchdog_ms: the board restarts when a call into the model takes longer, 0 for never. placed: it takes updates.
+    """
+
+    calls: int | None = None
+    watchdog_ms: int = 0
+    placed: Placed | None = None
+
+
+PLAIN = Variant()
+
+
 def serial_of(target: Target) -> Serial:
     """The board's serial port. Raises EnvironmentFault E403 where the target has none."""
     if target.serial is None or target.core.architecture not in START_UP:
@@ -114,73 +139,112 @@ def watchdog_flags(target: Target, ms: int) -> tuple[str, ...]:
     return tuple(f"-DSTROP_WATCHDOG_{name}={number:#x}u" for name, number in numbers)
 
 
-def build_device(
-    program: CProgram, scale: Scale, target: Target, compiler: Compiler, *, calls: int | None = None, watchdog_ms: int = 0
-) -> DeviceFirmware:
+def build_device(program: CProgram, scale: Scale, target: Target, compiler: Compiler, variant: Variant = PLAIN) -> DeviceFirmware:
     """Compile and link the firmware of a board, or take the same build from the cache.
 
-    calls: build it to tell what each of the program's so many calls takes. watchdog_ms: restart the board when a call into the
-    model takes longer; 0 for never. The build id does not tell.
+    The build id is that of the same firmware without watchdog and place: it says what runs.
     Raises TargetError E301 and E302 where RAM or flash is too small, EnvironmentFault E402 and E403, RunError E504.
     """
-    return build_models((DeviceModel(program, scale),), target, compiler, calls=calls, watchdog_ms=watchdog_ms)
+    return build_models((DeviceModel(program, scale),), target, compiler, variant)
 
 
-def build_models(
-    models: Sequence[DeviceModel], target: Target, compiler: Compiler, *, calls: int | None = None, watchdog_ms: int = 0
-) -> DeviceFirmware:
+def build_models(models: Sequence[DeviceModel], target: Target, compiler: Compiler, variant: Variant = PLAIN) -> DeviceFirmware:
     """A firmware of one or several models, which share one arena: one runs at a time. All else as of `build_device`."""
-    serial = serial_of(target)
     programs = [model.program for model in models]
-    whole = joined(programs)
-    marks = 0 if calls is None else calls + FURTHER_MARKS
-    scored = _scored(models)
-    floats = programs[scored].input_bytes[0] // models[scored].scale.element_bytes if scored is not None else 0
-    layout = plan_ram(whole, target, outside_bytes(programs[1:]) + MARK_BYTES * marks + 4 * floats)
-    boot = boot_of(target, serial)
-    flashes = [memory for memory in target.memories if memory.role == "flash" and memory is not boot.constants]
-    scripts = [linker_script(target, flash, layout, boot) for flash in flashes]
-    parts_of = (("device/profile.c", marks), ("device/anomaly.c", floats))
-    optional = tuple(name for name, needed in parts_of if needed)
-    own: tuple[str, ...] = (f"boards/serial_{serial.driver}.c", f"boards/setup_{serial.setup}.c", *optional)
-    own += (f"boards/boot_{serial.boot}.c",) if serial.boot else ()
-    variant = (*PROFILE_FLAGS, f"-DSTROP_MARKS={marks}") if marks else ()
-    extra: tuple[str, ...] = (
-        f"-DSTROP_SERIAL_BASE={serial.base:#x}u",
-        f"-DSTROP_SERIAL_CLOCK_HZ={serial.clock_hz}u",
-        f"-DSTROP_SERIAL_BAUD={serial.baud}u",
-        f"-DSTROP_FLOAT_RESULTS={int(bool(floats) or any(model.scale.element_bytes == FLOAT_BYTES for model in models))}",
-        f"-DSTROP_HARDWARE={int(target.qemu is None)}",
-        *variant,
-        *(("-DSTROP_SEVERAL",) if len(models) > 1 else ()),
-        *((f"-DSTROP_ANOMALY={floats}u", f"-DSTROP_ANOMALY_MODEL={scored}u") if floats else ()),
-    )
-    keys = [content_key(program, ()) for program in programs[1:]]
+    made = _sources_of(models, target, variant)
     ids = tuple(program_id(program, compiler) for program in programs) if len(models) > 1 else ()
     plain = models_glue(models, target, bytes(BUILD_ID_BYTES), ids)
-    parts = (*extra, *scripts, plain, repr(compiler), target.core.architecture, *keys, *(own_text(name) for name in (*OWN, *own)))
+    texts = tuple(own_text(name) for name in made.names)
+    keys = [content_key(program, ()) for program in programs[1:]]
+    parts = (*made.flags, *made.scripts, plain, repr(compiler), target.core.architecture, *keys, *texts)
     key = content_key(programs[0], parts)
     build_id = hashlib.sha256(key.encode()).digest()[:BUILD_ID_BYTES]
-    if watchdog_ms:
-        extra = (*extra, *watchdog_flags(target, watchdog_ms))
-        assert target.watchdog is not None
-        driver = f"boards/watchdog_{target.watchdog.driver}.c"
-        own = (*own, driver)
-        key = content_key(programs[0], (key, *extra, own_text(driver)))
+    made = _with_variant(made, target, variant)
+    glue = variant.placed.glue if variant.placed is not None else ""
+    texts = tuple(own_text(name) for name in made.names)
+    key = content_key(programs[0], (key, *made.flags, *made.scripts, glue, *texts))
 
     def make(folder: Path) -> None:
-        write_sources(folder, (*OWN, *own), models_glue(models, target, build_id, ids))
+        write_sources(folder, made.names, models_glue(models, target, build_id, ids) + glue)
         if len(models) == 1:
-            objects = compile_program(programs[0], compiler, folder, (*FREESTANDING_FLAGS, *variant))
+            objects = compile_program(programs[0], compiler, folder, (*FREESTANDING_FLAGS, *made.program_flags))
         else:
             objects = compile_several(programs, compiler, folder)
-        sources = ("main.c", "frames.c", "text.c", *(Path(name).name for name in own))
-        objects += compile_around(sources, programs[0], target, compiler, folder, extra)
-        link_into(target, dict(zip(scripts, flashes, strict=True)), compiler, folder, objects)
-        if boot.checked:
+        objects += compile_around(made.compiled, programs[0], target, compiler, folder, made.flags)
+        link_into(target, made.scripts, compiler, folder, objects)
+        if made.boot.checked:
             write_boot_check(folder / ELF_NAME)
 
     return DeviceFirmware(cached_folder(key, make) / ELF_NAME, build_id, compiler, ids)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sources:
+    """What is compiled around programs. names: files of this package. scripts: linker scripts, each with the flash it is for.
+
+    layout: of the RAM. flags: of all but programs. program_flags: of those.
+    """
+
+    names: tuple[str, ...]
+    flags: tuple[str, ...]
+    program_flags: tuple[str, ...]
+    layout: RamLayout
+    scripts: dict[str, Memory]
+    boot: Boot
+
+    @property
+    def compiled(self) -> tuple[str, ...]:
+        """The C files that are compiled by themselves, by their names in the build's folder."""
+        always = ("main.c", "frames.c", "text.c")
+        return (*always, *(Path(name).name for name in self.names if name.endswith(".c") and name not in OWN))
+
+
+def _sources_of(models: Sequence[DeviceModel], target: Target, variant: Variant) -> _Sources:
+    """What the plain firmware of models is made of, or the one that profiles."""
+    serial, programs = serial_of(target), [model.program for model in models]
+    marks = 0 if variant.calls is None else variant.calls + FURTHER_MARKS
+    scored = _scored(models)
+    floats = programs[scored].input_bytes[0] // models[scored].scale.element_bytes if scored is not None else 0
+    layout = plan_ram(joined(programs), target, outside_bytes(programs[1:]) + MARK_BYTES * marks + 4 * floats)
+    boot = boot_of(target, serial)
+    flashes = [memory for memory in target.memories if memory.role == "flash" and memory is not boot.constants]
+    parts = (("device/profile.c", marks), ("device/anomaly.c", floats), (f"boards/boot_{serial.boot}.c", serial.boot))
+    optional = tuple(name for name, needed in parts if needed)
+    marked = (*PROFILE_FLAGS, f"-DSTROP_MARKS={marks}") if marks else ()
+    has_floats = bool(floats) or any(model.scale.element_bytes == FLOAT_BYTES for model in models)
+    flags = (
+        f"-DSTROP_SERIAL_BASE={serial.base:#x}u",
+        f"-DSTROP_SERIAL_CLOCK_HZ={serial.clock_hz}u",
+        f"-DSTROP_SERIAL_BAUD={serial.baud}u",
+        f"-DSTROP_FLOAT_RESULTS={int(has_floats)}",
+        f"-DSTROP_HARDWARE={int(target.qemu is None)}",
+        *marked,
+        *(("-DSTROP_SEVERAL",) if len(models) > 1 else ()),
+        *((f"-DSTROP_ANOMALY={floats}u", f"-DSTROP_ANOMALY_MODEL={scored}u") if floats else ()),
+    )
+    return _Sources(
+        names=(*OWN, f"boards/serial_{serial.driver}.c", f"boards/setup_{serial.setup}.c", *optional),
+        flags=flags,
+        program_flags=marked,
+        layout=layout,
+        scripts={linker_script(target, flash, layout, boot): flash for flash in flashes},
+        boot=boot,
+    )
+
+
+def _with_variant(made: _Sources, target: Target, variant: Variant) -> _Sources:
+    """The same with a watchdog, and with what takes updates."""
+    if variant.watchdog_ms:
+        flags = watchdog_flags(target, variant.watchdog_ms)
+        assert target.watchdog is not None
+        made = replace(made, flags=(*made.flags, *flags), names=(*made.names, f"boards/watchdog_{target.watchdog.driver}.c"))
+    placed = variant.placed
+    if placed is None:
+        return made
+    # A slot has its vectors where it lies, on every machine.
+    script = linker_script(replace(target, qemu=None), placed.flash, made.layout)
+    names, flags = (*made.names, *placed.sources), (*made.flags, *placed.flags)
+    return replace(made, names=names, flags=flags, scripts={script: placed.flash})
 
 
 def _scored(models: Sequence[DeviceModel]) -> int | None:

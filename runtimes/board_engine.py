@@ -16,7 +16,7 @@ from firmware.program import CProgram
 from firmware.serial.board import Board, Hello, Run
 from firmware.serial.port import open_port
 from firmware.serial.ports import settle_port
-from firmware.serial.virtual import image_of, powered
+from firmware.serial.virtual import image_of, powered, slots_of
 from firmware.size import linked_size
 from runtimes.base import Bytes, Measurement, RunResult, check_inputs, check_status, guard_fault, outputs_digest
 from runtimes.board_timing import timed
@@ -259,13 +259,19 @@ def runtime_label(target: Target, port: str) -> str:
     return f"board in qemu {qemu_version(find_qemu(target.qemu))}"
 
 
-def flash_virtual(firmware: DeviceFirmware, target: Target) -> Path:
-    """Write an image into the flash of the board that QEMU stands in for. Raises RunError E505."""
-    place = image_of(target)
+def flash_virtual(elf: Path, target: Target, slots: bytes = b"") -> Path:
+    """Write an image into the flash of the board that QEMU stands in for. slots: of a board that takes updates, from the start
+    of its memory. Raises RunError E505."""
+    place, kept = image_of(target), slots_of(target)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
+        kept.unlink(missing_ok=True)
+        if slots and target.qemu is not None:
+            with kept.open("wb") as file:
+                file.write(slots)
+                file.truncate(target.qemu.data_bytes)
         aside = place.with_suffix(".new")
-        aside.write_bytes(firmware.elf.read_bytes())
+        aside.write_bytes(elf.read_bytes())
         aside.replace(place)
     except OSError as fault:
         raise RunError(505, str(place), f"it cannot be written: {fault.strerror}", "Set STROP_CACHE to another folder") from fault

@@ -15,7 +15,20 @@ from typing import Literal, cast, get_args
 
 from targets.costs import cost_names, load_costs
 from targets.gpus import read_gpu
-from targets.model import NO_CORE, Architecture, Core, FlashTool, Linux, Memory, MemoryRole, Qemu, Serial, Target, Watchdog
+from targets.model import (
+    NO_CORE,
+    Architecture,
+    Core,
+    FlashTool,
+    Linux,
+    Memory,
+    MemoryRole,
+    Qemu,
+    Serial,
+    Target,
+    Update,
+    Watchdog,
+)
 from targets.table import Table, parse_table
 from targets.timings import load_timing, timing_names
 from toolchain.errors import TargetError
@@ -42,6 +55,7 @@ BOARD_SETUPS = (
 )
 WATCHDOGS = ("nrf_wdt", "stm32_iwdg")
 BOOT_BLOCKS = ("esp32c3", "rp2040", "rp2350")
+FLASH_DRIVERS = ("memory", "stm32l4", "nvmc")
 FLASH_METHODS = ("uf2", "pyocd", "openocd", "jlink", "stm32loader", "dfu", "esptool", "qemu", "none")
 _NO_TOOLS = ("qemu", "none")
 _USB_ID = re.compile(r"[0-9a-f]{4}:([0-9a-f]{4}|\*)")
@@ -97,7 +111,7 @@ def _names(kind: Literal["boards", "cores"]) -> tuple[str, ...]:
 
 
 def _target(table: Table) -> Target:
-    optional = ("core", "memory", "flash_tool", "clock_hz", "qemu", "serial", "watchdog", "gpu", "default_formats")
+    optional = ("core", "memory", "flash_tool", "clock_hz", "qemu", "serial", "watchdog", "update", "gpu", "default_formats")
     table.expect(("name", "description", "formats", "source"), optional)
     formats = table.choices("formats", FORMATS)
     programmed = "core" in table.values or not NEEDS_CORE.isdisjoint(formats)
@@ -118,6 +132,7 @@ def _target(table: Table) -> Target:
         default_formats=table.choices("default_formats", formats) if "default_formats" in table.values else (),
         gpu=read_gpu(table.table("gpu")) if "gpu" in table.values else None,
         watchdog=_watchdog(table.table("watchdog")) if "watchdog" in table.values else None,
+        update=_update(table.table("update"), memories) if "update" in table.values else None,
     )
 
 
@@ -219,6 +234,31 @@ def _watchdog(table: Table) -> Watchdog:
         clock_hz=table.integer("clock_hz", 1, _MAX_CLOCK_HZ),
         ms_most=table.integer("ms_most", 1, 1 << 31),
     )
+
+
+def _update(table: Table, memories: tuple[Memory, ...]) -> Update:
+    table.expect(("driver", "controller", "boot_bytes", "base", "bytes", "page_bytes", "unit_bytes"))
+    base = table.integer("base", 0, ADDRESS_END - 1)
+    update = Update(
+        driver=table.choice("driver", FLASH_DRIVERS),
+        controller=table.integer("controller", 0, ADDRESS_END - 1),
+        boot_bytes=table.integer("boot_bytes", 4096, 1 << 20),
+        base=base,
+        bytes=table.integer("bytes", 1, ADDRESS_END - base),
+        page_bytes=table.integer("page_bytes", 256, 1 << 17),
+        unit_bytes=table.integer("unit_bytes", 4, 32),
+    )
+    for key, value, unit in (("base", base, update.page_bytes), ("page_bytes", update.page_bytes, 256)):
+        if value % unit:
+            raise table.fault(key, f"is {value}", f"It must be a multiple of {unit}")
+    if update.unit_bytes not in (4, 8, 16, 32):
+        raise table.fault("unit_bytes", f"is {update.unit_bytes}", "It must be 4, 8, 16 or 32")
+    flash = next((memory for memory in memories if memory.role == "flash"), None)
+    if flash is None or _overlap(base, update.bytes, flash.base, update.boot_bytes):
+        raise table.fault("base", f"is {base:#x}, where the boot loader lies", "Use an area of its own")
+    if update.slot_bytes < update.page_bytes:
+        raise table.fault("bytes", f"is {update.bytes}", "It must hold two state pages and two slots of a page or more")
+    return update
 
 
 def _flash_tool(table: Table) -> FlashTool:

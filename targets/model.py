@@ -111,6 +111,32 @@ class Watchdog:
 
 
 @dataclass(frozen=True, slots=True)
+class Update:
+    """Where updates lie: the boot loader at the start of the default flash; from base on, two state pages and two slots.
+
+    driver: `firmware/boards/flash_DRIVER.c`; controller: base address of its registers. page_bytes are erased at once,
+    unit_bytes programmed at once, and once per erasure.
+    """
+
+    driver: str
+    controller: int
+    boot_bytes: int
+    base: int
+    bytes: int
+    page_bytes: int
+    unit_bytes: int
+
+    @property
+    def slot_bytes(self) -> int:
+        """Bytes of each slot, in whole pages."""
+        return (self.bytes // self.page_bytes - 2) // 2 * self.page_bytes
+
+    def slot(self, number: int) -> int:
+        """The address of a slot."""
+        return self.base + 2 * self.page_bytes + number * self.slot_bytes
+
+
+@dataclass(frozen=True, slots=True)
 class FlashTool:
     """How an image is written to the board.
 
@@ -151,6 +177,7 @@ class Target:
     default_formats: tuple[str, ...] = ()
     gpu: Gpu | None = None
     watchdog: Watchdog | None = None
+    update: Update | None = None
 
     @property
     def takes_c(self) -> bool:

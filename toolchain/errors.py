@@ -66,6 +66,8 @@ CODES: dict[int, Code] = {
         Code(509, "the board was not written"),
         Code(510, "no board was found, or more than one"),
         Code(513, "the chip is another one than the target's"),
+        Code(511, "an update is damaged or for another board"),
+        Code(512, "the board did not take the update"),
         Code(601, "outputs differ from the reference"),
         Code(602, "a measurement became worse than allowed"),
         Code(901, "the command line is wrong"),

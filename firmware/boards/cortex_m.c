@@ -11,6 +11,8 @@ void strop_reset(void);
 void strop_fault_entry(void);
 void strop_stop(void);
 void strop_tick_wrapped(void);
+/* A fault like others, but where a flash's driver takes it. */
+__attribute__((weak, alias("strop_fault_entry"))) void strop_nmi(void);
 void strop_fault_taken(const uint32_t *frame);
 
 typedef void (*vector)(void);
@@ -23,7 +25,7 @@ struct vectors {
 /* Entry 15 is SysTick; its wraps extend the 24-bit counter. */
 __attribute__((section(".vectors"), used)) const struct vectors strop_vectors = {
     strop_harness_stack,
-    {strop_reset, strop_fault_entry, strop_fault_entry, strop_fault_entry, strop_fault_entry, strop_fault_entry, strop_fault_entry,
+    {strop_reset, strop_nmi, strop_fault_entry, strop_fault_entry, strop_fault_entry, strop_fault_entry, strop_fault_entry,
      strop_fault_entry, strop_fault_entry, strop_fault_entry, strop_fault_entry, strop_fault_entry, strop_fault_entry,
      strop_fault_entry, strop_tick_wrapped}};
 

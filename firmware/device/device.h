@@ -88,6 +88,13 @@ void strop_anomaly_fill(void);
 uint32_t strop_anomaly_score(void);
 #endif
 
+/* Of boards that take updates, built with STROP_UPDATE_BASE: device/update.c. */
+enum { STROP_UPDATE_FIRST = 0x20 };
+extern const uint32_t strop_answer_known, strop_answer_check;
+void strop_update_start(void);
+uint8_t *strop_update_answer(uint8_t type, uint8_t *payload, uint32_t bytes, uint8_t *reason);
+void strop_update_sent(void);
+
 void strop_frame(uint8_t *frame, uint32_t bytes);
 void strop_text(uint8_t *line, uint32_t bytes);
 void strop_banner(void);

@@ -10,6 +10,7 @@
  * TIMER:  -                                  an empty call and a loop of SPIN_LOOPS, each as of RUN's status and moments
  * MARKS:  first (2), where built for it        marks of the last run (4), ticks and polls (4 each) of those from the first on
  * Where there are several models, MODEL's answer has the program's id (16) before the name. A model's turn begins with WRITE or RUN.
+ * From STROP_UPDATE_FIRST on: device/update.c.
  * how: 0 checks the inputs; 1 does not, and times whatever they hold. */
 #include "device.h"
 
@@ -180,6 +181,11 @@ static uint8_t *answer(uint8_t *frame, uint32_t bytes, uint8_t *reason)
         return put_marks(payload, (uint32_t)payload[0] | (uint32_t)payload[1] << 8);
     }
 #endif
+#ifdef STROP_UPDATE_BASE
+    if (type >= STROP_UPDATE_FIRST) {
+        return strop_update_answer(type, payload, bytes, reason);
+    }
+#endif
     if (type < MODEL || type > READ) {
         *reason = BAD_TYPE;
         return 0;
@@ -262,4 +268,7 @@ void strop_frame(uint8_t *frame, uint32_t bytes)
         *end++ = reason;
     }
     send(frame, (uint32_t)(end - frame));
+#ifdef STROP_UPDATE_BASE
+    strop_update_sent();
+#endif
 }

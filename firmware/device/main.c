@@ -97,6 +97,9 @@ void strop_main(void)
     }
     (void)guards(1);
     strop_init_status = (uint32_t)strop_call(strop_models[0].program->init, strop_arena, strop_stack_high);
+#ifdef STROP_UPDATE_BASE
+    strop_update_start();
+#endif
     strop_banner();
     uint32_t count = 0;
     int in_frame = 0, began = 0;

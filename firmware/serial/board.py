@@ -28,6 +28,13 @@ REASONS = {
     5: "the bytes lie outside of the tensor",
     6: "the inputs arrived changed",
     7: "another model had its turn since, and its outputs are gone",
+    16: "no update was begun",
+    17: "its own image is on trial",
+    18: "the image is for another board or another slot",
+    19: "the image is older than the one that was confirmed",
+    20: "bytes of the update are out of order",
+    21: "the flash could not be written",
+    22: "the image arrived changed",
 }
 ANSWER_S = 1.0
 TRIES = 8
@@ -97,7 +104,7 @@ class Board:
 
     def hello(self) -> Hello:
         """Who is there."""
-        payload = self._ask(HELLO, b"")
+        payload = self.ask(HELLO, b"")
         if len(payload) < HELLO_HEAD.size:
             raise self._strange("its greeting is too short")
         _, models, most, build_id, clock_hz, polls, status = HELLO_HEAD.unpack_from(payload)
@@ -107,7 +114,7 @@ class Board:
 
     def model(self, index: int = 0, *, several: bool = False) -> Model:
         """What a model is. several: the board has more than one."""
-        payload = self._ask(MODEL, bytes((index,)))
+        payload = self.ask(MODEL, bytes((index,)))
         if len(payload) < MODEL_HEAD.size:
             raise self._strange("its model's description is too short")
         inputs, outputs, arena = MODEL_HEAD.unpack_from(payload)
@@ -123,7 +130,7 @@ class Board:
         """Fill an input, `most` bytes of payload a time."""
         step = most - PLACE.size
         for start in range(0, len(data), step):
-            self._ask(WRITE, PLACE.pack(model, tensor, start) + data[start : start + step])
+            self.ask(WRITE, PLACE.pack(model, tensor, start) + data[start : start + step])
 
     def run(self, inputs: Sequence[bytes] | None, timeout_s: float, model: int = 0) -> Run:
         """Run once. inputs: what was written, which the board checks; None times a run of whatever is there."""
@@ -131,7 +138,7 @@ class Board:
         check = 0
         for data in inputs or ():
             check = zlib.crc32(data, check)
-        payload = self._ask(RUN, PLACE.pack(model, how, check), timeout_s)
+        payload = self.ask(RUN, PLACE.pack(model, how, check), timeout_s)
         if len(payload) != RAN.size:
             raise self._strange(f"a run is answered by {len(payload)} B")
         status, *moments, guard, stack = RAN.unpack(payload)
@@ -142,7 +149,7 @@ class Board:
         parts: list[bytes] = []
         for start in range(0, size, most):
             count = min(most, size - start)
-            part = self._ask(READ, PART.pack(model, tensor, start, count))
+            part = self.ask(READ, PART.pack(model, tensor, start, count))
             if len(part) != count:
                 raise self._strange(f"{count} B of an output were asked for, {len(part)} came")
             parts.append(part)
@@ -150,7 +157,7 @@ class Board:
 
     def timer(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Moments before and after an empty call, and around a loop of known length."""
-        payload = self._ask(TIMER, b"", 30.0)
+        payload = self.ask(TIMER, b"", 30.0)
         if len(payload) != 2 * TIMED.size:
             raise self._strange(f"its timer is answered by {len(payload)} B")
         return TIMED.unpack_from(payload)[1:], TIMED.unpack_from(payload, TIMED.size)[1:]
@@ -159,7 +166,7 @@ class Board:
         """Ticks and polls of what lay between the marks of the last run, on a firmware that was built for it."""
         found: list[tuple[int, int]] = []
         while True:
-            payload = self._ask(MARKS, len(found).to_bytes(2, "little"))
+            payload = self.ask(MARKS, len(found).to_bytes(2, "little"))
             if len(payload) < MARK_HEAD.size or (len(payload) - MARK_HEAD.size) % MARK.size:
                 raise self._strange(f"its marks are {len(payload)} B")
             made = MARK_HEAD.unpack_from(payload)[0]
@@ -170,7 +177,7 @@ class Board:
             if not part:
                 raise self._strange(f"it kept {len(found)} of {made} marks")
 
-    def _ask(self, kind: int, payload: bytes, timeout_s: float | None = None) -> bytes:
+    def ask(self, kind: int, payload: bytes, timeout_s: float | None = None) -> bytes:
         """The payload of the answer; the request is sent again, with the same sequence, whenever no answer came."""
         self._sequence = (self._sequence + 1) & 0xFFFF
         request = encode(Frame(kind, self._sequence, payload))

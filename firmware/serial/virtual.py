@@ -26,10 +26,19 @@ def image_of(target: Target) -> Path:
     return cache_root() / "boards" / target.name / "firmware.elf"
 
 
-def qemu_command(path: str, qemu: Qemu, elf: Path) -> tuple[str, ...]:
-    """The command line of a machine whose first serial port is a pseudo-terminal."""
+def slots_of(target: Target) -> Path:
+    """The memory that holds state pages and slots of a board that takes updates; there from `strop flash --key` on."""
+    return image_of(target).with_name("slots.bin")
+
+
+def qemu_command(path: str, qemu: Qemu, elf: Path, slots: Path | None = None) -> tuple[str, ...]:
+    """The command line of a machine whose first serial port is a pseudo-terminal. slots: a file that is the machine's RAM."""
     bios = ("-bios", "none") if qemu.system == "riscv32" else ()
     machine = ("-machine", qemu.machine, "-cpu", qemu.cpu, *bios, "-nodefaults", "-display", "none")
+    if slots is not None:
+        place = str(slots.resolve()).replace(",", ",,")
+        backend = f"memory-backend-file,id=slots,size={qemu.data_bytes},mem-path={place},share=on"
+        machine = (*machine, "-object", backend, "-machine", "memory-backend=slots")
     return (path, *machine, "-serial", "pty", "-icount", "shift=0", "-kernel", str(elf.resolve()))
 
 
@@ -41,8 +50,9 @@ def powered(target: Target, path: str, elf: Path) -> Generator[Line]:
     """
     if target.qemu is None:
         raise EnvironmentFault(403, target.name, "QEMU has no machine for it", "Give the port of a real board")
+    slots = slots_of(target)
     process = subprocess.Popen(
-        qemu_command(path, target.qemu, elf),
+        qemu_command(path, target.qemu, elf, slots if slots.is_file() else None),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -151,7 +151,7 @@ def test_inputs_that_arrived_changed_are_not_run(bundle: Bundle, line: Any) -> N
 def test_a_wrong_request_is_refused_with_its_reason(kind: int, payload: bytes, why: str, line: Any) -> None:
     board = Board(line, "device")
     with pytest.raises(RunError, match=rf"E507 .*{why}"):
-        board._ask(kind, payload)
+        board.ask(kind, payload)
     assert board.hello().board == "host"
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from firmware.boot_check import boot_check
 from firmware.compilers import find_compiler
-from firmware.device_build import DeviceFirmware, Scale, build_device
+from firmware.device_build import DeviceFirmware, Scale, Variant, build_device
 from firmware.image import Image, read_image
 from targets.load import load_target
 from targets.model import Target
@@ -116,7 +116,7 @@ def test_a_watchdog_waits_as_long_as_it_was_told_to(name: str, tmp_path: Path) -
     target = load_target(name)
     need_compiler(name, "gcc")
     compiler, program = find_compiler(target, "gcc"), write_program(tmp_path)
-    firmware = build_device(program, Scale(), target, compiler, watchdog_ms=5000)
+    firmware = build_device(program, Scale(), target, compiler, Variant(watchdog_ms=5000))
     plain = build_device(program, Scale(), target, compiler)
     assert firmware.build_id == plain.build_id and firmware.elf != plain.elf
     assert "strop_watchdog_start" not in read_image(plain.elf).symbols
@@ -139,7 +139,7 @@ def test_a_watchdog_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         need_compiler(name, "gcc")
         target = load_target(name)
         with pytest.raises(EnvironmentFault, match=text):
-            build_device(write_program(tmp_path), Scale(), target, find_compiler(target, "gcc"), watchdog_ms=ms)
+            build_device(write_program(tmp_path), Scale(), target, find_compiler(target, "gcc"), Variant(watchdog_ms=ms))
 
 
 def spoilt(name: str, old: str, new: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Image:

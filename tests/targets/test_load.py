@@ -331,6 +331,58 @@ def test_a_gpu_has_no_core_and_formats_of_c_need_one(tmp_path: Path) -> None:
         assert refused.value.number == 304
 
 
+# Page and unit bytes, and how much of slots, state pages and boot loader the flash holds: ST RM0432, Nordic's NVMC.
+UPDATES = {
+    "mps2_an385": (4096, 8, 0x2100_0000, 1 << 20),
+    "mps2_an386": (4096, 8, 0x2100_0000, 1 << 20),
+    "nucleo_l4r5zi": (4096, 8, 0x0800_4000, (2 << 20) - 0x4000),
+    "nrf52840_dk": (4096, 4, 0x4000, (1 << 20) - 0x4000),
+}
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_places_of_updates(name: str) -> None:
+    update = load_target(name).update
+    assert UPDATES.get(name) == (None if update is None else (update.page_bytes, update.unit_bytes, update.base, update.bytes))
+    if update is not None:
+        assert update.slot(0) == update.base + 2 * update.page_bytes
+        assert update.slot_bytes % update.page_bytes == 0
+        assert update.base + update.bytes - 2 * update.page_bytes < update.slot(1) + update.slot_bytes
+        assert update.slot(1) + update.slot_bytes <= update.base + update.bytes
+
+
+UPDATE = """
+[update]
+driver = "stm32l4"
+controller = 0x4002_2000
+boot_bytes = 16_384
+base = 0x0800_4000
+bytes = 131_072
+page_bytes = 4096
+unit_bytes = 8
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"stm32l4"', '"other"', "key 'update.driver' is 'other'"),
+        ("0x0800_4000", "0x0800_4100", "key 'update.base' is 134234368"),
+        ("0x0800_4000", "0x0800_3000", "key 'update.base' is 0x8003000, where the boot loader lies"),
+        ("131_072", "16_383", "key 'update.bytes' is 16383"),
+        ("unit_bytes = 8", "unit_bytes = 6", "key 'update.unit_bytes' is 6"),
+        ("page_bytes = 4096", "page_bytes = 1000", "key 'update.base' is"),
+        ("unit_bytes = 8\n", "", "key 'update.unit_bytes' is missing"),
+        ("[update]", "[update]\nname = 1", "key 'update.name' is unknown"),
+    ],
+)
+def test_wrong_places_of_updates_are_errors(old: str, new: str, said: str, tmp_path: Path) -> None:
+    assert load_target_file(write(tmp_path, BOARD + UPDATE)).update is not None
+    with pytest.raises(TargetError, match=re.escape(said)) as refused:
+        load_target_file(write(tmp_path, BOARD + UPDATE.replace(old, new)))
+    assert refused.value.number == 304
+
+
 def test_qemu_is_optional(tmp_path: Path) -> None:
     text = re.sub(r"\[qemu\].*?\n\n", "", BOARD, flags=re.DOTALL)
     assert load_target_file(write(tmp_path, text)).qemu is None

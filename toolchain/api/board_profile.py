@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Generator, Sequence
 
 from firmware.compilers import CompilerChoice, find_compiler
-from firmware.device_build import DeviceFirmware, build_device
+from firmware.device_build import DeviceFirmware, Variant, build_device
 from firmware.serial.board import Board
 from runtimes.board_engine import VIRTUAL, BoardProfile, check_firmware, connected, profile_on
 from targets.load import load_target
@@ -28,7 +28,7 @@ def profile_board(bundle: Bundle, port: str, inputs: Sequence[Array], compiler: 
     program, scale, target = c_program(bundle), output_scale(bundle), load_target(bundle.manifest.target)
     calls = len(set(marks_of(bundle.manifest.layers)))
     chosen = find_compiler(target, compiler)
-    profiling = build_device(program, scale, target, chosen, calls=calls)
+    profiling = build_device(program, scale, target, chosen, Variant(calls=calls))
     with _running(profiling, build_device(program, scale, target, chosen), target, port) as board:
         check_firmware(board.hello(), profiling, target, port)
         return profile_on(board, program, target, calls, [as_bytes(array) for array in inputs], virtual=port == VIRTUAL)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from firmware.compilers import CompilerChoice, find_compiler
-from firmware.device_build import DeviceFirmware, DeviceModel, build_models, tiny_name
+from firmware.device_build import DeviceFirmware, DeviceModel, Variant, build_models, tiny_name
 from firmware.programmers.base import Job, Step, flash_image
 from firmware.programmers.table import programmer_for
 from firmware.programmers.uf2 import Uf2, loaders
@@ -149,7 +149,7 @@ def flash(
     models = [DeviceModel(c_program(each), output_scale(each)) for each in opened]
     programs = [model.program for model in models]
     check_names(programs, [tiny_name(program) for program in programs])
-    firmware = build_models(models, target, find_compiler(target, compiler), watchdog_ms=watchdog_ms)
+    firmware = build_models(models, target, find_compiler(target, compiler), Variant(watchdog_ms=watchdog_ms))
     size = linked_size(firmware.elf)
     steps = _steps(target, wanted, firmware)
     ask = f"ask the firmware at {wanted.port} for its build id, which must be {firmware.build_id.hex()}"
@@ -209,7 +209,7 @@ def _steps(target: Target, place: Place, firmware: DeviceFirmware) -> tuple[Step
 
         def copy(progress: Progress) -> None:
             progress("writing")
-            flash_virtual(firmware, target)
+            flash_virtual(firmware.elf, target)
 
         return (Step(f"copy {firmware.elf} into the flash of {target.name} in QEMU", copy),)
     programmer, chip = programmer_for(target, place.tool)

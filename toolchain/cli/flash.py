@@ -6,6 +6,10 @@ named by its target, which may have several tools; `docs/flashing.md` has the st
 
 An interrupted or failed run leaves a board without a whole program; the same command again writes it.
 
+A board with an [update] section takes signed updates: `--key` writes a boot loader with the key's public half and the bundle
+as first image, `--update` sends a bundle, or an update that `--save` wrote, into the board's spare slot. The board tests and
+confirms it, or goes back to what it had. `strop keys DIR` makes keys.
+
 examples:
   strop flash build/kws --port auto --dry-run
   strop flash build/kws --port /dev/ttyACM0
@@ -14,6 +18,10 @@ examples:
   strop flash build/kws --port qemu
   strop flash build/kws build/vww --port qemu
   strop bench build/kws --on board:qemu
+  strop flash build/kws --port qemu --key keys/strop.key
+  strop flash build/kws-2 --port qemu --key keys/strop.key --update
+  strop flash build/kws-2 --key keys/strop.key --version 7 --save kws-2.update
+  strop flash kws-2.update --port qemu --update
 """
 
 from __future__ import annotations
@@ -22,19 +30,26 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from toolchain.cli.answer import Answer
 from toolchain.cli.progress import shown_progress
+from toolchain.errors import UsageError
+
+if TYPE_CHECKING:
+    from firmware.update.keys import SigningKey
+    from toolchain.api.updating import UpdateResult
 
 TOOLS = ("uf2", "pyocd", "openocd", "jlink", "stm32loader", "dfu", "esptool")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    note = "a folder that `strop compile` wrote; several of one target share one arena and run one at a time"
+    note = "a folder that `strop compile` wrote; several of one target share one arena and run one at a time; "
+    note += "with --update also a file that --save wrote"
     parser.add_argument("bundle", nargs="+", metavar="BUNDLE", help=note)
     note = "serial port that the board talks over: a device, auto, usb:SERIAL, or qemu for the board that QEMU stands in for"
-    parser.add_argument("--port", required=True, metavar="PORT", help=note)
+    parser.add_argument("--port", metavar="PORT", help=note)
     parser.add_argument("--tool", choices=TOOLS, help="what writes to the board (default: the target's first)")
     note = "stm32loader: the port that the chip's own loader listens on, where it is not --port"
     parser.add_argument("--loader-port", default="", metavar="PORT", help=note)
@@ -46,9 +61,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     note = "C compiler: the core's GCC where there is one, else zig (auto), or one of them"
     parser.add_argument("--compiler", choices=("auto", "gcc", "zig"), default="auto", help=note)
 
+    signed = parser.add_argument_group("signed updates")
+    signed.add_argument("--key", metavar="FILE", help="private key, which `strop keys` makes")
+    signed.add_argument("--update", action="store_true", help="send it to the spare slot of a board that was flashed with --key")
+    note = "version that the image gets; 1 at first, then one more than the board runs"
+    signed.add_argument("--version", type=int, metavar="N", help=note)
+    signed.add_argument("--save", metavar="FILE", help="sign the bundle and write the update to a file, and nothing to a board")
+
 
 def run(arguments: argparse.Namespace) -> Answer:
     """Flash a board."""
+    if arguments.save:
+        return _save(arguments)
+    if not arguments.port:
+        raise UsageError(901, "--port", "it is missing", "Give the board's port, or `--port qemu`")
+    if arguments.update:
+        return _update(arguments)
+    return _install(arguments) if arguments.key else _flash(arguments)
+
+
+def _flash(arguments: argparse.Namespace) -> Answer:
     from toolchain.api.flashing import Place, flash, settled
 
     asked = Place(arguments.port, arguments.tool or "", arguments.loader_port, arguments.drive)
@@ -85,3 +117,59 @@ def _ask(question: str, choices: Sequence[str]) -> int:
             raise KeyboardInterrupt
         if line.strip().isdigit() and 1 <= int(line) <= len(choices):
             return int(line) - 1
+
+
+def _key(arguments: argparse.Namespace) -> SigningKey:
+    from firmware.update.keys import load_key
+
+    if not arguments.key:
+        raise UsageError(901, "--key", "it is missing", "Give the private key that `strop keys DIR` made")
+    return load_key(Path(arguments.key))
+
+
+def _save(arguments: argparse.Namespace) -> Answer:
+    from toolchain.api.updating import FIRST_VERSION, sign, write_update
+
+    images = sign(_one(arguments), _key(arguments), arguments.version or FIRST_VERSION, compiler=arguments.compiler)
+    write_update(images, Path(arguments.save))
+    sizes = [len(image.data) for image in images]
+    found: dict[str, object] = {"file": arguments.save, "version": images[0].version, "image_bytes": sizes}
+    return Answer(found, f"{arguments.save}: version {images[0].version}, {' and '.join(f'{size:,}' for size in sizes)} B")
+
+
+def _install(arguments: argparse.Namespace) -> Answer:
+    from toolchain.api.updating import FIRST_VERSION, install
+
+    with shown_progress() as progress:
+        version, key = arguments.version or FIRST_VERSION, _key(arguments)
+        return _told(
+            install(_one(arguments), arguments.port, key, version=version, compiler=arguments.compiler, progress=progress)
+        )
+
+
+def _update(arguments: argparse.Namespace) -> Answer:
+    from toolchain.api.updating import next_version, read_update, sign, target_of, update
+
+    with shown_progress() as progress:
+        if Path(_one(arguments)).is_dir():
+            progress("building and signing")
+            key, version = _key(arguments), arguments.version
+            if version is None:
+                version = next_version(target_of(_one(arguments)), arguments.port)
+            images = sign(_one(arguments), key, version, compiler=arguments.compiler)
+        else:
+            images = read_update(Path(_one(arguments)))
+        return _told(update(images, arguments.port, progress=progress))
+
+
+def _told(done: UpdateResult) -> Answer:
+    text = f"{done.target} at {done.port}: version {done.version} in slot {done.slots.slot}, {done.image_bytes:,} B, confirmed"
+    return Answer(done.as_json(), f"{text}\nit runs build {done.build_id}")
+
+
+def _one(arguments: argparse.Namespace) -> str:
+    """The only bundle. Raises UsageError E901."""
+    if len(arguments.bundle) != 1:
+        raise UsageError(901, "BUNDLE", f"an update is of one bundle, {len(arguments.bundle)} were given", "Send them one by one")
+    only: str = arguments.bundle[0]
+    return only

@@ -35,6 +35,7 @@ COMMANDS: dict[str, Command] = {
     "run": Command("toolchain.cli.run", "run a bundle on inputs and print or save the outputs"),
     "bench": Command("toolchain.cli.bench", "measure a bundle: instructions, RAM, flash, latency"),
     "flash": Command("toolchain.cli.flash", "build a bundle's firmware and write it to a board"),
+    "keys": Command("toolchain.cli.keys", "make keys that sign updates for boards"),
     "agent": Command("toolchain.cli.agent", "run a bundle on a Linux board and report every inference"),
     "tune": Command("toolchain.cli.tune", "fit the cost model of a core by measuring micro-kernels"),
     "report": Command("toolchain.cli.report", "one self-contained HTML page about bundles"),

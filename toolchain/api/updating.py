@@ -1,0 +1,168 @@
+"""Updates: sign a bundle's firmware for both slots of a board, bring it there, and see it confirmed, or the old one back."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from firmware.compilers import CompilerChoice, find_compiler
+from firmware.update.build import KnownAnswer, build_boot, build_images, factory_flash, generated_inputs, update_of
+from firmware.update.image import VERSION_MOST, SlotImage, pack_update, split_update
+from firmware.update.keys import SigningKey
+from firmware.update.send import SlotState, Updater
+from runtimes.board_engine import VIRTUAL, connected, flash_virtual
+from targets.load import load_target
+from targets.model import Target
+from toolchain.api.places import c_program, output_scale
+from toolchain.api.progress import Progress, silent
+from toolchain.bundle.read import Bundle, read_bundle
+from toolchain.errors import RunError, UsageError
+from toolchain.ir.types import DType
+from toolchain.reference.evaluator import run
+
+FIRST_VERSION = 1
+_MAX_FILE_BYTES = 1 << 26
+_ANY_BYTES = (DType.I8, DType.U8, DType.I16, DType.U16)
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateResult:
+    """What runs now, and the slots afterwards."""
+
+    target: str
+    port: str
+    version: int
+    build_id: str
+    image_bytes: int
+    slots: SlotState
+
+    def as_json(self) -> dict[str, object]:
+        """The result as one object."""
+        return {
+            "target": self.target,
+            "port": self.port,
+            "version": self.version,
+            "build_id": self.build_id,
+            "image_bytes": self.image_bytes,
+            "slots": asdict(self.slots),
+        }
+
+
+def known_answer(bundle: Bundle) -> KnownAnswer | None:
+    """What a right board computes in its self-test; None where that is not the reference's to the last bit, as it is not with
+    floats, or not every byte is an input."""
+    graph = bundle.graph()
+    values = (*graph.inputs, *(output for node in graph.nodes for output in node.outputs))
+    if any(value.type.dtype.is_float for value in values) or any(each.type.dtype not in _ANY_BYTES for each in graph.inputs):
+        return None
+    program = c_program(bundle)
+    arrays = [
+        np.frombuffer(data, value.type.dtype.numpy).reshape(value.type.shape)
+        for data, value in zip(generated_inputs(program.input_bytes), graph.inputs, strict=True)
+    ]
+    check = 0
+    for output in run(graph, arrays):
+        check = zlib.crc32(np.ascontiguousarray(output).tobytes(), check)
+    return KnownAnswer(check)
+
+
+def sign(bundle: str | Path, key: SigningKey, version: int, *, compiler: CompilerChoice = "auto") -> tuple[SlotImage, ...]:
+    """Build a bundle's firmware for every slot of its target and sign it.
+
+    Raises UsageError E901 for a version that no board counts to, EnvironmentFault E401 to E404, TargetError E301 and E302.
+    """
+    if not 0 < version <= VERSION_MOST:
+        raise UsageError(901, "--version", f"{version} is no version", f"Give 1 to {VERSION_MOST}")
+    opened = read_bundle(Path(bundle))
+    target = load_target(opened.manifest.target)
+    update_of(target)
+    found = find_compiler(target, compiler)
+    return build_images(c_program(opened), output_scale(opened), target, found, key, version, known_answer(opened))
+
+
+def write_update(images: tuple[SlotImage, ...], path: Path) -> None:
+    """Write an update's file aside, then in its place. Raises RunError E505."""
+    try:
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        aside.write_bytes(pack_update(images))
+        aside.replace(path)
+    except OSError as fault:
+        raise RunError(505, str(path), f"it cannot be written: {fault.strerror}", "Choose another place") from fault
+
+
+def read_update(path: Path) -> tuple[SlotImage, ...]:
+    """The images of an update's file. Raises RunError E511 where it is none."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_FILE_BYTES + 1)
+    except OSError as fault:
+        raise RunError(511, str(path), f"it cannot be read: {fault.strerror}", "Give a file that `--save` wrote") from fault
+    return split_update(data, str(path))
+
+
+def install(
+    bundle: str | Path,
+    port: str,
+    key: SigningKey,
+    *,
+    version: int = FIRST_VERSION,
+    compiler: CompilerChoice = "auto",
+    progress: Progress = silent,
+) -> UpdateResult:
+    """Write boot loader and first image to a board, all else of its flash erased, and check that it runs.
+
+    Raises as `sign`; UsageError E901 for a board that no tool here writes to; RunError E505 to E508, E512.
+    """
+    target = target_of(bundle)
+    if port != VIRTUAL or target.flash_tool.method != "qemu":
+        what = f"{target.name} cannot be written through {port!r}"
+        raise UsageError(901, "--port", what, f"Boards that QEMU stands in for take --port {VIRTUAL}")
+    progress("building boot loader and firmware")
+    images = sign(bundle, key, version, compiler=compiler)
+    boot = build_boot(target, key.public, find_compiler(target, compiler))
+    progress("writing")
+    flash_virtual(boot, target, factory_flash(update_of(target), images[0]))
+    progress("checking")
+    with connected(target, port) as board:
+        hello = board.hello()
+        state = Updater(board, target, hello.payload_bytes).started()
+    if (state.slot, state.version, hello.build_id) != (0, version, images[0].build_id):
+        what = f"it runs version {state.version} of build {hello.build_id.hex()[:12]} in slot {state.slot}"
+        raise RunError(512, target.name, what, "Flash it again")
+    return UpdateResult(target.name, port, version, hello.build_id.hex(), len(images[0].data), state)
+
+
+def update(images: tuple[SlotImage, ...], port: str, *, progress: Progress = silent) -> UpdateResult:
+    """Bring an update to a board that has a boot loader, and wait until the board confirms it.
+
+    Raises RunError E506 to E508, E511 for an update of another board, E512 where the board went back to what it had.
+    """
+    target = load_target(images[0].target)
+    with connected(target, port) as board:
+        hello = board.hello()
+        updater = Updater(board, target, hello.payload_bytes)
+        check_board(hello.board, target, port)
+        state = updater.update(images, lambda done, of: progress("sending", done, of))
+    image = images[0]
+    return UpdateResult(target.name, port, image.version, image.build_id.hex(), len(image.data), state)
+
+
+def next_version(target: Target, port: str) -> int:
+    """One more than the version that a board runs."""
+    with connected(target, port) as board:
+        return Updater(board, target, board.hello().payload_bytes).state().version + 1
+
+
+def target_of(bundle: str | Path) -> Target:
+    """A bundle's target."""
+    return load_target(read_bundle(Path(bundle)).manifest.target)
+
+
+def check_board(name: str, target: Target, place: str) -> None:
+    """Raise RunError E508 for another board."""
+    if name != target.name:
+        raise RunError(508, place, f"it is {name!r}, the update is for {target.name}", "Choose another port")
