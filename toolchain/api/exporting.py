@@ -11,6 +11,8 @@ from typing import Literal
 import numpy as np
 
 from calibration.data import load_samples
+from firmware.compilers import find_compiler
+from firmware.device_build import build_device
 from targets.load import load_target
 from toolchain.api.places import as_bytes, c_program, output_scale
 from toolchain.api.progress import Progress, silent
@@ -18,11 +20,23 @@ from toolchain.api.verifying import random_inputs, reference_outputs, tolerances
 from toolchain.bundle.read import Bundle, read_bundle
 from toolchain.bundle.write import check_empty, write_folder
 from toolchain.errors import UsageError
+from toolchain.exports.arduino import arduino
 from toolchain.exports.cmake import cmake
+from toolchain.exports.esp_idf import esp_idf
+from toolchain.exports.firmware import firmware
 from toolchain.exports.network import LICENCE_NAME, Facts, Network, Sample, gather, licence
+from toolchain.exports.platformio import platformio
+from toolchain.exports.zephyr import zephyr
 
 System = Literal["cmake", "arduino", "zephyr", "platformio", "esp-idf", "firmware"]
-SYSTEMS: dict[System, Callable[[Network], dict[str, str]]] = {"cmake": cmake}
+SYSTEMS: dict[System, Callable[[Network], dict[str, str]]] = {
+    "cmake": cmake,
+    "arduino": arduino,
+    "zephyr": zephyr,
+    "platformio": platformio,
+    "esp-idf": esp_idf,
+}
+ESP_KERNELS = frozenset({"rv32im"})
 # Of random inputs the first that is neither an extreme nor zero.
 SAMPLE = 4
 _VERSION = re.compile(r"(0|[1-9][0-9]{0,5})(\.(0|[1-9][0-9]{0,5})){2}")
@@ -76,9 +90,22 @@ def export(
     program = c_program(opened)
     progress("computing the sample")
     network = gather(opened, program, target, sample_of(opened, data), known)
-    files = {name: text.encode() for name, text in SYSTEMS[system](network).items()}
+    files = {name: text.encode() for name, text in _texts(network, system, opened, progress).items()}
     write_folder(path, {**files, LICENCE_NAME: licence()})
     return ExportResult(path, system, opened.path, target.name, len(files) + 1, data or "random")
+
+
+def _texts(network: Network, system: System, bundle: Bundle, progress: Progress) -> dict[str, str]:
+    """Files of a system by path. Raises UsageError(901) where it has no core of the target's kind."""
+    if system == "firmware":
+        progress("building the firmware")
+        scale, compiler = output_scale(bundle), find_compiler(network.target, "gcc")
+        return firmware(network, build_device(network.program, scale, network.target, compiler))
+    if system == "esp-idf" and network.kernels - ESP_KERNELS:
+        core = network.target.core.name
+        what = f"ESP-IDF has RISC-V and Xtensa chips, {network.target.name} is a {core}"
+        raise UsageError(901, "--as", what, "Compile for esp32c3, or for host, whose programs run on every core")
+    return SYSTEMS[system](network)
 
 
 def sample_of(bundle: Bundle, data: str | None) -> Sample:

@@ -29,7 +29,7 @@ project({name}_check)
         f"{EXAMPLE}/main/CMakeLists.txt": f'idf_component_register(SRCS "main.c" "{name}_check.c" INCLUDE_DIRS ".")\n',
         f"{EXAMPLE}/main/idf_component.yml": f"""# The component that this example lies in.
 dependencies:
-  strop_{name}:
+  {network.package}:
     version: "*"
     override_path: "../../.."
 """,
@@ -111,12 +111,12 @@ idf.py set-target {chip}
 idf.py build flash monitor
 ```
 
-The console says `{name}: equal`. In a project of yours, copy this folder to `components/strop_{name}`, or name it in the
+The console says `{name}: equal`. In a project of yours, copy this folder to `components/{network.package}`, or name it in the
 `idf_component.yml` beside your sources:
 
 ```yaml
 dependencies:
-  strop_{name}:
+  {network.package}:
     version: "*"
     override_path: "/path/to/this/folder"
 ```

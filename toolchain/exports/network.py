@@ -93,6 +93,11 @@ class Network:
         return re.sub(r"-+", "-", re.sub(r"[^a-z0-9]", "-", self.name.lower())).strip("-") or "network"
 
     @property
+    def package(self) -> str:
+        """`strop_NAME` without underscores in a row or at the end: what component managers take as a name."""
+        return re.sub(r"_+", "_", f"strop_{self.name}").strip("_")
+
+    @property
     def sentence(self) -> str:
         """One line about it."""
         return f"The network {self.name}, {self.manifest.precision}, compiled by Strop for {self.target.name}."
