@@ -41,7 +41,7 @@ ESP_KERNELS = frozenset({"rv32im"})
 SAMPLE = 4
 _VERSION = re.compile(r"(0|[1-9][0-9]{0,5})(\.(0|[1-9][0-9]{0,5})){2}")
 _EMAIL = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}")
-_URL = re.compile(r"https?://[A-Za-z0-9._~:/?#@!$&()*+,;=%-]+")
+_URL = re.compile(r"https?://[A-Za-z0-9._~:/?#@!&*+,;=%-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +126,12 @@ def check_facts(facts: Facts) -> None:
         raise UsageError(901, "--release", f"{facts.version!r:.80} is no version", "Write it as 1.2.3")
     plain = facts.author.isprintable() and 0 < len(facts.author) <= 100 and not set(facts.author) & set('<>"\\$#;:{}')
     if not plain or facts.author.lower().startswith("arduino"):
-        raise UsageError(901, "--author", f"{facts.author!r:.80} is no name", "Write a name and an address: A. Name <a@example.com>")
+        raise UsageError(
+            901, "--author", f"{facts.author!r:.80} is no name", "Write a name and an address: A. Name <a@example.com>"
+        )
     if not _EMAIL.fullmatch(facts.email):
-        raise UsageError(901, "--author", f"{facts.email!r:.80} is no address", "Write a name and an address: A. Name <a@example.com>")
+        raise UsageError(
+            901, "--author", f"{facts.email!r:.80} is no address", "Write a name and an address: A. Name <a@example.com>"
+        )
     if not _URL.fullmatch(facts.url):
         raise UsageError(901, "--url", f"{facts.url!r:.80} is no address", "Write it as https://example.com/kws")

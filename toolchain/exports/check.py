@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 
@@ -14,7 +15,7 @@ def arena_header(network: Network) -> str:
     """NAME_arena.h."""
     arrays = "\n".join(f"extern unsigned char {array}[{size}];" for array, size, _ in network.arenas)
     return f"""/* Memory for {network.name}, in .bss or in the linker section that {network.upper}_ARENA_SECTION names.
- * It costs nothing where it is not used: {network.name}_init takes any memory of this size and alignment. */
+ * {_memories(network)}It costs nothing where it is not used: {network.name}_init takes any memory of this size and alignment. */
 #ifndef {network.upper}_ARENA_H
 #define {network.upper}_ARENA_H
 
@@ -34,12 +35,23 @@ extern "C" {{
 """
 
 
+def _memories(network: Network) -> str:
+    """Where further arenas are best, as lines of a comment."""
+    rows = enumerate(network.program.further, 1)
+    return "".join(f"{network.name}_arena_{number} was planned for {_word(memory)}.\n * " for number, (memory, _) in rows)
+
+
+def _word(text: str) -> str:
+    return re.sub(r"\W", "_", text)[:64]
+
+
 def arena_source(network: Network) -> str:
     """NAME_arena.c."""
-    upper = network.upper
-    rows = [(f"_{memory.upper()}" if memory else "", array, size) for array, size, memory in network.arenas]
-    places = "\n".join(_place_macro(upper, suffix) for suffix, _, _ in rows)
-    arrays = "\n".join(f"PLACE{end} _Alignas({upper}_ARENA_ALIGN) unsigned char {array}[{size}];" for end, array, size in rows)
+    places = "\n".join(_place_macro(section, number) for number, (_, _, section) in enumerate(network.arenas))
+    arrays = "\n".join(
+        f"PLACE_{number} _Alignas({network.upper}_ARENA_ALIGN) unsigned char {array}[{size}];"
+        for number, (array, size, _) in enumerate(network.arenas)
+    )
     return f"""#include "{network.name}_arena.h"
 
 {places}
@@ -47,9 +59,9 @@ def arena_source(network: Network) -> str:
 """
 
 
-def _place_macro(upper: str, suffix: str) -> str:
-    """C that puts an arena where the user says. suffix: of the memory that its speed was planned for."""
-    section, macro = f"{upper}_ARENA{suffix}_SECTION", f"PLACE{suffix}"
+def _place_macro(section: str, number: int) -> str:
+    """C that puts an arena where the user says."""
+    macro = f"PLACE_{number}"
     return f"#ifdef {section}\n#define {macro} __attribute__((section({section})))\n#else\n#define {macro}\n#endif\n"
 
 
@@ -171,7 +183,11 @@ def _indented(text: str) -> str:
 
 
 def _differs(network: Network, index: int) -> str:
-    place, size, tolerance = _place(network, "output", index), network.program.output_bytes[index], network.sample.tolerances[index]
+    place, size, tolerance = (
+        _place(network, "output", index),
+        network.program.output_bytes[index],
+        network.sample.tolerances[index],
+    )
     if not tolerance:
         return f"memcmp({place}, sample_output_{index}, {size}) != 0"
     return f"differ({place}, sample_output_{index}, {size}, {tolerance!r}f)"

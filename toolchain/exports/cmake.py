@@ -217,11 +217,13 @@ void strop_main(void)
 def toolchain_file(target: Target) -> str:
     """Selects the target's compiler and core."""
     core = target.core
+    # RISC-V compilers often come without a C library.
+    flags = " ".join((*core.gcc_flags, *(("-ffreestanding",) if core.architecture == "riscv" else ())))
     return f"""# {core.name}: {target.description}
 set(CMAKE_SYSTEM_NAME Generic)
 set(CMAKE_SYSTEM_PROCESSOR {core.architecture})
 set(CMAKE_C_COMPILER {core.gcc})
-set(CMAKE_C_FLAGS_INIT "{" ".join(core.gcc_flags)}")
+set(CMAKE_C_FLAGS_INIT "{flags}")
 set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
 set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
 """
@@ -244,7 +246,9 @@ def _presets(target: Target) -> list[dict[str, object]]:
     release = {"CMAKE_BUILD_TYPE": "Release"}
     if is_bare(target):
         where = "${sourceDir}/toolchain.cmake"
-        return [{"name": "device", "displayName": target.description, **common, "toolchainFile": where, "cacheVariables": release}]
+        return [
+            {"name": "device", "displayName": target.description, **common, "toolchainFile": where, "cacheVariables": release}
+        ]
     return [{"name": "host", "displayName": "This machine", **common, "cacheVariables": release}]
 
 

@@ -12,6 +12,7 @@ from firmware.program import CProgram
 from targets.model import Target
 from toolchain.bundle.manifest import Manifest, TensorInfo
 from toolchain.bundle.read import Bundle
+from toolchain.errors import RunError
 from toolchain.ir.types import DType
 
 # What the preprocessor must know of the core for the kernels of each folder of firmware/kernels, and how to say it.
@@ -25,6 +26,7 @@ NEEDS = {
     "neon_dot": ("defined(__ARM_FEATURE_DOTPROD)", "an Arm core with NEON's dot products"),
     "x86_64": ("defined(__x86_64__)", "an x86-64 processor"),
 }
+MAX_NAME = 64
 LICENCE_NAME = "LICENSE"
 LICENCE_ID = "Apache-2.0"
 LICENCE_NOTE = (
@@ -95,12 +97,13 @@ class Network:
     @property
     def package(self) -> str:
         """`strop_NAME` without underscores in a row or at the end: what component managers take as a name."""
-        return re.sub(r"_+", "_", f"strop_{self.name}").strip("_")
+        return re.sub(r"_+", "_", f"strop_{self.name}")[:MAX_NAME].strip("_")
 
     @property
     def sentence(self) -> str:
         """One line about it."""
-        return f"The network {self.name}, {self.manifest.precision}, compiled by Strop for {self.target.name}."
+        precision = re.sub(r"[^A-Za-z0-9_ ]", "", self.manifest.precision)[:40]
+        return f"The network {self.name}, {precision}, compiled by Strop for {self.target.name}."
 
     @property
     def kernels(self) -> frozenset[str]:
@@ -110,22 +113,35 @@ class Network:
 
     @property
     def arenas(self) -> tuple[tuple[str, str, str], ...]:
-        """Array, macro of its bytes, and memory of each arena; the first one's memory is empty."""
-        first = (f"{self.name}_arena", f"{self.upper}_ARENA_BYTES", "")
-        further = enumerate(self.program.further, 1)
-        return (first, *((f"{self.name}_arena_{n}", f"{self.upper}_ARENA_{n}_BYTES", memory) for n, (memory, _) in further))
+        """Array, macro of its bytes, and macro of its linker section of each arena."""
+        name, upper = self.name, self.upper
+        first = (f"{name}_arena", f"{upper}_ARENA_BYTES", f"{upper}_ARENA_SECTION")
+        numbers = range(1, len(self.program.further) + 1)
+        return (first, *((f"{name}_arena_{n}", f"{upper}_ARENA_{n}_BYTES", f"{upper}_ARENA_{n}_SECTION") for n in numbers))
 
 
 def gather(bundle: Bundle, program: CProgram, target: Target, sample: Sample, facts: Facts) -> Network:
-    """Read the C files of a bundle that was checked already."""
-    root = PurePosixPath(program.header).parent
+    """Read the C files of a bundle that was checked already. Raises RunError(504) for names that no build file could take."""
+    root, header = PurePosixPath(program.header).parent, f"{program.name}.h"
     names = [name for name in bundle.manifest.files if PurePosixPath(name).is_relative_to(root)]
-    texts = {PurePosixPath(name).relative_to(root).as_posix(): bundle.file(name).read_text("utf-8") for name in names}
-    header = PurePosixPath(program.header).name
-    compiled = {PurePosixPath(name).relative_to(root).as_posix() for name in program.sources}
+    texts = {PurePosixPath(name).relative_to(root).as_posix(): _text(bundle, name) for name in names}
+    compiled = {PurePosixPath(name).relative_to(root).as_posix() for name in program.sources if name in names}
+    if header not in texts or len(compiled) != len(program.sources):
+        what = f"its sources do not lie beside {header}"
+        raise RunError(504, str(bundle.path), what, "Compile the model again with this version of Strop")
     sources = {name: text for name, text in texts.items() if name in compiled}
     private = {name: text for name, text in texts.items() if name != header and name not in compiled}
     return Network(bundle.manifest, program, target, texts[header], sources, private, sample, facts)
+
+
+def _text(bundle: Bundle, name: str) -> str:
+    """The text of a C file. Raises RunError(504)."""
+    if not re.fullmatch(r"[A-Za-z0-9_./-]+\.[ch]", name):
+        raise RunError(504, str(bundle.path), f"{name!r:.200} is no C file's name", "Compile the model again")
+    try:
+        return bundle.file(name).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as fault:
+        raise RunError(504, str(bundle.path / name), f"it is no text: {fault}", "Compile the model again") from fault
 
 
 def _shares(own: Mapping[str, str], folder: str) -> bool:

@@ -80,7 +80,11 @@ pio run -e native
 ```
 
 It says `{name}: equal`. """
-    note = f"It is for the core of {network.target.name}; the example's `native` environment does not build. " if network.kernels else native
+    note = (
+        f"It is for the core of {network.target.name}; the example's `native` environment does not build. "
+        if network.kernels
+        else native
+    )
     return f"""# {name} for PlatformIO
 
 {network.sentence}
