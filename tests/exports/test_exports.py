@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
+import shlex
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +37,7 @@ from toolchain.api import compile
 from toolchain.api.exporting import SYSTEMS, export, sample_of
 from toolchain.api.places import c_program
 from toolchain.bundle.read import read_bundle
+from toolchain.cli.main import main
 from toolchain.exports.arduino import library_name
 from toolchain.exports.network import Facts, Network, gather
 
@@ -405,6 +405,21 @@ def test_the_firmware_project_builds_the_bytes_of_flash(target: str, bundles: An
     assert theirs.segments == ours.segments
     assert (place / "build/firmware.hex").read_text().startswith(":")
     assert (place / "build/compile_commands.json").is_file()
+
+
+@needs_cmake
+@needs_arm_gcc
+def test_the_page_of_the_docs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(__file__).parents[2]
+    (tmp_path / "examples").symlink_to(root / "examples")
+    monkeypatch.chdir(tmp_path)
+    lines = re.findall(r"^    (\S.*)$", (root / "docs/exports.md").read_text(), re.MULTILINE)
+    strop = [line for line in lines if line.startswith("strop ")]
+    assert (len(strop), len(lines)) == (3, 6)
+    for line in strop:
+        assert main(shlex.split(line)[1:]) == 0, line
+    shell("\n".join(lines[lines.index(strop[-1]) + 1 :]), tmp_path)
+    assert (tmp_path / "build/firmware/build/firmware.hex").is_file()
 
 
 # --- what holds for all

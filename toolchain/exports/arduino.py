@@ -48,20 +48,21 @@ def library_name(network: Network) -> str:
 
 def _with_flags(network: Network, text: str) -> str:
     options = ", ".join(f'"{flag.removeprefix("-f").removeprefix("-")}"' for flag in network.flags)
-    return f"/* The flags that results and speed hang on; a library cannot give them otherwise. */\n#pragma GCC optimize({options})\n{text}"
+    why = "/* The flags that results and speed hang on; a library cannot give them otherwise. */"
+    return f"{why}\n#pragma GCC optimize({options})\n{text}"
 
 
 def _properties(network: Network) -> str:
     facts = network.facts
     person = f"{facts.author} <{facts.email}>"
     architectures = ARCHITECTURES.get(network.target.name, "*") if network.kernels else "*"
-    bytes_ = network.program.ram_bytes
+    size = f"{network.manifest.macs} multiply-accumulates, {network.program.ram_bytes} bytes of RAM besides the stack"
     return f"""name={library_name(network)}
 version={facts.version}
 author={person}
 maintainer={person}
 sentence={network.sentence}
-paragraph=Plain C11 without heap or interpreter, {network.manifest.macs} multiply-accumulates, {bytes_} bytes of RAM besides the stack.
+paragraph=Plain C11 without heap or interpreter, {size}.
 category=Data Processing
 url={facts.url}
 architectures={architectures}

@@ -67,7 +67,7 @@ def _place_macro(section: str, number: int) -> str:
 
 def check_header(network: Network) -> str:
     """NAME_check.h."""
-    return f"""/* Runs one stored sample. 0: the outputs are those of the reference; 1: they differ; 2: {network.name} gave an error. */
+    return f"""/* Runs one stored sample. 0: its outputs are those of the reference; 1: they differ; 2: the network gave an error. */
 #ifndef {network.upper}_CHECK_H
 #define {network.upper}_CHECK_H
 
@@ -162,10 +162,11 @@ def _run(network: Network) -> str:
     """Statements that fill the inputs and run."""
     name, program, arena = network.name, network.program, network.arenas[0][0]
     if program.io == "rows":
+        row_bytes = f"{network.upper}_INPUT_0_ROW_BYTES"
         return _indented(f"""
             int left = {program.input_rows};
             for (int row = 0; row < {program.input_rows} && left >= 0; ++row) {{
-                memcpy({name}_input_0({arena}), sample_input_0 + row * {network.upper}_INPUT_0_ROW_BYTES, {network.upper}_INPUT_0_ROW_BYTES);
+                memcpy({name}_input_0({arena}), sample_input_0 + row * {row_bytes}, {row_bytes});
                 left = {name}_push_row({arena});
             }}
             if (left != 0) {{
