@@ -121,7 +121,14 @@ def test_the_arena_goes_where_the_user_says(bundles: Any, tmp_path: Path) -> Non
 @needs_cmake
 @needs_qemu
 @needs_arm_gcc
-@pytest.mark.parametrize("target", ["mps2_an386", "rv32_virt"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "mps2_an386",
+        "rv32_virt",
+        *(pytest.param(each, marks=pytest.mark.long) for each in MACHINES if each[-3:] not in ("386", "irt")),
+    ],
+)
 def test_the_page_for_a_core_runs_in_qemu(target: str, bundles: Any, tmp_path: Path) -> None:
     export(bundles(target), "cmake", tmp_path / "lib", data=f"{TEST}[0:1]")
     assert "100% tests passed" in shell(block(tmp_path / "lib" / "README.md"), tmp_path / "lib")

@@ -67,7 +67,7 @@ def _place_macro(section: str, number: int) -> str:
 
 def check_header(network: Network) -> str:
     """NAME_check.h."""
-    return f"""/* Runs one stored sample. 0: its outputs are those of the reference; 1: they differ; 2: the network gave an error. */
+    return f"""/* Runs one stored sample. 0: its outputs are the reference's; 1: they differ; 2: the network gave an error. */
 #ifndef {network.upper}_CHECK_H
 #define {network.upper}_CHECK_H
 

@@ -9,6 +9,7 @@ from firmware.build import START_UP, own_text
 from firmware.linker import linker_script, plan_ram
 from firmware.program import CProgram
 from targets.model import Target
+from toolchain.bundle.readme import tensor_table
 from toolchain.exports.check import arena_source, check_files, include_files, source_names
 from toolchain.exports.network import LICENCE_NOTE, Network, guarded
 
@@ -270,7 +271,8 @@ def usage(network: Network) -> str:
 
 `{arena}` is memory of the library's, linked only where it is used; `{name}_init` takes any memory of
 `{network.upper}_ARENA_BYTES` bytes aligned to `{network.upper}_ARENA_ALIGN`.
-"""
+
+{tensor_table(network.manifest)}"""
 
 
 def _readme(network: Network) -> str:

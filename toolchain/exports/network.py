@@ -30,7 +30,7 @@ MAX_NAME = 64
 LICENCE_NAME = "LICENSE"
 LICENCE_ID = "Apache-2.0"
 LICENCE_NOTE = (
-    f"What Strop wrote here, kernels, generated C and build files, is under the Apache License 2.0 (`{LICENCE_NAME}`). The "
+    f"What Strop wrote here, kernels, generated C and build files, is under the Apache License 2.0 (`{LICENCE_NAME}`).\nThe "
     "network itself, its weights in numbers, keeps the terms of the model that it was compiled from."
 )
 

@@ -18,6 +18,20 @@ DEPENDS = {
     "neon_dot": "ARM64",
     "x86_64": "64BIT",
 }
+# Zephyr's names of boards.
+BOARDS = {
+    "host": "native_sim",
+    "mps2_an385": "mps2/an385",
+    "mps3_an547": "mps3/corstone300/an547",
+    "esp32c3": "esp32c3_devkitm",
+    "nrf52840_dk": "nrf52840dk/nrf52840",
+    "nucleo_h7a3zi": "nucleo_h7a3zi_q",
+    "nucleo_l4r5zi": "nucleo_l4r5zi",
+    "nucleo_u575": "nucleo_u575zi_q",
+    "rp2040_pico": "rpi_pico",
+    "rp2350_pico2": "rpi_pico2/rp2350a/m33",
+    "stm32f746g_disco": "stm32f746g_disco",
+}
 
 
 def zephyr(network: Network) -> dict[str, str]:
@@ -100,8 +114,9 @@ target_sources(app PRIVATE src/main.c src/{name}_check.c)
 
 
 def _prj(network: Network) -> str:
-    """Stack for the network, and the floating-point unit where values are floats."""
-    unit = "fpu_sp" in network.target.core.features and any(tensor.dtype == "f32" for tensor in network.manifest.outputs)
+    """Stack for the network, and the floating-point unit where kernels use its registers."""
+    floats = "mve" in network.kernels or any("f32" in name for name in network.private)
+    unit = "fpu_sp" in network.target.core.features and floats
     stack = max(2048, -(-((network.manifest.ram.stack_bytes or 0) if network.manifest.ram else 0) // 1024) * 1024 + 2048)
     return f"CONFIG_STROP_{network.upper}=y\nCONFIG_MAIN_STACK_SIZE={stack}\n" + ("CONFIG_FPU=y\n" if unit else "")
 
@@ -123,16 +138,18 @@ tests:
 
 
 def _readme(network: Network) -> str:
-    name = network.name
+    name, board = network.name, BOARDS.get(network.target.name)
+    start = "In a Zephyr workspace" if board else "In a Zephyr workspace, with your board's name for BOARD"
+    flash = "west build -d build/check -t run" if board == "native_sim" else "west flash -d build/check"
     return f"""# {name} for Zephyr
 
 {network.sentence} This folder is a Zephyr module.
 
-In a Zephyr workspace, with your board's name for BOARD:
+{start}:
 
 ```sh
-west build -b BOARD -d build/check samples/check
-west flash -d build/check
+west build -b {board or "BOARD"} -d build/check samples/check
+{flash}
 ```
 
 The console says `{name}: equal`. `west twister -T samples` runs the same as a test.
