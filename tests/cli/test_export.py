@@ -15,11 +15,9 @@ from toolchain.cli.export import SYSTEMS as OFFERED
 from toolchain.cli.main import main
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("bundles") / "digits"
-    compile(MODEL, "host", path, formats=("c", "tflite"), calibrate=str(CALIBRATION))
-    return path
+@pytest.fixture
+def bundle(bundles: Any) -> Path:
+    return bundles("host")
 
 
 def strop(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, Any]]:
@@ -102,10 +100,9 @@ def test_a_disk_that_fills_up_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_bundles_without_c_and_cores_of_another_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    compile(MODEL, "mps2_an386", tmp_path / "m4", formats=("c",), calibrate=str(CALIBRATION))
+def test_bundles_without_c_and_cores_of_another_kind(bundles: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     compile(MODEL, "host", tmp_path / "lite", formats=("tflite",), calibrate=str(CALIBRATION))
-    _, found = strop(capsys, "export", tmp_path / "m4", "--as", "esp-idf", "-o", tmp_path / "lib")
+    _, found = strop(capsys, "export", bundles("mps2_an386"), "--as", "esp-idf", "-o", tmp_path / "lib")
     assert (found["error"]["code"], "cortex-m4f" in found["error"]["message"]) == ("E901", True)
     _, found = strop(capsys, "export", tmp_path / "lite", "--as", "cmake", "-o", tmp_path / "lib")
     assert (found["error"]["code"], "no C program" in found["error"]["message"]) == ("E504", True)
