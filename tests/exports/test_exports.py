@@ -30,8 +30,8 @@ from tests.support.build_systems import (
     shell,
     write_files,
 )
-from tests.support.digits import TEST
-from tests.support.engines import needs_arm_gcc, needs_qemu
+from tests.support.digits import HERE, TEST, runs_libraries
+from tests.support.engines import needs_arm_gcc, needs_qemu, needs_user_mode
 from toolchain.api.exporting import SYSTEMS, export, sample_of
 from toolchain.api.places import c_program
 from toolchain.bundle.read import read_bundle
@@ -55,7 +55,12 @@ def flags_of(build: Path, source: str) -> list[str]:
 @needs_cmake
 @pytest.mark.parametrize("io", ["arena", "caller", "rows"])
 def test_a_cmake_project_takes_it_as_a_folder(io: Any, bundles: Any, tmp_path: Path) -> None:
-    export(bundles("host", **({"io": io} if io != "arena" else {})), "cmake", tmp_path / "third_party" / "digits", data=f"{TEST}[3:4]")
+    export(
+        bundles("host", **({"io": io} if io != "arena" else {})),
+        "cmake",
+        tmp_path / "third_party" / "digits",
+        data=f"{TEST}[3:4]",
+    )
     check = tmp_path / "third_party" / "digits" / "example" / "digits_check.c"
     write_files(
         tmp_path,
@@ -116,6 +121,25 @@ def test_the_arena_goes_where_the_user_says(bundles: Any, tmp_path: Path) -> Non
 def test_the_page_for_a_core_runs_in_qemu(target: str, bundles: Any, tmp_path: Path) -> None:
     export(bundles(target), "cmake", tmp_path / "lib", data=f"{TEST}[0:1]")
     assert "100% tests passed" in shell(block(tmp_path / "lib" / "README.md"), tmp_path / "lib")
+
+
+@needs_cmake
+@needs_user_mode("raspberry_pi_4")
+@pytest.mark.skipif(shutil.which("aarch64-linux-gnu-gcc") is None, reason="no cross-compiler (Debian: gcc-aarch64-linux-gnu)")
+def test_the_page_for_a_linux_board_runs_in_user_mode(bundles: Any, tmp_path: Path) -> None:
+    export(bundles("raspberry_pi_4"), "cmake", tmp_path / "lib")
+    assert "100% tests passed" in shell(block(tmp_path / "lib" / "README.md"), tmp_path / "lib")
+    assert "On the board itself the preset is `host`" in (tmp_path / "lib" / "README.md").read_text()
+
+
+@needs_cmake
+@runs_libraries
+def test_the_page_for_this_machines_processor(bundles: Any, tmp_path: Path) -> None:
+    export(bundles(HERE), "cmake", tmp_path / "lib")
+    lines = (
+        block(tmp_path / "lib" / "README.md").replace("--preset device", "--preset host").replace("build/device", "build/host")
+    )
+    assert "100% tests passed" in shell(lines, tmp_path / "lib")
 
 
 @needs_cmake

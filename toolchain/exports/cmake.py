@@ -8,7 +8,7 @@ from dataclasses import replace
 from firmware.build import START_UP, own_text
 from firmware.linker import linker_script, plan_ram
 from firmware.program import CProgram
-from targets.model import Target
+from targets.model import Linux, Target
 from toolchain.bundle.readme import tensor_table
 from toolchain.exports.check import arena_source, check_files, include_files, source_names
 from toolchain.exports.network import LICENCE_NOTE, Network, guarded
@@ -32,7 +32,7 @@ def cmake(network: Network) -> dict[str, str]:
         "CMakePresets.json": presets(_presets(target)),
         "README.md": _readme(network),
     }
-    if is_bare(target):
+    if is_bare(target) or is_crossed(target):
         files["toolchain.cmake"] = toolchain_file(target)
     if target.qemu is not None and target.core.architecture in START_UP:
         files |= _bare_example(network)
@@ -49,6 +49,11 @@ def library_files(network: Network, folder: str = "src/") -> dict[str, str]:
 def is_bare(target: Target) -> bool:
     """True for cores without an operating system, which a toolchain file selects."""
     return target.core.architecture in START_UP
+
+
+def is_crossed(target: Target) -> bool:
+    """True for boards with Linux that programs are mostly compiled for elsewhere."""
+    return target.core.linux is not None and target.core.linux.machine != "x86_64"
 
 
 def host_main(network: Network) -> str:
@@ -220,13 +225,25 @@ def toolchain_file(target: Target) -> str:
     core = target.core
     # RISC-V compilers often come without a C library.
     flags = " ".join((*core.gcc_flags, *(("-ffreestanding",) if core.architecture == "riscv" else ())))
+    if core.linux is None:
+        kind, rest = "Generic", "set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)\n"
+    else:
+        kind, rest = "Linux", _user_mode(core.linux, core.gcc.removesuffix("-gcc"))
     return f"""# {core.name}: {target.description}
-set(CMAKE_SYSTEM_NAME Generic)
-set(CMAKE_SYSTEM_PROCESSOR {core.architecture})
+set(CMAKE_SYSTEM_NAME {kind})
+set(CMAKE_SYSTEM_PROCESSOR {core.linux.machine if core.linux else core.architecture})
 set(CMAKE_C_COMPILER {core.gcc})
 set(CMAKE_C_FLAGS_INIT "{flags}")
-set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
 set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
+{rest}"""
+
+
+def _user_mode(linux: Linux, triple: str) -> str:
+    """Lets tests run in QEMU's user mode, on the C library of Debian's cross packages where that is there."""
+    return f"""find_program(QEMU {linux.qemu})
+if(QEMU)
+    set(CMAKE_CROSSCOMPILING_EMULATOR ${{QEMU}} -cpu {linux.cpu} -L /usr/{triple})
+endif()
 """
 
 
@@ -243,14 +260,15 @@ def presets(rows: list[dict[str, object]]) -> str:
 
 
 def _presets(target: Target) -> list[dict[str, object]]:
-    common: dict[str, object] = {"binaryDir": "${sourceDir}/build/${presetName}"}
+    common: dict[str, object] = {"displayName": target.description, "binaryDir": "${sourceDir}/build/${presetName}"}
     release = {"CMAKE_BUILD_TYPE": "Release"}
+    where = "${sourceDir}/toolchain.cmake"
+    device: dict[str, object] = {"name": "device", **common, "toolchainFile": where, "cacheVariables": release}
     if is_bare(target):
-        where = "${sourceDir}/toolchain.cmake"
-        return [
-            {"name": "device", "displayName": target.description, **common, "toolchainFile": where, "cacheVariables": release}
-        ]
-    return [{"name": "host", "displayName": "This machine", **common, "cacheVariables": release}]
+        return [device]
+    flags = {"CMAKE_C_FLAGS": " ".join(target.core.gcc_flags)} if target.core.gcc_flags else {}
+    host: dict[str, object] = {"name": "host", **common, "cacheVariables": {**release, **flags}}
+    return [device, host] if is_crossed(target) else [host]
 
 
 def usage(network: Network) -> str:
@@ -277,11 +295,18 @@ def usage(network: Network) -> str:
 
 def _readme(network: Network) -> str:
     name, target = network.name, network.target
-    preset = "device" if is_bare(target) else "host"
-    tools = f"CMake 3.21 or later{f', Ninja or Make, and `{target.core.gcc}`' if is_bare(target) else ' and a C compiler'}"
+    crossed = is_bare(target) or is_crossed(target)
+    preset = "device" if crossed else "host"
+    tools = f"CMake 3.21 or later{f', Ninja or Make, and `{target.core.gcc}`' if crossed else ' and a C compiler'}"
     result = f"`{name}_check` runs a stored sample and says `{name}: equal`"
-    if is_bare(target):
-        result += ", in QEMU where that is installed" if target.qemu else " once you link it into a program of your board"
+    if crossed:
+        result += (
+            ", in QEMU where that is installed"
+            if target.qemu or target.core.linux
+            else " once you link it into a program of your board"
+        )
+    if is_crossed(target):
+        result += ". On the board itself the preset is `host`"
     return f"""# {name} for CMake
 
 {network.sentence} With {tools}:

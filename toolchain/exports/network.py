@@ -24,7 +24,7 @@ NEEDS = {
     "rv32im": ("defined(__riscv_mul)", "a RISC-V core with the M extension"),
     "neon": ("defined(__ARM_NEON)", "an Arm core with NEON"),
     "neon_dot": ("defined(__ARM_FEATURE_DOTPROD)", "an Arm core with NEON's dot products"),
-    "x86_64": ("defined(__x86_64__)", "an x86-64 processor"),
+    "x86_64": ("defined(__AVX2__)", "an x86-64 processor with AVX2, -march=x86-64-v3"),
 }
 MAX_NAME = 64
 LICENCE_NAME = "LICENSE"
