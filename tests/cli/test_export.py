@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.digits import CALIBRATION, MODEL
+from tests.support.engines import needs_arm_gcc
 from toolchain.api import compile
 from toolchain.api.exporting import SYSTEMS
 from toolchain.cli.export import SYSTEMS as OFFERED
@@ -100,10 +101,13 @@ def test_a_disk_that_fills_up_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@needs_arm_gcc
 def test_bundles_without_c_and_cores_of_another_kind(bundles: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     compile(MODEL, "host", tmp_path / "lite", formats=("tflite",), calibrate=str(CALIBRATION))
     _, found = strop(capsys, "export", bundles("mps2_an386"), "--as", "esp-idf", "-o", tmp_path / "lib")
     assert (found["error"]["code"], "cortex-m4f" in found["error"]["message"]) == ("E901", True)
+    _, found = strop(capsys, "export", bundles("rp2040_pico"), "--as", "firmware", "-o", tmp_path / "lib")
+    assert (found["error"]["code"], "wants a checksum" in found["error"]["message"]) == ("E901", True)
     _, found = strop(capsys, "export", tmp_path / "lite", "--as", "cmake", "-o", tmp_path / "lib")
     assert (found["error"]["code"], "no C program" in found["error"]["message"]) == ("E504", True)
     assert not (tmp_path / "lib").exists()

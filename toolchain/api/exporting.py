@@ -100,7 +100,11 @@ def _texts(network: Network, system: System, bundle: Bundle, progress: Progress)
     if system == "firmware":
         progress("building the firmware")
         scale, compiler = output_scale(bundle), find_compiler(network.target, "gcc")
-        return firmware(network, build_device(network.program, scale, network.target, compiler))
+        built = build_device(network.program, scale, network.target, compiler)
+        if built.around.checked:
+            what = f"the boot ROM of {network.target.name} wants a checksum, which `strop flash` writes after linking"
+            raise UsageError(901, "--as", what, "Flash it with Strop, or take the network --as cmake")
+        return firmware(network, built)
     if system == "esp-idf" and network.kernels - ESP_KERNELS:
         core = network.target.core.name
         what = f"ESP-IDF has RISC-V and Xtensa chips, {network.target.name} is a {core}"
