@@ -75,12 +75,25 @@ class DeviceModel:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceParts:
+    """What surrounds the programs. sources: compiled beside the glue, in linking order. flags: of the compiler for these.
+
+    checked: the image gets a checksum after linking.
+    """
+
+    sources: tuple[str, ...]
+    flags: tuple[str, ...]
+    checked: bool
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceFirmware:
     """A linked image and the id that the running firmware tells. program_ids: of its models, where it has several."""
 
     elf: Path
     build_id: bytes
     compiler: Compiler
+    around: DeviceParts
     program_ids: tuple[bytes, ...] = ()
 
 
@@ -175,7 +188,8 @@ def build_models(models: Sequence[DeviceModel], target: Target, compiler: Compil
         if made.boot.checked:
             write_boot_check(folder / ELF_NAME)
 
-    return DeviceFirmware(cached_folder(key, make) / ELF_NAME, build_id, compiler, ids)
+    around = DeviceParts(made.compiled, made.flags, made.boot.checked)
+    return DeviceFirmware(cached_folder(key, make) / ELF_NAME, build_id, compiler, around, ids)
 
 
 @dataclass(frozen=True, slots=True)

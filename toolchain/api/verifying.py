@@ -131,6 +131,13 @@ def _tolerance(bundle: Bundle, place: str, expected: Sequence[Array], precision:
     return FOREIGN_SHARE * min(2.0 ** (8 * array.dtype.itemsize) for array in expected) if foreign else 0.0
 
 
+def tolerances(bundle: Bundle, graph: Graph, expected: Sequence[Array]) -> tuple[float, ...]:
+    """How far each output of a bundle's C program may be from the reference's, in the output's own units; 0 for integers."""
+    share = _tolerance(bundle, "host", expected, precision_of(graph))
+    largest = [np.abs(array[np.isfinite(array)]).max(initial=0.0) if array.dtype.kind == "f" else 0.0 for array in expected]
+    return tuple(float(np.float32(share * most)) for most in largest)
+
+
 def _check_samples(graph: Graph, samples: int, seed: int) -> None:
     """Raise UsageError(901) for a number of random samples that is none or would not fit the memory, and for a wrong seed."""
     most = MAX_RANDOM_BYTES // max(1, sum(value.type.bytes for value in graph.inputs))

@@ -16,7 +16,7 @@ def readme(manifest: Manifest, *, has_system: bool) -> str:
     parts = [
         f"# {manifest.name}\n\nA network compiled by Strop for {manifest.target}, {manifest.precision}. "
         "`manifest.json` says what it needs and lists every file. Nothing below needs Strop.\n",
-        _tensor_table(manifest),
+        tensor_table(manifest),
     ]
     if manifest.c is not None:
         parts.append(_c(manifest, has_system))
@@ -24,7 +24,8 @@ def readme(manifest: Manifest, *, has_system: bool) -> str:
     return "\n".join(parts)
 
 
-def _tensor_table(manifest: Manifest) -> str:
+def tensor_table(manifest: Manifest) -> str:
+    """Inputs and outputs, their types and shapes, and what their numbers mean, in Markdown."""
     rows = ["| tensor | stored as | shape | real value |", "| --- | --- | --- | --- |"]
     for way, tensors in (("input", manifest.inputs), ("output", manifest.outputs)):
         rows += [

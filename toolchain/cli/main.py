@@ -36,6 +36,7 @@ COMMANDS: dict[str, Command] = {
     "bench": Command("toolchain.cli.bench", "measure a bundle: instructions, RAM, flash, latency"),
     "flash": Command("toolchain.cli.flash", "build a bundle's firmware and write it to a board"),
     "keys": Command("toolchain.cli.keys", "make keys that sign updates for boards"),
+    "export": Command("toolchain.cli.export", "write a bundle for CMake, Arduino, Zephyr, PlatformIO or ESP-IDF"),
     "agent": Command("toolchain.cli.agent", "run a bundle on a Linux board and report every inference"),
     "tune": Command("toolchain.cli.tune", "fit the cost model of a core by measuring micro-kernels"),
     "report": Command("toolchain.cli.report", "one self-contained HTML page about bundles"),
