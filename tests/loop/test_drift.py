@@ -60,7 +60,11 @@ def test_alarms_are_rare_without_drift_and_soon_with_it(network: OnnxSession, im
     print(f"\nwithout drift: {len(false)} alarms in {STATIONARY} windows of {SIZE} {false}")
     assert len(false) <= 1
     few = images[0][images[1] < 4]
-    for name, change in {**DRIFTS, "only digits 0 to 3": lambda x, rng: drawn(rng, few, len(x))}.items():
+
+    def only_few(x: Array, rng: np.random.Generator) -> Array:
+        return drawn(rng, few, len(x))
+
+    for name, change in {**DRIFTS, "only digits 0 to 3": only_few}.items():
         found = None
         for number in range(1, WITHIN + 1):
             verdict = detector.judge(windows_of(network, change(drawn(rng, images[0], SIZE), rng).astype(np.float32)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import json
 import os
 import signal
@@ -92,7 +92,8 @@ def test_data_is_split_once_and_has_channels_last(tmp_path: Path) -> None:
     stored = np.load(DIGITS / "train.npz")
     both = {sample.tobytes() for sample in (*data.train.x, *data.validation.x)}
     assert both == {sample.tobytes() for sample in stored["image"][:400]}
-    assert np.array_equal(data.train.targets.argmax(1), data.train.labels) and data.classes == 10
+    assert data.train.labels is not None and np.array_equal(data.train.targets.argmax(1), data.train.labels)
+    assert data.classes == 10
 
 
 def test_labels_are_needed(tmp_path: Path) -> None:

@@ -30,7 +30,9 @@ def test_a_run_is_kept_and_found_again(tmp_path: Path) -> None:
     again.metrics(2, {"loss": 1.0})
     again.end(tmp_path / "made", {"model": "model.keras"})
     client = MlflowClient(address)
-    (run,) = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
     assert run.data.params == {"width": "3"} and run.data.tags["model"] == "model.keras" and run.info.status == "FINISHED"
     assert [point.value for point in client.get_metric_history(run.info.run_id, "loss")] == [2.0, 1.0]
     assert [each.path for each in client.list_artifacts(run.info.run_id)] == ["result.json"]

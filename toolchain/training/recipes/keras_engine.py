@@ -33,7 +33,8 @@ class KerasEngine:
 
     def __init__(self, model: Any, task: Task, fit: FitPart) -> None:
         optimizers: Any = keras.optimizers
-        self._model, self._task = model, task
+        self._model = model
+        self._task: Task = task
         loss = keras.losses.CategoricalCrossentropy() if task == "classify" else keras.losses.MeanSquaredError()
         optimizer = optimizers.AdamW(fit.learning_rate, weight_decay=fit.weight_decay)
         model.compile(optimizer=optimizer, loss=loss, jit_compile=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Literal, cast
 
@@ -259,15 +259,25 @@ def _setting(table: Table, key: str) -> Setting:
 
 
 def _fit(table: Table) -> FitPart:
-    normal = FitPart()
-    numbers = {"learning_rate": (1e-8, 10.0), "weight_decay": (0.0, 1.0), "label_smoothing": (0.0, 0.5)}
-    whole = {"epochs": (1, 100_000), "batch": (1, 65_536), "patience": (0, 100_000)}
-    table.expect((), (*numbers, *whole, "schedule"))
-    found: dict[str, object] = {name: table.number(name, *b) for name, b in numbers.items() if name in table.values}
-    found |= {name: table.integer(name, *b) for name, b in whole.items() if name in table.values}
-    if "schedule" in table.values:
-        found["schedule"] = table.choice("schedule", ("cosine", "constant"))
-    return FitPart(**{**asdict(normal), **found})
+    table.expect((), tuple(item.name for item in fields(FitPart)))
+    given, usual = table.values, FitPart()
+
+    def number(key: str, normal: float, low: float, high: float) -> float:
+        return table.number(key, low, high) if key in given else normal
+
+    def whole(key: str, normal: int, low: int, high: int) -> int:
+        return table.integer(key, low, high) if key in given else normal
+
+    schedule = table.choice("schedule", ("cosine", "constant")) if "schedule" in given else usual.schedule
+    return FitPart(
+        epochs=whole("epochs", usual.epochs, 1, 100_000),
+        batch=whole("batch", usual.batch, 1, 65_536),
+        learning_rate=number("learning_rate", usual.learning_rate, 1e-8, 10.0),
+        schedule=cast("Schedule", schedule),
+        weight_decay=number("weight_decay", usual.weight_decay, 0.0, 1.0),
+        label_smoothing=number("label_smoothing", usual.label_smoothing, 0.0, 0.5),
+        patience=whole("patience", usual.patience, 0, 100_000),
+    )
 
 
 def _prune(table: Table) -> PrunePart:

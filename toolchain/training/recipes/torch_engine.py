@@ -43,7 +43,8 @@ class TorchEngine:
     """A module of logits or reconstructions, or one in integers; AdamW and a loss."""
 
     def __init__(self, module: nn.Module, shape: tuple[int, ...], task: Task, fit: FitPart) -> None:
-        self._module, self._shape, self._task = module, shape, task
+        self._module, self._shape = module, shape
+        self._task: Task = task
         self._optimizer = torch.optim.AdamW(module.parameters(), fit.learning_rate, weight_decay=fit.weight_decay)
         self._held: list[tuple[Any, Any, torch.Tensor]] = []
 

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -80,10 +81,11 @@ def train(recipe: Recipe, output: str | Path, tracker: Tracker, progress: Progre
 
 def _finished(folder: Path, recipe: Recipe) -> TrainResult | None:
     try:
-        document = json.loads((folder / RESULT).read_text())
+        document: dict[str, Any] = json.loads((folder / RESULT).read_text())
         if document.pop("recipe_sha256") != recipe.digest:
             raise DataError(205, str(folder), "it holds another recipe's training", "Name another folder with -o")
-        return TrainResult(**{**document, "folder": folder})
+        document["folder"] = folder
+        return TrainResult(**document)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError) as fault:
