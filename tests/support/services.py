@@ -1,0 +1,229 @@
+"""Test support: real Kafka and Elasticsearch of this machine alone, started where `.ci/services` put them, ended by their pid."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SERVICES = Path(os.environ.get("STROP_SERVICES", ROOT / "build" / "services"))
+START_S = 180.0
+NOBODY = 65534
+
+needs_kafka = pytest.mark.skipif(
+    shutil.which("java") is None or not list(SERVICES.glob("kafka/kafka_*.jar")), reason="there is no Kafka (.ci/services)"
+)
+needs_elasticsearch = pytest.mark.skipif(
+    shutil.which("java") is None or not (SERVICES / "elasticsearch" / "bin").is_dir(), reason="there is no Elasticsearch (.ci/services)"
+)
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+class Server:
+    """A process with an open port, which can be killed and started again with what it kept on disk."""
+
+    def __init__(self, command: Sequence[str], port: int, log: Path, environment: Mapping[str, str], user: int | None = None) -> None:
+        self._command, self.port, self._log, self._environment, self._user = command, port, log, environment, user
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self._environment},
+                user=self._user,
+                group=self._user,
+                start_new_session=True,
+            )
+        end = time.monotonic() + START_S
+        while time.monotonic() < end:
+            if self.process.poll() is not None:
+                break
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            time.sleep(0.2)
+        self.kill()
+        raise RuntimeError(f"{self._command[0]} did not start: {self._log.read_text(errors='replace')[-2000:]}")
+
+    def kill(self) -> None:
+        """As a power failure would, but for what the kernel keeps."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+class Kafka(Server):
+    """A broker that is its own controller."""
+
+    def __init__(self, folder: Path, lines: Sequence[str] = (), listener: str = "PLAINTEXT") -> None:
+        port, controller = free_port(), free_port()
+        properties = folder / "server.properties"
+        given = [
+            "process.roles=broker,controller",
+            "node.id=1",
+            f"controller.quorum.voters=1@127.0.0.1:{controller}",
+            f"listeners={listener}://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
+            f"advertised.listeners={listener}://127.0.0.1:{port}",
+            f"inter.broker.listener.name={listener}",
+            "controller.listener.names=CONTROLLER",
+            f"listener.security.protocol.map=CONTROLLER:PLAINTEXT,{listener}:{listener}",
+            f"log.dirs={folder / 'logs'}",
+            "offsets.topic.replication.factor=1",
+            "transaction.state.log.replication.factor=1",
+            "transaction.state.log.min.isr=1",
+            "num.partitions=1",
+            "message.max.bytes=2000000",
+            "group.initial.rebalance.delay.ms=0",
+            *lines,
+        ]
+        properties.write_text("\n".join(given) + "\n")
+        java = ["java", "-Xmx512m", "-Xms256m", "-cp", f"{SERVICES / 'kafka'}/*"]
+        identity = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
+        format_ = [*java, "kafka.tools.StorageTool", "format", "-t", identity, "-c", str(properties)]
+        subprocess.run(format_, check=True, capture_output=True)
+        super().__init__([*java, "kafka.Kafka", str(properties)], port, folder / "log.txt", {})
+
+    @property
+    def url(self) -> str:
+        return f"kafka://127.0.0.1:{self.port}"
+
+
+class Elasticsearch(Server):
+    """A node. secure: with users and TLS as in `settings`; then the folder `config` holds their files already."""
+
+    def __init__(self, folder: Path, settings: Sequence[str] = (), password: str = "", scheme: str = "http") -> None:
+        port, inner = free_port(), free_port()
+        root = os.getuid() == 0
+        self.password, self.scheme, self.config = password, scheme, folder / "config"
+        home = SERVICES / "elasticsearch"
+        shutil.copytree(home / "config", self.config, dirs_exist_ok=True)
+        given = [
+            "discovery.type: single-node",
+            "network.host: 127.0.0.1",
+            f"http.port: {port}",
+            f"transport.port: {inner}",
+            f"path.data: {folder / 'data'}",
+            f"path.logs: {folder / 'logs'}",
+            "cluster.routing.allocation.disk.threshold_enabled: false",
+            *([] if password else ["xpack.security.enabled: false"]),
+            *settings,
+        ]
+        (self.config / "elasticsearch.yml").write_text("\n".join(given) + "\n")
+        (folder / "tmp").mkdir()
+        if root:
+            home = Path(shutil.copytree(home, folder / "home", symlinks=True))
+            subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", str(folder)], check=True)
+        environment = {
+            "ES_PATH_CONF": str(self.config),
+            "ES_JAVA_OPTS": "-Xms768m -Xmx768m",
+            "ES_JAVA_HOME": str(java_home()),
+            "ES_TMPDIR": str(folder / "tmp"),
+            "HOME": str(folder),
+        }
+        user = NOBODY if root else None
+        if password:
+            tool = [str(home / "bin" / "elasticsearch-keystore")]
+            subprocess.run([*tool, "create"], check=True, env={**os.environ, **environment}, user=user, group=user, capture_output=True)
+            add = [*tool, "add", "-x", "bootstrap.password"]
+            done = {"input": password.encode(), "env": {**os.environ, **environment}, "user": user, "group": user}
+            subprocess.run(add, check=True, capture_output=True, **done)  # type: ignore[call-overload]
+        super().__init__([str(home / "bin" / "elasticsearch")], port, folder / "log.txt", environment, user)
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        super().start()
+        if self.scheme == "http" and not self.password:
+            end = time.monotonic() + START_S
+            while time.monotonic() < end:
+                with contextlib.suppress(urllib.error.URLError, OSError):
+                    if self.ask("GET", "/_cluster/health?wait_for_status=yellow&timeout=20s")["status"] != "red":
+                        return
+                time.sleep(0.2)
+            raise RuntimeError("Elasticsearch stays red")
+
+    def kill(self) -> None:
+        """The launcher and the server that it waits for: both are in a session of their own."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """The answer to a request, for servers without TLS."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.url}{path}", data, {"Content-Type": "application/json"}, method=method)
+        if self.password:
+            pair = base64.b64encode(f"elastic:{self.password}".encode()).decode()
+            request.add_header("Authorization", f"Basic {pair}")
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.loads(answer.read())
+
+
+def java_home() -> Path:
+    return Path(os.path.realpath(str(shutil.which("java")))).parents[1]
+
+
+@contextlib.contextmanager
+def place() -> Generator[Path]:
+    """A folder that servers under another user can reach."""
+    folder = Path(tempfile.mkdtemp(prefix="strop-service-"))
+    try:
+        folder.chmod(0o755)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def running(server: Server) -> Generator[None]:
+    server.start()
+    try:
+        yield
+    finally:
+        server.kill()
+
+
+@contextlib.contextmanager
+def kafka(lines: Sequence[str] = (), listener: str = "PLAINTEXT") -> Generator[Kafka]:
+    """A running broker."""
+    with place() as folder:
+        server = Kafka(folder, lines, listener)
+        with running(server):
+            yield server
+
+
+@contextlib.contextmanager
+def elasticsearch() -> Generator[Elasticsearch]:
+    """A running node without users and TLS."""
+    with place() as folder:
+        server = Elasticsearch(folder)
+        with running(server):
+            yield server
