@@ -49,9 +49,7 @@ class Apm:
             streams.setdefault(head, []).extend(lines)
         for head, lines in streams.items():
             body = gzip.compress("\n".join([head, *lines, ""]).encode(), 1)
-            status, answer = self._http.call(
-                "POST", INTAKE, body, Content_Type="application/x-ndjson", Content_Encoding="gzip"
-            )
+            status, answer = self._http.call("POST", INTAKE, body, Content_Type="application/x-ndjson", Content_Encoding="gzip")
             if status in (400, 413):
                 raise RejectedError(f"HTTP {status}: {reason_of(answer)}")
             if status != 202:
@@ -107,21 +105,25 @@ def _inference(document: Document) -> list[Line]:
 def _measurement(document: Document) -> list[Line]:
     """A transaction as long as the median, a span for each group of layers, and all figures as metrics."""
     facts = document["strop"]["measurement"]
-    layers = facts.get("layers", ())
-    whole_ms = facts.get("latency_us", {}).get("p50", sum(layer.get("us", 0.0) for layer in layers)) / 1000
+    parts = groups(facts)
+    whole_ms = facts.get("latency_us", {}).get("p50", sum(taken for _, taken in parts)) / 1000
     made = [_transaction(document, "measurement", whole_ms)]
     start_ms = 0.0
-    for number, (group, taken_us) in enumerate(groups(layers)):
+    for number, (group, taken_us) in enumerate(parts):
         made.append(_span(document, number, group, start_ms, taken_us / 1000))
         start_ms += taken_us / 1000
     return [*made, _metricset(document, dict(_numbers("measurement", facts)))]
 
 
-def groups(layers: Sequence[Mapping[str, Any]]) -> list[tuple[str, float]]:
-    """Layers of one kind that follow each other, and their microseconds."""
+def groups(facts: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """Layers of one kind that follow each other, and their microseconds: as measured, or the median shared out by instructions."""
+    layers = facts.get("layers", ())
+    counted = sum(layer.get("instructions", 0) for layer in layers) or 1
+    each_us = facts.get("latency_us", {}).get("p50", 0.0) / counted
     found: list[tuple[str, float]] = []
     for layer in layers:
-        name, taken = str(layer.get("op", "layer")), float(layer.get("us", 0.0))
+        name = str(layer.get("op", "layer"))
+        taken = float(layer.get("us", layer.get("instructions", 0) * each_us))
         if found and found[-1][0] == name:
             found[-1] = (name, found[-1][1] + taken)
         else:
@@ -165,7 +167,7 @@ LINES: Mapping[str, Callable[[Document], list[Line]]] = {
 
 
 def _transaction(document: Document, name: str, duration_ms: float) -> Line:
-    spans = 1 if name == "inference" else len(groups(document["strop"]["measurement"].get("layers", ())))
+    spans = 1 if name == "inference" else len(groups(document["strop"]["measurement"]))
     outcome = document["event"]["outcome"]
     return {
         "transaction": {
@@ -230,7 +232,10 @@ def _time_us(document: Document) -> int:
 
 def _service_name(name: str) -> str:
     """Only letters, digits, space, underscore and hyphen are allowed."""
-    return "".join(letter if letter.isascii() and (letter.isalnum() or letter in " _-") else "_" for letter in name)[:MOST_TEXT] or "strop"
+    return (
+        "".join(letter if letter.isascii() and (letter.isalnum() or letter in " _-") else "_" for letter in name)[:MOST_TEXT]
+        or "strop"
+    )
 
 
 def _metric_name(name: str) -> str:

@@ -36,11 +36,11 @@ def event_of(data: bytes) -> Event:
         document = json.loads(data.decode("utf-8"), parse_constant=_no_constant, parse_int=_integer)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    except UnicodeDecodeError as fault:
-        raise ValueError(f"it is no UTF-8: {fault.reason} at byte {fault.start:,}") from None
+    except UnicodeDecodeError as wrong:
+        raise ValueError(f"it is no UTF-8: {wrong.reason} at byte {wrong.start:,}") from None
     fault = fault_in(document)
     if fault:
-        raise ValueError(fault)
+        raise ValueError(f"event{fault}")
     line = json.dumps(document, separators=(",", ":"), ensure_ascii=True).encode()
     name, kind = document["event"]["id"], document["event"]["action"]
     return Event(name, line + b"\n", kind)

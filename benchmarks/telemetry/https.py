@@ -85,7 +85,9 @@ class Http:
 
 def forbidden(place: str, reason: str) -> RunError:
     """The fault of a user who may not write."""
-    return RunError(524, place, f"the user may not write: {reason:.160}", "Give the user the right to write, see docs/telemetry.md")
+    return RunError(
+        524, place, f"the user may not write: {reason:.160}", "Give the user the right to write, see docs/telemetry.md"
+    )
 
 
 def tls_context(settings: SinkSettings) -> ssl.SSLContext:

@@ -70,7 +70,14 @@ class Sender:
     """A sink that spools. Threads may share it."""
 
     def __init__(
-        self, name: str, transport: Transport, folder: Path, spool_bytes: int, *, close_s: float = CLOSE_S, linger_s: float = LINGER_S
+        self,
+        name: str,
+        transport: Transport,
+        folder: Path,
+        spool_bytes: int,
+        *,
+        close_s: float = CLOSE_S,
+        linger_s: float = LINGER_S,
     ) -> None:
         """folder: of the spool; processes that share it get folders of their own in it, and send what a dead one left.
 

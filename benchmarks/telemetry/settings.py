@@ -129,7 +129,9 @@ def _by_url(text: str, tables: Mapping[str, Mapping[str, Any]]) -> SinkSettings:
         parts = urlsplit(text)
         _ = parts.port
     except ValueError as fault:
-        raise UsageError(901, "telemetry", f"{text!r:.120} is no URL ({fault})", "Give one such as kafka://HOST:9092/TOPIC") from fault
+        raise UsageError(
+            901, "telemetry", f"{text!r:.120} is no URL ({fault})", "Give one such as kafka://HOST:9092/TOPIC"
+        ) from fault
     if parts.scheme not in SCHEMES:
         raise UsageError(901, "telemetry", f"no sink has the scheme {parts.scheme}://", f"Give one of {', '.join(SCHEMES)}")
     if parts.username is not None or parts.password is not None:
@@ -171,7 +173,7 @@ def _filled(base: SinkSettings, table: Mapping[str, Any], place: str) -> SinkSet
     return filled if filled.url else replace(filled, url=DEFAULT_URLS.get(filled.kind, ""))
 
 
-def _typed(kind: type, value: Any, place: str, key: str) -> Any:
+def _typed(kind: Any, value: Any, place: str, key: str) -> Any:
     """A value of the type of its key; text of the environment is read."""
     try:
         if kind is bool and isinstance(value, str):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.telemetry.event import MAX_EVENT_BYTES, Event
+from benchmarks.telemetry.event import MAX_EVENT_BYTES
 from toolchain.errors import RunError
 
 SUFFIX = ".spool"
@@ -68,7 +68,7 @@ class Spool:
     _segments: deque[_Segment] = field(default_factory=deque)
     _file: int = -1
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _cursor: Position = Position(0, 0)
+    _cursor: Position = field(default_factory=lambda: Position(0, 0))
 
     def __post_init__(self) -> None:
         """Read what is there. Raises RunError(505) where the folder cannot be used."""
@@ -97,8 +97,8 @@ class Spool:
             return sum(segment.records for segment in self._segments)
 
     @property
-    def bytes(self) -> int:
-        """Size of all segments."""
+    def size(self) -> int:
+        """Bytes of all segments."""
         with self._lock:
             return sum(segment.bytes for segment in self._segments)
 
@@ -227,11 +227,6 @@ class Spool:
 
     def _fault(self, fault: OSError) -> RunError:
         return RunError(505, str(self.folder), f"it cannot be used: {fault.strerror}", "Name another folder as `spool`")
-
-
-def record_of(event: Event) -> bytes:
-    """An event as a spool keeps it."""
-    return f"{event.id}\t{event.kind}\t".encode() + event.line
 
 
 def _is_number(text: str) -> bool:

@@ -38,11 +38,14 @@ for number in range(int(count)):
     if number % 1000 == 0:
         time.sleep(max(number / float(rate) - (time.monotonic() - begun), 0))
 sink.close()
-print(sink.figures, sink.fault, f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}", f"{time.monotonic() - begun:.0f}", sep=";")
+memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(sink.figures, sink.fault, f"{memory:.0f}", f"{time.monotonic() - begun:.0f}", sep=";")
 """
 
 
-def send_while_killing(server: Server, kind: str, url: str, folder: Path, count: int, rate: int, apart_s: float) -> tuple[int, float]:
+def send_while_killing(
+    server: Server, kind: str, url: str, folder: Path, count: int, rate: int, apart_s: float
+) -> tuple[int, float]:
     """Send from a process of its own while the server is killed KILLS times; the sender's memory in MiB, and its seconds."""
     command = [sys.executable, "-c", SENDER, kind, url, str(folder), str(count), str(rate)]
     sender = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
@@ -86,7 +89,9 @@ def ids_in_topic(url: str, topic: str, count: int) -> list[str]:
 def test_a_million_events_arrive_once_though_the_broker_is_killed_five_times(tmp_path: Path) -> None:
     count = int(os.environ.get("STROP_EVENTS", "1000000"))
     with kafka() as server:
-        memory, seconds = send_while_killing(server, "kafka", server.url, tmp_path, count, rate=12_000, apart_s=count / 12_000 / 8)
+        memory, seconds = send_while_killing(
+            server, "kafka", server.url, tmp_path, count, rate=12_000, apart_s=count / 12_000 / 8
+        )
         found = ids_in_topic(server.url, "bar", count)
     print(f"kafka: {len(found):,} messages, {len(set(found)):,} ids, {count / seconds:,.0f} events/s")
     assert set(found) == {f"bar-{number:x}" for number in range(count)}
@@ -105,8 +110,14 @@ def test_events_arrive_once_though_elasticsearch_is_killed_five_times(tmp_path: 
         found = server.ask(
             "POST",
             f"{stream}/_search",
-            {"size": 0, "aggs": {"ids": {"cardinality": {"field": "event.id", "precision_threshold": 40000}},
-                                 "last": {"max": {"field": "event.sequence"}}, "sum": {"sum": {"field": "event.sequence"}}}},
+            {
+                "size": 0,
+                "aggs": {
+                    "ids": {"cardinality": {"field": "event.id", "precision_threshold": 40000}},
+                    "last": {"max": {"field": "event.sequence"}},
+                    "sum": {"sum": {"field": "event.sequence"}},
+                },
+            },
         )["aggregations"]
     print(f"elasticsearch: {total:,} documents, {count / seconds:,.0f} events/s, {found}")
     assert total == count

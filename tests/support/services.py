@@ -29,7 +29,8 @@ needs_kafka = pytest.mark.skipif(
     shutil.which("java") is None or not list(SERVICES.glob("kafka/kafka_*.jar")), reason="there is no Kafka (.ci/services)"
 )
 needs_elasticsearch = pytest.mark.skipif(
-    shutil.which("java") is None or not (SERVICES / "elasticsearch" / "bin").is_dir(), reason="there is no Elasticsearch (.ci/services)"
+    shutil.which("java") is None or not (SERVICES / "elasticsearch" / "bin").is_dir(),
+    reason="there is no Elasticsearch (.ci/services)",
 )
 
 
@@ -42,7 +43,9 @@ def free_port() -> int:
 class Server:
     """A process with an open port, which can be killed and started again with what it kept on disk."""
 
-    def __init__(self, command: Sequence[str], port: int, log: Path, environment: Mapping[str, str], user: int | None = None) -> None:
+    def __init__(
+        self, command: Sequence[str], port: int, log: Path, environment: Mapping[str, str], user: int | None = None
+    ) -> None:
         self._command, self.port, self._log, self._environment, self._user = command, port, log, environment, user
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -148,7 +151,9 @@ class Elasticsearch(Server):
         user = NOBODY if root else None
         if password:
             tool = [str(home / "bin" / "elasticsearch-keystore")]
-            subprocess.run([*tool, "create"], check=True, env={**os.environ, **environment}, user=user, group=user, capture_output=True)
+            subprocess.run(
+                [*tool, "create"], check=True, env={**os.environ, **environment}, user=user, group=user, capture_output=True
+            )
             add = [*tool, "add", "-x", "bootstrap.password"]
             done = {"input": password.encode(), "env": {**os.environ, **environment}, "user": user, "group": user}
             subprocess.run(add, check=True, capture_output=True, **done)  # type: ignore[call-overload]

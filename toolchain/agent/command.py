@@ -26,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="OUT", help=note)
     note = "what runs the bundle: its shared library, or its .tflite in one of two packages; auto takes the first there is"
     parser.add_argument("--engine", choices=ENGINE_CHOICES, default="auto", help=note)
-    note = "where an event of every inference goes: a file of JSON lines (- for standard output), a URL such as kafka://HOST:9092, "
+    note = (
+        "where an event of every inference goes: a file of JSON lines (- for standard output), a URL such as kafka://HOST:9092, "
+    )
     note += "or a name of the settings (docs/telemetry.md)"
     parser.add_argument("--telemetry", metavar="SINK", help=note)
     parser.add_argument("--send-inputs", action="store_true", help="events hold the inputs themselves, not their figures alone")

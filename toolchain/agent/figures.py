@@ -35,7 +35,7 @@ def _figures(tensor: Tensor, stored: Array, raw: bool) -> InputFigures:
 
 
 def _counts(stored: Array) -> tuple[int, ...]:
-    """How many elements lie in each sixteenth of a type of 8 bits, of about COUNTED that are evenly apart where there are more."""
+    """Elements in each sixteenth of a type of 8 bits, of about COUNTED that are evenly apart where there are more."""
     kind = stored.dtype.char
     if kind not in "bB":
         return ()

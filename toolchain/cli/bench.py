@@ -12,6 +12,7 @@ examples:
   strop bench build/kws --against kws.json --tolerance 0.01
   strop bench build/kws --on board:qemu --explain
   strop bench build/kws --on board:/dev/ttyACM0 --meter ppk2:/dev/ttyACM1
+  strop bench build/kws --send elasticsearch
   strop bench --suite speed --models mlperf_tiny
   strop bench build/kws build/vww --suite mlperf-tiny --on board:/dev/ttyACM0 --dataset data --submission out --organization me
 """
@@ -31,6 +32,7 @@ from toolchain.cli.options import add_place
 from toolchain.cli.progress import shown_progress
 from toolchain.cli.tiny_suite import TINY_SUITE, add_tiny, run_tiny_suite
 from toolchain.errors import UsageError, VerificationError
+from toolchain.errors import StropError, UsageError, VerificationError
 
 if TYPE_CHECKING:
     from benchmarks.suites.suite import Count
@@ -51,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tolerance", type=float, metavar="SHARE", help=note)
     note = "instead of a bundle: count models x targets of benchmarks/suites/S.toml and fail (E602) when a kept count grew; "
     note += "mlperf-tiny measures bundles on a board as the public benchmark does"
+    note = "send the measurement as an event: a URL, a file of JSON lines, or a name of the settings (docs/telemetry.md)"
+    parser.add_argument("--send", metavar="SINK", help=note)
+    note = "instead of a bundle: count models x targets of benchmarks/suites/S.toml and fail (E602) when a kept count grew"
     parser.add_argument("--suite", metavar="S", help=note)
     parser.add_argument("--models", type=Path, metavar="DIR", help="where the suite's model files are")
     parser.add_argument("--only", action="append", metavar="MODEL:TARGET", help="of a suite only this; may be repeated")
@@ -114,12 +119,23 @@ def _run_bundle(arguments: argparse.Namespace) -> Answer:
         text += f"\n\n{explained(plan.layers, result.calls)}"
     document: dict[str, object] = result.as_json()
     fault = None if result.bit_exact is not False else VerificationError(601, str(result.bundle), *WRONG_OUTPUTS)
+    document = result.as_json()
+    fault: StropError | None = None
     if old is not None:
         try:
             hold_to(document, old, DEFAULT_TOLERANCE if arguments.tolerance is None else arguments.tolerance)
             text += f"\n\nno worse than {arguments.against}"
         except VerificationError as worse:
             fault = fault or worse
+            fault = worse
+    if arguments.send is not None:
+        from benchmarks.sending import measurement_of, send_events
+        from toolchain.cli.main import version
+
+        figures, unsent = send_events(arguments.send, [measurement_of(result, version())])
+        document["sent"] = asdict(figures)
+        text += f"\n\n{figures.sent} event sent to {arguments.send}"
+        fault = fault or unsent
     return Answer(document, text, fault)
 
 

@@ -37,6 +37,7 @@ COMMANDS: dict[str, Command] = {
     "flash": Command("toolchain.cli.flash", "build a bundle's firmware and write it to a board"),
     "keys": Command("toolchain.cli.keys", "make keys that sign updates for boards"),
     "agent": Command("toolchain.cli.agent", "run a bundle on a Linux board and report every inference"),
+    "gateway": Command("toolchain.cli.gateway", "watch boards on serial ports and forward what they tell"),
     "tune": Command("toolchain.cli.tune", "fit the cost model of a core by measuring micro-kernels"),
     "report": Command("toolchain.cli.report", "one self-contained HTML page about bundles"),
 }
