@@ -1,7 +1,7 @@
 """What a board sends by itself: a frame of type EVENT with an event, whole or in the short form that a small device can write.
 
-The short form is an object with `kind` and that kind's facts: `{"kind": "health", "status": "ok", "temperature_c": 31}`, and of an
-inference `latency_us`, `top` and `confidence`. Who the board is and what it runs is added here.
+The short form is an object with `kind` and that kind's facts: `{"kind": "health", "status": "ok", "temperature_c": 31}`, and of
+an inference `latency_us`, `top` and `confidence`. Who the board is and what it runs is added here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Elastic APM by its intake protocol: a transaction for each event of inferences, spans for its parts, metrics beside them.
 
-The lines are made where they are sent, behind the spool: beside an inference nothing of it is paid for, and what is sent while the
-server is away arrives. A transaction's id is made of its event's, so that one that comes twice can be told.
+The lines are made where they are sent, behind the spool: beside an inference nothing of it is paid for, and what is sent while
+the server is away arrives. A transaction's id is made of its event's, so that one that comes twice can be told.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class Apm:
 
     most_bytes = 512 << 10
     most_records = 500
+    patience_s = 0.0
 
     def __init__(self, settings: SinkSettings) -> None:
         self._settings = settings
@@ -116,7 +117,7 @@ def _measurement(document: Document) -> list[Line]:
 
 
 def groups(facts: Mapping[str, Any]) -> list[tuple[str, float]]:
-    """Layers of one kind that follow each other, and their microseconds: as measured, or the median shared out by instructions."""
+    """Layers of one kind that follow each other, with microseconds: as measured, or the median shared out by instructions."""
     layers = facts.get("layers", ())
     counted = sum(layer.get("instructions", 0) for layer in layers) or 1
     each_us = facts.get("latency_us", {}).get("p50", 0.0) / counted

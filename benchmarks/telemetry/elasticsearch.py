@@ -29,6 +29,7 @@ class Elasticsearch:
 
     most_bytes = 4 << 20
     most_records = 2000
+    patience_s = 0.0
 
     def __init__(self, settings: SinkSettings) -> None:
         """Raises RunError(523) for files of TLS that cannot be used."""

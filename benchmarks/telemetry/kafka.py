@@ -80,6 +80,7 @@ class Confluent(_Batches):
 
     most_bytes = 2 << 20
     most_records = 20_000
+    patience_s = 0.0
 
     def __init__(self, settings: SinkSettings) -> None:
         super().__init__(settings)
@@ -166,6 +167,7 @@ class KafkaPython(_Batches):
 
     most_bytes = 1 << 20
     most_records = 5000
+    patience_s = 0.0
 
     def __init__(self, settings: SinkSettings) -> None:
         super().__init__(settings)

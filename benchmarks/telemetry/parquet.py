@@ -1,14 +1,13 @@
 """Events as Parquet files in a folder by kind, for DuckDB, pandas and Spark: what is queried often as columns, all of it as JSON.
 
-A file holds what came within a minute or 20,000 events. It is named after its place in the spool, so that a process that is killed
-between two steps writes the same file again and nothing is there twice.
+A file holds what came within a minute, or 20,000 events. It is named after its place in the spool, so that a process that is
+killed between two steps writes the same file again, and nothing is there twice.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,10 +48,10 @@ class ParquetFiles:
 
     most_bytes = 32 << 20
     most_records = 20_000
+    patience_s = 60.0
 
     def __init__(self, settings: SinkSettings) -> None:
         self._folder = Path(settings.path or f"{settings.name}.parquet")
-        self._session = f"{os.getpid():x}"
         try:
             self._arrow: Any = importlib.import_module("pyarrow")
             self._parquet: Any = importlib.import_module("pyarrow.parquet")

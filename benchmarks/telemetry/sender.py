@@ -39,10 +39,11 @@ class RejectedError(Exception):
 
 
 class Transport(Protocol):
-    """What carries records to a service. most_bytes, most_records: of one delivery."""
+    """What carries records to a service. most_bytes, most_records: of one delivery. patience_s: how long one is gathered for."""
 
     most_bytes: int
     most_records: int
+    patience_s: float
 
     def deliver(self, records: Sequence[Record], number: str) -> Sequence[Refusal]:
         """Return once the service has all records but the refused ones. number: the same whenever a batch is tried again.
@@ -92,6 +93,7 @@ class Sender:
         self._lock, self._wake, self._stop = threading.Lock(), threading.Event(), threading.Event()
         self._fault: StropError | None = None
         self._told = 0
+        self._hurry, self._last = False, time.monotonic()
         self._thread = threading.Thread(target=self._work, name=f"strop-{name}", daemon=True)
         self._thread.start()
 
@@ -111,11 +113,13 @@ class Sender:
     def flush(self, timeout_s: float) -> bool:
         """Wait until all events are delivered; False when time was over before."""
         end = time.monotonic() + timeout_s
+        self._hurry = True
         while self._buffer or self._spool.waiting:
             self._wake.set()
             if time.monotonic() >= end or not self._thread.is_alive():
                 return False
             time.sleep(0.01)
+        self._hurry = False
         return True
 
     def close(self) -> None:
@@ -180,6 +184,10 @@ class Sender:
                 pause = min(pause * 2, LONGEST_PAUSE_S)
 
     def _next(self) -> Batch | None:
+        waits = time.monotonic() < self._last + self._transport.patience_s and not self._hurry
+        if waits and self._spool.waiting < self._transport.most_records:
+            return None
+        self._last = time.monotonic()
         batch = self._spool.read(self._transport.most_bytes, self._transport.most_records)
         return None if batch.end == batch.start else batch
 
