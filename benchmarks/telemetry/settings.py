@@ -127,17 +127,19 @@ def _by_url(text: str, tables: Mapping[str, Mapping[str, Any]]) -> SinkSettings:
     """A URL. What its kind has in the file or the environment holds for it, too."""
     try:
         parts = urlsplit(text)
-        _ = parts.port
+        ports = [urlsplit(f"//{server}").port for server in parts.netloc.split(",")]
     except ValueError as fault:
         raise UsageError(
             901, "telemetry", f"{text!r:.120} is no URL ({fault})", "Give one such as kafka://HOST:9092/TOPIC"
         ) from fault
     if parts.scheme not in SCHEMES:
         raise UsageError(901, "telemetry", f"no sink has the scheme {parts.scheme}://", f"Give one of {', '.join(SCHEMES)}")
-    if parts.username is not None or parts.password is not None:
+    if "@" in parts.netloc:
         hint = f"Set {PREFIX}{SCHEMES[parts.scheme][0].upper()}_PASSWORD or write a settings file"
         raise UsageError(901, "telemetry", "a URL on the command line holds credentials, which everybody can see", hint)
     kind, scheme = SCHEMES[parts.scheme]
+    if len(ports) > 1 and kind != "kafka":
+        raise UsageError(901, "telemetry", f"{text!r:.120} names {len(ports)} servers", "Only Kafka takes several")
     if not scheme:
         return replace(_filled(SinkSettings(kind, kind), {}, text), name=text, path=text.split("://", 1)[1])
     table = {key: value for key, value in tables.get(kind, {}).items() if key != "kind"}

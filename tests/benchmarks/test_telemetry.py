@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.telemetry.event import EventMaker, Failure, Inference, InputFigures, Origin
-from benchmarks.telemetry.sinks import open_sink
+from benchmarks.telemetry.settings import SinkSettings
+from benchmarks.telemetry.sinks import open_sink, sink_of
 from toolchain.errors import RunError
 
 SCHEMA = json.loads((files("benchmarks.telemetry") / "event.schema.json").read_text())
@@ -132,3 +133,26 @@ def test_a_disk_that_is_full_is_told(tmp_path: Path) -> None:
     sink.close()
     with pytest.raises(RunError, match="E505"):
         open_sink(str(tmp_path))
+
+
+def test_full_files_step_aside_and_nothing_is_lost(tmp_path: Path) -> None:
+    path, maker = tmp_path / "t.jsonl", EventMaker(origin())
+    sinks = [sink_of(SinkSettings("t", "jsonl", path=str(path), file_bytes=40_000, files=50)) for _ in range(2)]
+    for _ in range(1000):
+        for sink in sinks:
+            sink.send(maker.inferences([Inference(1.0, ())]))
+    for sink in sinks:
+        sink.close()
+    older = sorted(tmp_path.glob("t.jsonl.*"), key=lambda each: -int(each.suffix[1:]))
+    assert len(older) > 10 and all(each.stat().st_size < 120_000 for each in older)
+    found = [json.loads(line)["event"]["sequence"] for each in [*older, path] for line in each.read_text().splitlines()]
+    assert sorted(found) == list(range(2000))
+
+
+def test_only_so_many_full_files_stay(tmp_path: Path) -> None:
+    sink = sink_of(SinkSettings("t", "jsonl", path=str(tmp_path / "t.jsonl"), file_bytes=5000, files=2))
+    maker = EventMaker(origin())
+    for _ in range(200):
+        sink.send(maker.inferences([Inference(1.0, ())]))
+    sink.close()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["t.jsonl", "t.jsonl.1", "t.jsonl.2"]
