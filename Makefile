@@ -7,6 +7,7 @@
 
 PYTHON ?= python3
 EXTRAS ?= mcu,flash,energy,tune,tflm,simplify,keras,torch,tensorrt,train,loop
+EXTRAS ?= mcu,tune,tflm,simplify,keras,torch,tensorrt,telemetry
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 JOBS ?= 2
@@ -41,12 +42,13 @@ demo: .venv/core.stamp
 
 tools:
 	@.ci/tools
+	@PYTHON=$(PYTHON) .ci/services
 
 test: .venv/tests.stamp tools lint
-	$(BIN)/python -m pytest -m "not long and not services" -n $(JOBS)
+	$(BIN)/python -m pytest -m "not long" -n $(JOBS)
 
 test-long: .venv/tests.stamp tools
-	$(BIN)/python -m pytest -m "long and not services" -n $(JOBS)
+	$(BIN)/python -m pytest -m long -n $(JOBS)
 
 lint: .venv/tests.stamp
 	$(BIN)/ruff check .

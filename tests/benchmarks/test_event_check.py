@@ -139,7 +139,7 @@ class Collector:
 
     def deliver(self, records: Sequence[Record], number: str) -> Sequence[Refusal]:
         for record in records:
-            jsonschema.Draft202012Validator(SCHEMA).evolve() if not record.line else json.loads(record.line)
+            json.loads(record.line)
             self.got.append(record.id.decode())
         return ()
 
@@ -177,13 +177,13 @@ def test_ten_thousand_bad_events_stop_nothing(tmp_path: Path) -> None:
         [json.loads(line)["event"]["id"] for line in (tmp_path / "good.jsonl").read_text().splitlines()] == wanted == service.got
     )
     duckdb = pytest.importorskip("duckdb")
-    query = f"select count(*), count(distinct id), max(latency_us) from '{tmp_path}/files/*/*.parquet' where target = 'raspberry_pi_5'"
+    place = f"'{tmp_path}/files/*/*.parquet'"
+    query = f"select count(*), count(distinct id), max(latency_us) from {place} where target = 'raspberry_pi_5'"
     assert duckdb.sql(query).fetchall() == [(1000, 1000, 123.4)]
     letters = [json.loads(line) for line in (tmp_path / "jsonl.dead").read_text(encoding="utf-8").splitlines()]
     assert len({letter["reason"][:12] for letter in letters}) > 10 and all(letter["reason"] for letter in letters)
-    print(
-        f"10,000 bad events, 1,000 good ones, three sinks: {time.perf_counter() - begun:.1f} s, {checked / 33_000 * 1e6:.0f} us each"
-    )
+    seconds, each_us = time.perf_counter() - begun, checked / 33_000 * 1e6
+    print(f"10,000 bad events, 1,000 good ones, three sinks: {seconds:.1f} s, {each_us:.0f} us each")
 
 
 @pytest.mark.parametrize(

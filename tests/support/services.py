@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.certificates import authority, signed
 
 ROOT = Path(__file__).parents[2]
 SERVICES = Path(os.environ.get("STROP_SERVICES", ROOT / "build" / "services"))
@@ -117,14 +120,14 @@ class Kafka(Server):
 
 
 class Elasticsearch(Server):
-    """A node. secure: with users and TLS as in `settings`; then the folder `config` holds their files already."""
+    """A node. With a password it has TLS, the users `writer` and `reader` of that password, and `authority` signs for it."""
 
-    def __init__(self, folder: Path, settings: Sequence[str] = (), password: str = "", scheme: str = "http") -> None:
+    def __init__(self, folder: Path, password: str = "") -> None:
         port, inner = free_port(), free_port()
-        root = os.getuid() == 0
-        self.password, self.scheme, self.config = password, scheme, folder / "config"
-        home = SERVICES / "elasticsearch"
-        shutil.copytree(home / "config", self.config, dirs_exist_ok=True)
+        self.password, self.scheme = password, "https" if password else "http"
+        self.authority: Path | None = None
+        config, home = folder / "config", SERVICES / "elasticsearch"
+        shutil.copytree(home / "config", config, dirs_exist_ok=True)
         given = [
             "discovery.type: single-node",
             "network.host: 127.0.0.1",
@@ -133,31 +136,48 @@ class Elasticsearch(Server):
             f"path.data: {folder / 'data'}",
             f"path.logs: {folder / 'logs'}",
             "cluster.routing.allocation.disk.threshold_enabled: false",
-            *([] if password else ["xpack.security.enabled: false"]),
-            *settings,
+            *(self._secured(config) if password else ["xpack.security.enabled: false"]),
         ]
-        (self.config / "elasticsearch.yml").write_text("\n".join(given) + "\n")
+        (config / "elasticsearch.yml").write_text("\n".join(given) + "\n")
         (folder / "tmp").mkdir()
-        if root:
+        self._owner = NOBODY if os.getuid() == 0 else None
+        if self._owner is not None:
             home = Path(shutil.copytree(home, folder / "home", symlinks=True))
             subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", str(folder)], check=True)
         environment = {
-            "ES_PATH_CONF": str(self.config),
+            "ES_PATH_CONF": str(config),
             "ES_JAVA_OPTS": "-Xms768m -Xmx768m",
             "ES_JAVA_HOME": str(java_home()),
             "ES_TMPDIR": str(folder / "tmp"),
             "HOME": str(folder),
         }
-        user = NOBODY if root else None
+        super().__init__([str(home / "bin" / "elasticsearch")], port, folder / "log.txt", environment, self._owner)
         if password:
-            tool = [str(home / "bin" / "elasticsearch-keystore")]
-            subprocess.run(
-                [*tool, "create"], check=True, env={**os.environ, **environment}, user=user, group=user, capture_output=True
-            )
-            add = [*tool, "add", "-x", "bootstrap.password"]
-            done = {"input": password.encode(), "env": {**os.environ, **environment}, "user": user, "group": user}
-            subprocess.run(add, check=True, capture_output=True, **done)  # type: ignore[call-overload]
-        super().__init__([str(home / "bin" / "elasticsearch")], port, folder / "log.txt", environment, user)
+            for name, role in (("writer", "strop_writer"), ("reader", "strop_reader"), ("admin", "superuser")):
+                self._tool(home, "elasticsearch-users", "useradd", name, "-p", password, "-r", role)
+
+    def _tool(self, home: Path, name: str, *arguments: str) -> None:
+        command = [str(home / "bin" / name), *arguments]
+        user = self._owner
+        subprocess.run(command, check=True, capture_output=True, env={**os.environ, **self._environment}, user=user, group=user)
+
+    def _secured(self, config: Path) -> list[str]:
+        """Certificates and roles."""
+        by = authority(config, "authority")
+        certificate, key = signed(config, "node", by)
+        self.authority = config.parent / "authority.pem"
+        shutil.copy(by[0], self.authority)
+        rights = {"strop_writer": "create_doc, auto_configure", "strop_reader": "read"}
+        role = "{}:\n  cluster: [monitor]\n  indices:\n    - names: ['metrics-strop.*']\n      privileges: [{}]\n"
+        roles = "".join(role.format(*each) for each in rights.items())
+        (config / "roles.yml").write_text(roles)
+        return [
+            "xpack.security.enabled: true",
+            "xpack.security.http.ssl.enabled: true",
+            f"xpack.security.http.ssl.certificate: {certificate}",
+            f"xpack.security.http.ssl.key: {key}",
+            "xpack.security.transport.ssl.enabled: false",
+        ]
 
     @property
     def url(self) -> str:
@@ -165,14 +185,13 @@ class Elasticsearch(Server):
 
     def start(self) -> None:
         super().start()
-        if self.scheme == "http" and not self.password:
-            end = time.monotonic() + START_S
-            while time.monotonic() < end:
-                with contextlib.suppress(urllib.error.URLError, OSError):
-                    if self.ask("GET", "/_cluster/health?wait_for_status=yellow&timeout=20s")["status"] != "red":
-                        return
-                time.sleep(0.2)
-            raise RuntimeError("Elasticsearch stays red")
+        end = time.monotonic() + START_S
+        while time.monotonic() < end:
+            with contextlib.suppress(urllib.error.URLError, OSError):
+                if self.ask("GET", "/_cluster/health?wait_for_status=yellow&timeout=20s")["status"] != "red":
+                    return
+            time.sleep(0.2)
+        raise RuntimeError("Elasticsearch stays red")
 
     def kill(self) -> None:
         """The launcher and the server that it waits for: both are in a session of their own."""
@@ -182,13 +201,14 @@ class Elasticsearch(Server):
             self.process.wait()
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
-        """The answer to a request, for servers without TLS."""
+        """The answer to a request."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}{path}", data, {"Content-Type": "application/json"}, method=method)
         if self.password:
-            pair = base64.b64encode(f"elastic:{self.password}".encode()).decode()
+            pair = base64.b64encode(f"admin:{self.password}".encode()).decode()
             request.add_header("Authorization", f"Basic {pair}")
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        context = ssl.create_default_context(cafile=str(self.authority)) if self.authority else None
+        with urllib.request.urlopen(request, timeout=60, context=context) as answer:
             return json.loads(answer.read())
 
 
@@ -226,9 +246,9 @@ def kafka(lines: Sequence[str] = (), listener: str = "PLAINTEXT") -> Generator[K
 
 
 @contextlib.contextmanager
-def elasticsearch() -> Generator[Elasticsearch]:
-    """A running node without users and TLS."""
+def elasticsearch(password: str = "") -> Generator[Elasticsearch]:
+    """A running node, with users and TLS where there is a password."""
     with place() as folder:
-        server = Elasticsearch(folder)
+        server = Elasticsearch(folder, password)
         with running(server):
             yield server
