@@ -83,7 +83,11 @@ def _until_signal(stop: threading.Event) -> Generator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    known = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def heard(_number: int, _frame: object) -> None:
+        stop.set()
+
+    known = {number: signal.signal(number, heard) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:

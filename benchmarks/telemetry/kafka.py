@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import socket
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -191,6 +192,9 @@ class KafkaPython(_Batches):
                 self._handed = number
             producer.flush(WAIT_S)
         except self._errors.KafkaError as fault:
+            if self._producer is None and self._settings.username and self._listens():
+                # All that this client tells of refused credentials is that it could not begin.
+                raise self.fault("AuthenticationFailed", "it closes the line when credentials are given") from fault
             if not isinstance(fault, self._errors.KafkaTimeoutError):
                 self._forget()
             raise self.fault(type(fault).__name__, str(fault)) from fault
@@ -209,6 +213,14 @@ class KafkaPython(_Batches):
     def close(self) -> None:
         """What the client still has stays in the spool."""
         self._forget()
+
+    def _listens(self) -> bool:
+        """Whether anybody is at the first server's port."""
+        parts = urlsplit(f"//{self._servers.split(',')[0]}")
+        with contextlib.suppress(OSError):
+            socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 9092), 2).close()
+            return True
+        return False
 
     def _forget(self) -> None:
         self._handed, self._futures = "", []
@@ -230,6 +242,7 @@ class KafkaPython(_Batches):
             "delivery_timeout_ms": 2**31 - 1,
             "max_request_size": MOST_REQUEST_BYTES,
             "max_block_ms": int(WAIT_S * 1000),
+            "bootstrap_timeout_ms": int(WAIT_S * 1000),
             "reconnect_backoff_max_ms": 1000,
             "compression_type": None if own.compression == "none" else own.compression,
         }

@@ -185,7 +185,8 @@ def _typed(kind: Any, value: Any, place: str, key: str) -> Any:
     except (KeyError, ValueError):
         pass
     shown = "…" if key in SECRETS else repr(value)[:60]
-    if not isinstance(value, kind) or (kind in (int, float) and (isinstance(value, bool) or not 0 < value < 1 << 50)):
+    fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+    if not fits or (kind in (int, float) and not 0 < float(value) < 1 << 50):
         raise UsageError(903, place, f"{key} = {shown} is no {kind.__name__}", "See docs/telemetry.md")
     return value
 

@@ -15,7 +15,9 @@ QUERIES = json.loads((FOLDER / "queries.json").read_text())
 OBJECTS = [json.loads(line) for line in (FOLDER / "kibana.ndjson").read_text().splitlines()]
 DOCS = Path(__file__).parents[2] / "docs"
 # Kept, not searched: what runs on and how exact a quantile is.
-UNSEARCHED = re.compile(r"strop\.measurement\.(build|environment|given|asked|took|predicted|latency_us\.(source|rounds|outliers|inter|confid))")
+UNSEARCHED = re.compile(
+    r"strop\.measurement\.(build|environment|given|asked|took|predicted|latency_us\.(source|rounds|outliers|inter|confid))"
+)
 
 
 def mapped(node: dict[str, Any], path: str = "") -> dict[str, str]:
@@ -83,4 +85,6 @@ def test_objects_of_kibana_fit_together() -> None:
             assert fields_in(state) - {"_key"} <= set(FIELDS), each["id"]
         if each["type"] == "dashboard":
             panels = json.loads(each["attributes"]["panelsJSON"])
-            assert [f"{panel['panelIndex']}:{panel['panelRefName']}" for panel in panels] == [link["name"] for link in each["references"]]
+            assert [f"{panel['panelIndex']}:{panel['panelRefName']}" for panel in panels] == [
+                link["name"] for link in each["references"]
+            ]

@@ -16,7 +16,7 @@ from benchmarks.telemetry.sinks import sink_of
 from tests.benchmarks.test_event_check import good
 from tests.support.certificates import authority, needs_openssl
 from tests.support.events import inference, origin, settings
-from tests.support.services import Elasticsearch, elasticsearch, needs_elasticsearch
+from tests.support.services import PASSWORD, Elasticsearch, elasticsearch, needs_elasticsearch
 
 pytestmark = [pytest.mark.services, needs_elasticsearch]
 QUERIES = json.loads((files("benchmarks.telemetry") / "elastic" / "queries.json").read_text())
@@ -100,10 +100,9 @@ def test_what_the_server_refuses_holds_up_none(server: Elasticsearch, tmp_path: 
 
 @needs_openssl
 def test_wrong_password_wrong_authority_and_a_reader_lose_nothing(tmp_path: Path) -> None:
-    password = "pa55-w0rd"
     other, _ = authority(tmp_path, "other")
-    with elasticsearch(password) as server:
-        right = {"url": server.url, "username": "writer", "password": password, "ca_file": str(server.authority), "close_s": 0.5}
+    with elasticsearch(secured=True) as server:
+        right = {"url": server.url, "username": "writer", "password": PASSWORD, "ca_file": str(server.authority), "close_s": 0.5}
         maker = EventMaker(origin(session="sec"))
         wrongs = (
             ({"password": "wrong"}, "E522"),
@@ -116,7 +115,7 @@ def test_wrong_password_wrong_authority_and_a_reader_lose_nothing(tmp_path: Path
             sink.send(inference(maker))
             sink.close()
             assert sink.fault is not None and sink.fault.code == code, (wrong, sink.fault)
-            assert f"{number} events wait" in str(sink.fault) and password not in str(sink.fault)
+            assert f"{number} events wait" in str(sink.fault) and PASSWORD not in str(sink.fault)
             print(sink.fault)
         send(folder=tmp_path, events=[inference(maker)], **{**right, "close_s": 30.0})
         server.ask("POST", "/_refresh")

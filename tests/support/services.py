@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import ctypes
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.error
@@ -27,6 +29,12 @@ ROOT = Path(__file__).parents[2]
 SERVICES = Path(os.environ.get("STROP_SERVICES", ROOT / "build" / "services"))
 START_S = 180.0
 NOBODY = 65534
+# The users of a secured Elasticsearch and what `elasticsearch-users` made of the password; it takes half a minute each time.
+PASSWORD = "pa55-w0rd"
+USERS = """admin:$2a$10$nktr6fZ0c7oG9I8eaWCxr.ZRIu13GVDm/f3Hnep4/hJo50WrXsXXq
+reader:$2a$10$zqfYbGQnaUBa02xjolzJ5.SzkoGPuRxpSGpeVoay33eu98j5s0ud6
+writer:$2a$10$5u2Qq5wwqBhX8KS0FVa06u.7Wh2dMwaDSNICxIjnBMicv7xJF3OfK
+"""
 
 needs_kafka = pytest.mark.skipif(
     shutil.which("java") is None or not list(SERVICES.glob("kafka/kafka_*.jar")), reason="there is no Kafka (.ci/services)"
@@ -63,6 +71,7 @@ class Server:
                 user=self._user,
                 group=self._user,
                 start_new_session=True,
+                preexec_fn=_ends_with_parent,
             )
         end = time.monotonic() + START_S
         while time.monotonic() < end:
@@ -120,11 +129,11 @@ class Kafka(Server):
 
 
 class Elasticsearch(Server):
-    """A node. With a password it has TLS, the users `writer` and `reader` of that password, and `authority` signs for it."""
+    """A node. A secured one has TLS and USERS with PASSWORD, and `authority` signs for it."""
 
-    def __init__(self, folder: Path, password: str = "") -> None:
+    def __init__(self, folder: Path, secured: bool = False) -> None:
         port, inner = free_port(), free_port()
-        self.password, self.scheme = password, "https" if password else "http"
+        self.secured, self.scheme = secured, "https" if secured else "http"
         self.authority: Path | None = None
         config, home = folder / "config", SERVICES / "elasticsearch"
         shutil.copytree(home / "config", config, dirs_exist_ok=True)
@@ -136,7 +145,7 @@ class Elasticsearch(Server):
             f"path.data: {folder / 'data'}",
             f"path.logs: {folder / 'logs'}",
             "cluster.routing.allocation.disk.threshold_enabled: false",
-            *(self._secured(config) if password else ["xpack.security.enabled: false"]),
+            *(self._secured(config) if secured else ["xpack.security.enabled: false"]),
         ]
         (config / "elasticsearch.yml").write_text("\n".join(given) + "\n")
         (folder / "tmp").mkdir()
@@ -152,14 +161,6 @@ class Elasticsearch(Server):
             "HOME": str(folder),
         }
         super().__init__([str(home / "bin" / "elasticsearch")], port, folder / "log.txt", environment, self._owner)
-        if password:
-            for name, role in (("writer", "strop_writer"), ("reader", "strop_reader"), ("admin", "superuser")):
-                self._tool(home, "elasticsearch-users", "useradd", name, "-p", password, "-r", role)
-
-    def _tool(self, home: Path, name: str, *arguments: str) -> None:
-        command = [str(home / "bin" / name), *arguments]
-        user = self._owner
-        subprocess.run(command, check=True, capture_output=True, env={**os.environ, **self._environment}, user=user, group=user)
 
     def _secured(self, config: Path) -> list[str]:
         """Certificates and roles."""
@@ -171,6 +172,8 @@ class Elasticsearch(Server):
         role = "{}:\n  cluster: [monitor]\n  indices:\n    - names: ['metrics-strop.*']\n      privileges: [{}]\n"
         roles = "".join(role.format(*each) for each in rights.items())
         (config / "roles.yml").write_text(roles)
+        (config / "users").write_text(USERS)
+        (config / "users_roles").write_text("strop_reader:reader\nstrop_writer:writer\nsuperuser:admin\n")
         return [
             "xpack.security.enabled: true",
             "xpack.security.http.ssl.enabled: true",
@@ -204,12 +207,18 @@ class Elasticsearch(Server):
         """The answer to a request."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}{path}", data, {"Content-Type": "application/json"}, method=method)
-        if self.password:
-            pair = base64.b64encode(f"admin:{self.password}".encode()).decode()
+        if self.secured:
+            pair = base64.b64encode(f"admin:{PASSWORD}".encode()).decode()
             request.add_header("Authorization", f"Basic {pair}")
         context = ssl.create_default_context(cafile=str(self.authority)) if self.authority else None
         with urllib.request.urlopen(request, timeout=60, context=context) as answer:
             return json.loads(answer.read())
+
+
+def _ends_with_parent() -> None:
+    """Have Linux end this process when the one that started it is gone, however that went."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def java_home() -> Path:
@@ -246,9 +255,9 @@ def kafka(lines: Sequence[str] = (), listener: str = "PLAINTEXT") -> Generator[K
 
 
 @contextlib.contextmanager
-def elasticsearch(password: str = "") -> Generator[Elasticsearch]:
-    """A running node, with users and TLS where there is a password."""
+def elasticsearch(secured: bool = False) -> Generator[Elasticsearch]:
+    """A running node, with users and TLS where it is secured."""
     with place() as folder:
-        server = Elasticsearch(folder, password)
+        server = Elasticsearch(folder, secured)
         with running(server):
             yield server
