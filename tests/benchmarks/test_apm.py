@@ -1,4 +1,4 @@
-"""Elastic APM: every line has what the intake requires, a wrong token loses nothing, Elastic's own agent passes the same double."""
+"""Elastic APM: lines have what the intake requires, a wrong token loses nothing, Elastic's own agent passes the same double."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class Server:
                 user=self._user,
                 group=self._user,
                 start_new_session=True,
-                preexec_fn=_ends_with_parent,
+                preexec_fn=_ends_with_parent,  # noqa: PLW1509 it only sets a flag of the new process
             )
         end = time.monotonic() + START_S
         while time.monotonic() < end:
