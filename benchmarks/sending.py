@@ -52,6 +52,7 @@ def facts_of(result: BenchResult) -> dict[str, Any]:
         "outputs_sha256": found.outputs_sha256,
         "load_us": found.load_us,
         "first_us": found.first_us,
+        "energy_uj": None if result.energy is None else result.energy.total_uj,
         "latency_us": dict(zip(("p50", "p95", "p99"), found.latency_us, strict=True)) if found.latency_us else None,
         "ram": _known({"arena_bytes": found.arena_bytes, "stack_bytes": found.stack_bytes}),
         "flash": _known({"code_bytes": found.code_bytes, "weight_bytes": found.rodata_bytes}),
