@@ -89,6 +89,7 @@ class Confluent(_Batches):
         self._refused: list[Refusal] = []
         self._lost: Any = None
         self._error: Any = None
+        self._cause: Any = None
         self._producer: Any = None
 
     def deliver(self, records: Sequence[Record], number: str) -> Sequence[Refusal]:
@@ -113,7 +114,7 @@ class Confluent(_Batches):
             if self._error is not None or time.monotonic() > end:
                 error, self._error = self._error, None
                 raise self.fault(error.name(), error.str()) if error else self.unreachable("it does not answer")
-        self._handed = ""
+        self._handed, self._cause = "", None
         if self._lost is not None:
             # What the client gave up is produced anew, by a client without a past.
             error, self._producer = self._lost, None
@@ -137,7 +138,11 @@ class Confluent(_Batches):
             self._lost = error
 
     def _failed(self, error: Any) -> None:
-        self._error = error
+        """Why brokers are away says more than that they are."""
+        codes = self._module.KafkaError
+        if error.code() in (codes._AUTHENTICATION, codes._SSL):
+            self._cause = error
+        self._error = self._cause if error.code() == codes._ALL_BROKERS_DOWN and self._cause is not None else error
 
     def _options(self) -> dict[str, Any]:
         """Settings in librdkafka's words."""
