@@ -64,7 +64,7 @@ class Tensor:
         if self.scale is None:
             return stored.copy()
         if stored.itemsize == 1:
-            return _real_values(self.dtype, self.scale, self.zero_point)[stored.view(np.uint8)]
+            return _real_values(self.dtype, self.scale, self.zero_point).take(stored.view(np.uint8))
         return _to_real(stored, self.scale, self.zero_point)
 
     def _shaped(self, array: Array) -> Array:
@@ -87,11 +87,11 @@ class Tensor:
         return array
 
     def _quantized(self, array: Array) -> Array:
-        step, zero, low, high = _quantization(self.dtype, self.scale, self.zero_point)
+        step, half, zero, low, high = _quantization(self.dtype, self.scale, self.zero_point)
         values = np.divide(array, step, dtype=np.float32)
-        if type(zero) is not np.float32:
+        if half.dtype != np.float32:
             values = values.astype(np.float64)
-        values += np.copysign(_half(values.dtype), values)
+        values += np.copysign(half, values)
         np.trunc(values, out=values)
         values += zero
         np.maximum(values, low, out=values)
@@ -107,17 +107,15 @@ class Tensor:
 
 
 @lru_cache
-def _quantization(dtype: str, scale: float | None, zero_point: int) -> tuple[Any, Any, Any, Any]:
-    """Step, zero point and ends of a stored type. float32 holds what 16 bits do, wider types take float64."""
+def _quantization(dtype: str, scale: float | None, zero_point: int) -> tuple[Any, Any, Any, Any, Any]:
+    """Step, half, zero point and ends of a stored type. float32 holds what 16 bits do, wider types take float64.
+
+    half: the largest number below one; added before a truncation, it rounds halves away from zero and nothing else up.
+    """
     limits = np.iinfo(dtype)
     wide = np.float32 if limits.bits <= 16 else np.float64
-    return np.float32(scale or 1.0), wide(zero_point), wide(limits.min), wide(limits.max)
-
-
-@lru_cache
-def _half(dtype: Any) -> Any:
-    """The largest number below a half: added before a truncation, it rounds halves away from zero and nothing else up."""
-    return np.nextafter(np.asarray(0.5, dtype), np.asarray(0, dtype))
+    half = np.nextafter(wide(0.5), wide(0))
+    return np.float32(scale or 1.0), half, wide(zero_point), wide(limits.min), wide(limits.max)
 
 
 def _to_real(stored: Array, scale: float, zero_point: int) -> Array:
@@ -218,7 +216,9 @@ class Library:
 
 def stored_inputs(tensors: Sequence[Tensor], inputs: Any) -> list[Array]:
     """One stored array per input, from an array, a sequence of them in order, or a mapping by name. Raises InputError."""
-    if isinstance(inputs, Mapping):
+    if isinstance(inputs, list):
+        given = inputs if len(tensors) != 1 or _is_single(inputs) else [inputs]
+    elif isinstance(inputs, Mapping):
         given = _by_name(tensors, inputs)
     elif isinstance(inputs, np.ndarray) or (len(tensors) == 1 and not _is_single(inputs)):
         given = [inputs]

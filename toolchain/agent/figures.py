@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -24,7 +25,7 @@ def input_figures(tensors: Sequence[Tensor], stored: Sequence[Array], *, raw: bo
 def _figures(tensor: Tensor, stored: Array, raw: bool) -> InputFigures:
     wide = stored.astype(np.float64)
     scale, zero = (1.0, 0) if tensor.scale is None else (tensor.scale, tensor.zero_point)
-    mean = float(np.add.reduce(wide)) / wide.size
+    mean = float(wide.dot(_ones(wide.size))) / wide.size
     square = float(wide.dot(wide)) / wide.size
     deviation = math.sqrt(max(square - mean * mean, 0.0)) * scale
     low, high = float(np.minimum.reduce(stored)), float(np.maximum.reduce(stored))
@@ -32,6 +33,12 @@ def _figures(tensor: Tensor, stored: Array, raw: bool) -> InputFigures:
     return InputFigures(
         tensor.name, (low - zero) * scale, (high - zero) * scale, (mean - zero) * scale, deviation, _counts(stored), values
     )
+
+
+@lru_cache(maxsize=8)
+def _ones(size: int) -> Array:
+    """A product with ones is a sum, in half the time."""
+    return np.ones(size)
 
 
 def _counts(stored: Array) -> tuple[int, ...]:
