@@ -6,7 +6,7 @@
 # Needs Python 3.11 or newer; no root. PYTHON=... chooses the interpreter, EXTRAS=... the extras that tests install.
 
 PYTHON ?= python3
-EXTRAS ?= mcu,flash,energy,tune,tflm,simplify,keras,torch,tensorrt,train,loop
+EXTRAS ?= mcu,flash,energy,tune,tflm,simplify,keras,torch,tensorrt,train,loop,telemetry
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 JOBS ?= 2
@@ -41,12 +41,13 @@ demo: .venv/core.stamp
 
 tools:
 	@.ci/tools
+	@PYTHON=$(PYTHON) .ci/services
 
 test: .venv/tests.stamp tools lint
-	$(BIN)/python -m pytest -m "not long and not services" -n $(JOBS)
+	$(BIN)/python -m pytest -m "not long" -n $(JOBS)
 
 test-long: .venv/tests.stamp tools
-	$(BIN)/python -m pytest -m "long and not services" -n $(JOBS)
+	$(BIN)/python -m pytest -m long -n $(JOBS)
 
 lint: .venv/tests.stamp
 	$(BIN)/ruff check .

@@ -68,10 +68,17 @@ CODES: dict[int, Code] = {
         Code(513, "the chip is another one than the target's"),
         Code(511, "an update is damaged or for another board"),
         Code(512, "the board did not take the update"),
+        Code(521, "a service for telemetry cannot be reached"),
+        Code(522, "a service for telemetry refuses the credentials"),
+        Code(523, "a service for telemetry is not trusted, or its TLS files are wrong"),
+        Code(524, "the user of a service for telemetry may not write"),
+        Code(525, "events were not taken"),
+        Code(526, "events were dropped"),
         Code(601, "outputs differ from the reference"),
         Code(602, "a measurement became worse than allowed"),
         Code(901, "the command line is wrong"),
         Code(902, "Strop itself failed"),
+        Code(903, "a settings file is wrong"),
     )
 }
 

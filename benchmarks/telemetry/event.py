@@ -1,4 +1,4 @@
-"""The event that tells of inferences: names of the Elastic Common Schema, and what it has no name for under `strop`.
+"""The events that devices and tools report: names of the Elastic Common Schema, and what it has no name for under `strop`.
 
 `event.schema.json` beside this file says the same to other programs. A field may be added; one that changes its meaning
 takes a new SCHEMA_VERSION.
@@ -9,12 +9,17 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 ECS_VERSION = "8.17.0"
+# The longest event that sinks take, its line's end included.
+MAX_EVENT_BYTES = 1 << 20
+LARGEST = 1.7976931348623157e308
+MAX_TEXT = 4096
+KINDS = ("inference", "measurement", "health", "drift", "deployment", "error")
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
@@ -22,7 +27,8 @@ _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 class Origin:
     """What is the same in all events of a process. session: random, the first part of every event's id.
 
-    service: the network's name. version: the first digits of sha256, the bundle's digest. agent_version: of Strop.
+    service: the network's name. sha256: the bundle's digest, whose first digits are its version; "" where there is none.
+    agent_version: of Strop. firmware: the build id of a board's.
     """
 
     service: str
@@ -34,16 +40,23 @@ class Origin:
     architecture: str
     agent_version: str
     session: str = field(default_factory=lambda: secrets.token_hex(8))
+    firmware: str = ""
 
 
 class InputFigures(NamedTuple):
-    """An input's elements in real units: extremes, mean, standard deviation."""
+    """A sketch of an input: extremes, mean, standard deviation of its elements in real units, and how many lie where.
+
+    counts: elements in each sixteenth of the stored type's range, where that has 8 bits. values: the stored elements themselves,
+    which nobody gets who did not ask for them.
+    """
 
     name: str
     minimum: float
     maximum: float
     mean: float
     deviation: float
+    counts: tuple[int, ...] = ()
+    values: tuple[float, ...] = ()
 
 
 class Inference(NamedTuple):
@@ -59,17 +72,18 @@ class Inference(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """A sample that could not be run. code: of docs/errors.md."""
+    """A sample that could not be run, or another fault. code: of docs/errors.md."""
 
     code: str
     message: str
 
 
 class Event(NamedTuple):
-    """An event as sinks take it: its id, and the whole of it as one line of JSON in UTF-8, the line's end included."""
+    """An event as sinks take it: its id, the whole of it as one line of JSON in UTF-8, its end included, and one of KINDS."""
 
     id: str
     line: bytes
+    kind: str = "inference"
 
 
 class EventMaker:
@@ -80,19 +94,22 @@ class EventMaker:
         self._next = 0
         self._names: dict[str, str] = {}
         self._second, self._clock = -1, ""
+        service = {"name": origin.service, "type": "strop"}
+        if origin.sha256 or origin.firmware:
+            service["version"] = (origin.sha256 or origin.firmware)[:12]
         common = {
             "ecs": {"version": ECS_VERSION},
             "agent": {"type": "strop", "version": origin.agent_version, "ephemeral_id": origin.session},
-            "host": {"hostname": origin.hostname, "architecture": origin.architecture},
-            "service": {"name": origin.service, "type": "strop", "version": origin.sha256[:12]},
+            "service": service,
         }
-        event = {"kind": "metric", "module": "strop", "dataset": "strop.inference", "action": "inference"}
-        own = {
-            "schema": SCHEMA_VERSION,
-            "bundle": {"sha256": origin.sha256, "target": origin.target, "precision": origin.precision},
-            "engine": {"name": origin.engine},
-        }
-        self._common, self._event, self._own = (_encode(part)[:-1] for part in (common, event, own))
+        host = {"hostname": origin.hostname, "architecture": origin.architecture}
+        own: dict[str, Any] = {"schema": SCHEMA_VERSION, "target": origin.target, "engine": {"name": origin.engine}}
+        if origin.sha256:
+            own["bundle"] = {"sha256": origin.sha256, "precision": origin.precision}
+        if origin.firmware:
+            own["firmware"] = {"build_id": origin.firmware}
+        self._common, self._host, self._own = (_encode(part)[:-1] for part in (common, host, own))
+        self._kinds = {kind: _encode(_event_of(kind))[:-1] for kind in KINDS}
 
     def inferences(self, batch: Sequence[Inference]) -> Event:
         """The event of one or more inferences, one after the other."""
@@ -106,30 +123,46 @@ class EventMaker:
         if None not in scores:
             low, mean, _ = _spread(scores, sum(scores))
             own += f',"confidence":{{"minimum":{low},"mean":{mean}}}'
-        return self._made(f'"outcome":"success","duration":{total * 1000:.0f}', own)
+        return self._made("inference", f'"outcome":"success","duration":{total * 1000:.0f}', own)
 
     def failure(self, fault: Failure) -> Event:
-        """The event of a sample that could not be run."""
-        error = _encode({"code": fault.code, "message": fault.message})
-        return self._made('"outcome":"failure"', '"samples":1', f',"error":{error}')
+        """The event of a sample that could not be run, or of another fault."""
+        error = _encode({"code": fault.code, "message": fault.message[:MAX_TEXT]})
+        return self._made("error", '"outcome":"failure"', '"samples":1', f',"error":{error}')
+
+    def report(self, kind: str, facts: Mapping[str, Any], *, ok: bool = True, host: Mapping[str, Any] | None = None) -> Event:
+        """The event of a measurement, of a device's health, of drift, or of a deployment; the schema names their facts.
+
+        host: what the Elastic Common Schema names, such as `uptime`. Raises ValueError for what is no JSON, NaN included.
+        """
+        more = "," + _encode(dict(host))[1:-1] if host else ""
+        outcome = '"outcome":"success"' if ok else '"outcome":"failure"'
+        return self._made(kind, outcome, f'"{kind}":{_encode(dict(facts))}', host=more)
 
     def _input(self, figures: Sequence[InputFigures]) -> str:
-        """The figures of an input over a batch of samples of one size, to six digits."""
-        name, low, high, mean, deviation = figures[0] if len(figures) == 1 else _merged(figures)
+        """The sketch of an input over a batch of samples of one size, to six digits."""
+        name, low, high, mean, deviation, counts, values = figures[0] if len(figures) == 1 else _merged(figures)
         known = self._names.get(name)
         if known is None:
             known = self._names[name] = _encode(name)
-        return f'{{"name":{known},"minimum":{low:.6g},"maximum":{high:.6g},"mean":{mean:.6g},"deviation":{deviation:.6g}}}'
+        if deviation - deviation != 0:
+            low, high, mean, deviation = map(_finite, (low, high, mean, deviation))
+        text = f'{{"name":{known},"minimum":{low:.6g},"maximum":{high:.6g},"mean":{mean:.6g},"deviation":{deviation:.6g}'
+        if counts:
+            text += f',"counts":{list(counts)}'
+        if values:
+            text += f',"values":[{",".join([f"{value:.9g}" for value in values])}]'
+        return text + "}"
 
-    def _made(self, event: str, own: str, more: str = "") -> Event:
+    def _made(self, kind: str, event: str, own: str, more: str = "", host: str = "") -> Event:
         number = self._next
         self._next = number + 1
         name = f"{self._session}-{number:x}"
         line = (
-            f'{self._common},"@timestamp":"{self._now()}"{more},"event":{self._event},"id":"{name}","sequence":{number},{event}}}'
-            f',"strop":{self._own},{own}}}}}\n'
+            f'{self._common},"host":{self._host}{host}}},"@timestamp":"{self._now()}"{more}'
+            f',"event":{self._kinds[kind]},"id":"{name}","sequence":{number},{event}}},"strop":{self._own},{own}}}}}\n'
         )
-        return Event(name, line.encode())
+        return Event(name, line.encode(), kind)
 
     def _now(self) -> str:
         """The time in UTC, to microseconds. All but these change once a second."""
@@ -137,6 +170,12 @@ class EventMaker:
         if second != self._second:
             self._second, self._clock = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         return f"{self._clock}.{rest // 1000:06d}Z"
+
+
+def _event_of(kind: str) -> dict[str, str]:
+    """What is the same in the `event` of all events of a kind."""
+    family = {"error": "event", "drift": "alert", "deployment": "event"}.get(kind, "metric")
+    return {"kind": family, "module": "strop", "dataset": f"strop.{kind}", "action": kind}
 
 
 def _spread(values: Sequence[float], total: float) -> tuple[str, str, str]:
@@ -147,9 +186,16 @@ def _spread(values: Sequence[float], total: float) -> tuple[str, str, str]:
     return f"{min(values):.9g}", f"{total / len(values):.9g}", f"{max(values):.9g}"
 
 
+def _finite(value: float) -> float:
+    """The nearest number that JSON has a word for; 0 for NaN."""
+    return min(max(value, -LARGEST), LARGEST) if value == value else 0.0  # noqa: PLR0124 NaN is not itself
+
+
 def _merged(figures: Sequence[InputFigures]) -> InputFigures:
     """The figures of equally many elements each, taken together."""
-    _, minima, maxima, means, deviations = zip(*figures)
+    _, minima, maxima, means, deviations, counts, values = zip(*figures)
     mean = sum(means) / len(means)
     square = sum(deviation**2 + mean**2 for mean, deviation in zip(means, deviations)) / len(means)
-    return InputFigures(figures[0].name, min(minima), max(maxima), mean, max(square - mean * mean, 0.0) ** 0.5)
+    deviation = max(square - mean * mean, 0.0) ** 0.5
+    together = tuple(map(sum, zip(*counts)))
+    return InputFigures(figures[0].name, min(minima), max(maxima), mean, deviation, together, tuple(sum(values, ())))

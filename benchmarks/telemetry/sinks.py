@@ -1,51 +1,75 @@
-"""Where events go. A sink takes one event after the other and keeps each, whole or not at all."""
+"""Where events go. Every kind of sink is a row of SINKS; to add one, write what its row names and a row of docs/telemetry.md.
+
+Files take events at once. Services are transports (`benchmarks.telemetry.sender`): a spool on disk stands before each, and none
+has to care for what is lost, repeated, or out of order.
+"""
 
 from __future__ import annotations
 
-import os
-import sys
-from typing import Protocol
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from benchmarks.telemetry.event import Event
-from toolchain.errors import RunError
+from benchmarks.telemetry.sender import Figures, Sender
+from benchmarks.telemetry.settings import SinkSettings, resolve
+from toolchain.errors import StropError
 
 
 class Sink(Protocol):
-    """What takes events."""
+    """What takes events. Threads may share one."""
 
     def send(self, event: Event) -> None:
-        """Take an event. Raises RunError(505) when it cannot be kept."""
+        """Take an event; one that cannot be goes to the dead letters. Raises RunError(505) when the disk takes none."""
         ...
 
     def close(self) -> None:
-        """Let go of what the sink holds."""
+        """Let go of what the sink holds; a service is waited for, for a while."""
+        ...
+
+    @property
+    def figures(self) -> Figures:
+        """What became of events so far."""
+        ...
+
+    @property
+    def fault(self) -> StropError | None:
+        """Why not all events arrived, None where they did."""
         ...
 
 
-class JsonLines:
-    """Events as lines of JSON at the end of a file, or on standard output (`-`); every line is written at once."""
+@dataclass(frozen=True)
+class Row:
+    """One kind of sink. module, maker: what makes it of settings: a Sink where it is direct, a Transport elsewhere."""
 
-    def __init__(self, path: str) -> None:
-        """Raises RunError(505) when the file cannot be opened."""
-        self._path = path
-        try:
-            mode = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-            self._file = os.dup(sys.stdout.fileno()) if path == "-" else os.open(path, mode, 0o644)
-        except OSError as fault:
-            raise self._fault(fault) from fault
+    module: str
+    maker: str
+    direct: bool = False
 
-    def send(self, event: Event) -> None:
-        """Write an event as one line."""
-        line = event.line
-        try:
-            while line:
-                line = line[os.write(self._file, line) :]
-        except OSError as fault:
-            raise self._fault(fault) from fault
 
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._file)
+SINKS: Mapping[str, Row] = {
+    "jsonl": Row("benchmarks.telemetry.jsonlines", "JsonLines", direct=True),
+    "parquet": Row("benchmarks.telemetry.parquet", "ParquetFiles"),
+    "elasticsearch": Row("benchmarks.telemetry.elasticsearch", "Elasticsearch"),
+    "kafka": Row("benchmarks.telemetry.kafka", "kafka"),
+    "apm": Row("benchmarks.telemetry.apm", "Apm"),
+}
 
-    def _fault(self, fault: OSError) -> RunError:
-        return RunError(505, self._path, f"it cannot be written: {fault.strerror}", "Name another file with --telemetry")
+
+def open_sink(name: str) -> Sink:
+    """The sink of a name in the settings, a kind, a URL, or the path of a file of JSON lines.
+
+    Raises UsageError E901, E903, EnvironmentFault(404) without the package of its kind, RunError E505, E523.
+    """
+    return sink_of(resolve(name))
+
+
+def sink_of(settings: SinkSettings) -> Sink:
+    """The sink of settings."""
+    row = SINKS[settings.kind]
+    made: Any = getattr(importlib.import_module(row.module), row.maker)(settings)
+    if row.direct:
+        return made
+    folder, size = settings.spool_folder, settings.spool_bytes
+    return Sender(settings.name, made, folder, size, close_s=settings.close_s, linger_s=settings.linger_s)

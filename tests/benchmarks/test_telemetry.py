@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.telemetry.event import EventMaker, Failure, Inference, InputFigures, Origin
-from benchmarks.telemetry.sinks import JsonLines
+from benchmarks.telemetry.settings import SinkSettings
+from benchmarks.telemetry.sinks import open_sink, sink_of
 from toolchain.errors import RunError
 
 SCHEMA = json.loads((files("benchmarks.telemetry") / "event.schema.json").read_text())
@@ -27,7 +28,16 @@ def origin(name: str = "net", session: str = "s") -> Origin:
     return Origin(name, "0f" * 32, "raspberry_pi_5", "int8", "library", "board", "aarch64", "1.0", session)
 
 
-figures = st.builds(InputFigures, st.just('in "0"\\ é\n'), numbers, numbers, numbers, st.floats(0, 1e30))
+figures = st.builds(
+    InputFigures,
+    st.just('in "0"\\ é\n'),
+    numbers,
+    numbers,
+    numbers,
+    st.floats(0, 1e30),
+    st.sampled_from([(), tuple(range(16))]),
+    st.sampled_from([(), (1.5, -2.0)]),
+)
 inferences = st.builds(Inference, st.floats(0, 1e12), st.tuples(figures), st.integers(0, 9), st.floats(0, 1))
 silent = st.builds(Inference, st.floats(0, 1e12), st.just(()), st.none(), st.none())
 
@@ -96,7 +106,7 @@ def test_sessions_differ() -> None:
 
 
 def send_many(path: str, session: str) -> None:
-    sink, maker = JsonLines(path), EventMaker(origin(session=session))
+    sink, maker = open_sink(path), EventMaker(origin(session=session))
     for _ in range(300):
         sink.send(maker.inferences([Inference(1.0, ())]))
     sink.close()
@@ -117,9 +127,32 @@ def test_processes_share_a_file(tmp_path: Path) -> None:
 def test_a_disk_that_is_full_is_told(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full here")
-    sink = JsonLines("/dev/full")
+    sink = open_sink("/dev/full")
     with pytest.raises(RunError, match="E505 /dev/full: it cannot be written: No space left"):
         sink.send(EventMaker(origin()).inferences([Inference(1.0, ())]))
     sink.close()
     with pytest.raises(RunError, match="E505"):
-        JsonLines(str(tmp_path))
+        open_sink(str(tmp_path))
+
+
+def test_full_files_step_aside_and_nothing_is_lost(tmp_path: Path) -> None:
+    path, maker = tmp_path / "t.jsonl", EventMaker(origin())
+    sinks = [sink_of(SinkSettings("t", "jsonl", path=str(path), file_bytes=40_000, files=50)) for _ in range(2)]
+    for _ in range(1000):
+        for sink in sinks:
+            sink.send(maker.inferences([Inference(1.0, ())]))
+    for sink in sinks:
+        sink.close()
+    older = sorted(tmp_path.glob("t.jsonl.*"), key=lambda each: -int(each.suffix[1:]))
+    assert len(older) > 10 and all(each.stat().st_size < 120_000 for each in older)
+    found = [json.loads(line)["event"]["sequence"] for each in [*older, path] for line in each.read_text().splitlines()]
+    assert sorted(found) == list(range(2000))
+
+
+def test_only_so_many_full_files_stay(tmp_path: Path) -> None:
+    sink = sink_of(SinkSettings("t", "jsonl", path=str(tmp_path / "t.jsonl"), file_bytes=5000, files=2))
+    maker = EventMaker(origin())
+    for _ in range(200):
+        sink.send(maker.inferences([Inference(1.0, ())]))
+    sink.close()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["t.jsonl", "t.jsonl.1", "t.jsonl.2"]

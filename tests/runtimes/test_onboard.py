@@ -151,3 +151,21 @@ def test_an_interpreter_that_fails_while_it_runs(monkeypatch: pytest.MonkeyPatch
 def test_a_file_of_other_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RunError, match=r"E504 net\.tflite: its tensors are"):
         opened(monkeypatch, shape=(1, 3))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32"])
+def test_halves_and_their_neighbours_round_as_exact_arithmetic_has_it(dtype: str) -> None:
+    from fractions import Fraction
+
+    limits = np.iinfo(dtype)
+    whole = np.array(
+        [-40000, -300, -129, -128, -2, -1, 0, 1, 2, 126, 127, 128, 255, 256, 32767, 70000, 2**22, 2**23 + 1], np.float32
+    )
+    halves = np.concatenate([whole + np.float32(0.5), whole - np.float32(0.5), whole])
+    values = np.concatenate([halves, np.nextafter(halves, np.float32(1e9)), np.nextafter(halves, np.float32(-1e9))])
+    found = Tensor("x", dtype, values.shape, 1.0, 3 if dtype != "int32" else 0).stored(values)
+    zero = 3 if dtype != "int32" else 0
+    for value, stored in zip(values.tolist(), found.tolist(), strict=True):
+        away = Fraction(value) + (Fraction(1, 2) if value >= 0 else Fraction(-1, 2))
+        wanted = (int(away) if away >= 0 else -int(-away)) + zero
+        assert stored == min(max(wanted, limits.min), limits.max), value

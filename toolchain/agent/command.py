@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.telemetry.sinks import JsonLines
-from runtimes.onboard.bundle import ENGINES, open_bundle, read_board_bundle
+from benchmarks.telemetry.sinks import Sink, open_sink
+from runtimes.onboard.bundle import ENGINES, Opened, open_bundle, read_board_bundle
 from toolchain.agent.loop import Agent, quantiles, serve
-from toolchain.errors import DataError, UsageError
+from toolchain.errors import StropError, UsageError
 
 ENGINE_CHOICES = ("auto", *ENGINES)
 
@@ -25,17 +26,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="OUT", help=note)
     note = "what runs the bundle: its shared library, or its .tflite in one of two packages; auto takes the first there is"
     parser.add_argument("--engine", choices=ENGINE_CHOICES, default="auto", help=note)
-    note = "append an event of every inference to a file as a JSON line (- for standard output)"
-    parser.add_argument("--telemetry", metavar="FILE", help=note)
+    note = (
+        "where an event of every inference goes: a file of JSON lines (- for standard output), a URL such as kafka://HOST:9092, "
+    )
+    note += "or a name of the settings (docs/telemetry.md)"
+    parser.add_argument("--telemetry", metavar="SINK", help=note)
+    parser.add_argument("--send-inputs", action="store_true", help="events hold the inputs themselves, not their figures alone")
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="inferences that one event tells of (default 1)")
     note = "keep looking into the folder IN for new files, every S seconds (0.5 when S is left out), until SIGINT or SIGTERM"
     parser.add_argument("--watch", type=float, nargs="?", const=0.5, metavar="S", help=note)
 
 
-def run(arguments: argparse.Namespace, version: str) -> tuple[dict[str, Any], DataError | None]:
-    """Run what the options say; a document of what was run, and the fault of samples that could not be.
+def run(arguments: argparse.Namespace, version: str) -> tuple[dict[str, Any], StropError | None]:
+    """Run what the options say; a document of what was run, and the fault of samples that could not be run
+    or of events that did not arrive.
 
-    version: of Strop, for events. Raises UsageError E901, RunError E5xx, EnvironmentFault E4xx, DataError E201, E205.
+    version: of Strop, for events. Raises UsageError E901, E903, RunError E5xx, EnvironmentFault E4xx, DataError E201, E205.
     """
     if arguments.bundle is None:
         raise UsageError(901, "strop agent", "no BUNDLE was given", "Name a folder that `strop compile` wrote")
@@ -49,15 +55,20 @@ def run(arguments: argparse.Namespace, version: str) -> tuple[dict[str, Any], Da
     if output == "-" and (folder or arguments.telemetry == "-"):
         raise UsageError(901, "-o", "standard output would take several things", "Name a place for outputs with -o")
     opened = open_bundle(read_board_bundle(Path(arguments.bundle)), arguments.engine)
-    sink = None if arguments.telemetry is None else JsonLines(arguments.telemetry)
-    agent = Agent(opened, sink, arguments.batch, version)
+    sink = None if arguments.telemetry is None else open_sink(arguments.telemetry)
+    agent = Agent(opened, sink, arguments.batch, version, raw=arguments.send_inputs)
     try:
         serve(agent, arguments.input, output, arguments.watch)
     finally:
         if sink is not None:
             sink.close()
+    return _document(opened, agent, sink, output, arguments.telemetry), agent.fault() or (sink.fault if sink else None)
+
+
+def _document(opened: Opened, agent: Agent, sink: Sink | None, output: str, telemetry: str | None) -> dict[str, Any]:
+    """What was run."""
     tally = agent.tally
-    document = {
+    return {
         "bundle": str(opened.bundle.path),
         "engine": opened.engine,
         "samples": tally.samples,
@@ -65,9 +76,9 @@ def run(arguments: argparse.Namespace, version: str) -> tuple[dict[str, Any], Da
         "latency_us": quantiles(tally.latency_us),
         "overhead_us": quantiles(tally.overhead_us),
         "output": output,
-        "telemetry": arguments.telemetry,
+        "telemetry": telemetry,
+        "events": asdict(sink.figures) if sink else None,
     }
-    return document, agent.fault()
 
 
 def tell(document: dict[str, Any]) -> None:
@@ -77,6 +88,10 @@ def tell(document: dict[str, Any]) -> None:
         found = document[key]
         if found is not None:
             parts.append(f"{what} {found['p50']:.1f} µs (p99 {found['p99']:.1f})")
+    events = document["events"]
+    for key, what in (("waiting", "wait"), ("dropped", "were dropped"), ("dead", "were not taken")):
+        if events and events[key]:
+            parts.append(f"{events[key]:,} events {what}")
     if document["failed"]:
         parts.append(f"{document['failed']:,} failed")
     print(", ".join(parts), file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -13,21 +14,41 @@ from runtimes.onboard.network import Array, Tensor
 # Rows of int8 probabilities sum to 1 but for their rounding.
 PROBABILITY_SLACK = 0.05
 MOST_SCORES = 10_000
+COUNTED = 4096
 
 
-def input_figures(tensors: Sequence[Tensor], stored: Sequence[Array]) -> tuple[InputFigures, ...]:
-    """Figures of every input in real units, from its stored values."""
-    return tuple(_figures(tensor, array.reshape(-1)) for tensor, array in zip(tensors, stored) if array.size)
+def input_figures(tensors: Sequence[Tensor], stored: Sequence[Array], *, raw: bool = False) -> tuple[InputFigures, ...]:
+    """Figures of every input in real units, from its stored values. raw: and these values themselves."""
+    return tuple([_figures(tensor, array.reshape(-1), raw) for tensor, array in zip(tensors, stored) if array.size])
 
 
-def _figures(tensor: Tensor, stored: Array) -> InputFigures:
+def _figures(tensor: Tensor, stored: Array, raw: bool) -> InputFigures:
     wide = stored.astype(np.float64)
     scale, zero = (1.0, 0) if tensor.scale is None else (tensor.scale, tensor.zero_point)
-    mean = float(np.add.reduce(wide)) / wide.size
+    mean = float(wide.dot(_ones(wide.size))) / wide.size
     square = float(wide.dot(wide)) / wide.size
     deviation = math.sqrt(max(square - mean * mean, 0.0)) * scale
     low, high = float(np.minimum.reduce(stored)), float(np.maximum.reduce(stored))
-    return InputFigures(tensor.name, (low - zero) * scale, (high - zero) * scale, (mean - zero) * scale, deviation)
+    values = tuple(stored.tolist()) if raw else ()
+    return InputFigures(
+        tensor.name, (low - zero) * scale, (high - zero) * scale, (mean - zero) * scale, deviation, _counts(stored), values
+    )
+
+
+@lru_cache(maxsize=8)
+def _ones(size: int) -> Array:
+    """A product with ones is a sum, in half the time."""
+    return np.ones(size)
+
+
+def _counts(stored: Array) -> tuple[int, ...]:
+    """Elements in each sixteenth of a type of 8 bits, of about COUNTED that are evenly apart where there are more."""
+    kind = stored.dtype.char
+    if kind not in "bB":
+        return ()
+    part = stored[:: stored.size // COUNTED + 1] if stored.size > COUNTED else stored
+    found = np.bincount(part.view(np.uint8) >> 4, minlength=16).tolist()
+    return tuple(found[8:] + found[:8]) if kind == "b" else tuple(found)
 
 
 def top_and_confidence(output: Array) -> tuple[int | None, float | None]:

@@ -60,14 +60,14 @@ def quantiles(values: array[float]) -> dict[str, float] | None:
 class Agent:
     """Runs samples through an opened bundle; outputs go where each call says, events to a sink."""
 
-    def __init__(self, opened: Opened, sink: Sink | None, batch: int, version: str) -> None:
-        """batch: inferences told of by one event. version: of Strop."""
+    def __init__(self, opened: Opened, sink: Sink | None, batch: int, version: str, *, raw: bool = False) -> None:
+        """batch: inferences told of by one event. version: of Strop. raw: events hold the inputs themselves, too."""
         bundle = opened.bundle
         self.tally = Tally()
         self.inputs = bundle.inputs
         self._network, self._outputs = opened.network, bundle.outputs
         self._names = [json.dumps(tensor.name) for tensor in bundle.outputs]
-        self._sink, self._batch, self._pending = sink, batch, list[Inference]()
+        self._sink, self._batch, self._pending, self._raw = sink, batch, list[Inference](), raw
         self._last_fault: DataError | None = None
         machine = platform.uname()
         self._events = EventMaker(
@@ -124,7 +124,8 @@ class Agent:
         top, confidence = top_and_confidence(real[0])
         self._write(sample, real, top, confidence, out)
         if self._sink is not None:
-            self._pending.append(Inference(spent / 1000, input_figures(self.inputs, stored), top, confidence))
+            figures = input_figures(self.inputs, stored, raw=self._raw)
+            self._pending.append(Inference(spent / 1000, figures, top, confidence))
             if len(self._pending) >= self._batch:
                 self.flush()
         return spent

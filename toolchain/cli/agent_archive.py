@@ -11,7 +11,8 @@ from pathlib import Path
 from toolchain.errors import RunError
 
 # Folders whose modules the agent is made of, and what lies above them.
-FOLDERS = ("toolchain/agent", "runtimes/onboard", "benchmarks/telemetry")
+FOLDERS = ("toolchain/agent", "runtimes/onboard", "benchmarks/telemetry", "benchmarks/telemetry/elastic")
+ENDINGS = (".py", ".json")
 MODULES = ("toolchain/__init__.py", "toolchain/errors.py", "runtimes/__init__.py", "benchmarks/__init__.py")
 SHEBANG = b"#!/usr/bin/env python3\n"
 MAIN = '''"""The agent of Strop {version}."""
@@ -26,7 +27,7 @@ sys.exit(main("{version}"))
 
 def archive(version: str) -> bytes:
     """A zip of the agent's modules that Python runs as a program; equal modules give equal bytes."""
-    parts = (f"{folder}/{entry.name}" for folder in FOLDERS for entry in _file(folder).iterdir() if entry.name.endswith(".py"))
+    parts = (f"{folder}/{entry.name}" for folder in FOLDERS for entry in _file(folder).iterdir() if entry.name.endswith(ENDINGS))
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as zipped:
         for name in sorted({*MODULES, *parts}):

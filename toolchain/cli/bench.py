@@ -12,6 +12,7 @@ examples:
   strop bench build/kws --against kws.json --tolerance 0.01
   strop bench build/kws --on board:qemu --explain
   strop bench build/kws --on board:/dev/ttyACM0 --meter ppk2:/dev/ttyACM1
+  strop bench build/kws --send elasticsearch
   strop bench --suite speed --models mlperf_tiny
   strop bench build/kws build/vww --suite mlperf-tiny --on board:/dev/ttyACM0 --dataset data --submission out --organization me
 """
@@ -30,9 +31,10 @@ from toolchain.cli.metering import add_meter, metered
 from toolchain.cli.options import add_place
 from toolchain.cli.progress import shown_progress
 from toolchain.cli.tiny_suite import TINY_SUITE, add_tiny, run_tiny_suite
-from toolchain.errors import UsageError, VerificationError
+from toolchain.errors import StropError, UsageError, VerificationError
 
 if TYPE_CHECKING:
+    from benchmarks.api import BenchResult
     from benchmarks.suites.suite import Count
     from toolchain.api.gpu import GpuProfile
 
@@ -49,6 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--against", metavar="OLD", help="fail (E602) when a cost grew against this file of `bench --json`")
     note = "growth allowed (default 0.02; 0.005 for suites)"
     parser.add_argument("--tolerance", type=float, metavar="SHARE", help=note)
+    note = "send the measurement as an event: a URL, a file of JSON lines, or a name of the settings (docs/telemetry.md)"
+    parser.add_argument("--send", metavar="SINK", help=note)
     note = "instead of a bundle: count models x targets of benchmarks/suites/S.toml and fail (E602) when a kept count grew; "
     note += "mlperf-tiny measures bundles on a board as the public benchmark does"
     parser.add_argument("--suite", metavar="S", help=note)
@@ -113,14 +117,27 @@ def _run_bundle(arguments: argparse.Namespace) -> Answer:
     if result.calls is not None:
         text += f"\n\n{explained(plan.layers, result.calls)}"
     document: dict[str, object] = result.as_json()
-    fault = None if result.bit_exact is not False else VerificationError(601, str(result.bundle), *WRONG_OUTPUTS)
+    right = result.bit_exact is not False
+    fault: StropError | None = None if right else VerificationError(601, str(result.bundle), *WRONG_OUTPUTS)
     if old is not None:
         try:
             hold_to(document, old, DEFAULT_TOLERANCE if arguments.tolerance is None else arguments.tolerance)
             text += f"\n\nno worse than {arguments.against}"
         except VerificationError as worse:
             fault = fault or worse
-    return Answer(document, text, fault)
+    return _sent(arguments.send, result, Answer(document, text, fault))
+
+
+def _sent(name: str | None, result: BenchResult, answer: Answer) -> Answer:
+    """The answer, once its measurement has been sent where somebody asked for that."""
+    if name is None:
+        return answer
+    from benchmarks.sending import measurement_of, send_events
+    from toolchain.cli.main import version
+
+    figures, unsent = send_events(name, [measurement_of(result, version())])
+    text = f"{answer.text}\n\n{figures.sent} event sent to {name}"
+    return Answer({**answer.document, "sent": asdict(figures)}, text, answer.fault or unsent)
 
 
 def _gpu(profile: GpuProfile) -> str:

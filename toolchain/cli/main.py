@@ -38,6 +38,7 @@ COMMANDS: dict[str, Command] = {
     "keys": Command("toolchain.cli.keys", "make keys that sign updates for boards"),
     "export": Command("toolchain.cli.export", "write a bundle for CMake, Arduino, Zephyr, PlatformIO or ESP-IDF"),
     "agent": Command("toolchain.cli.agent", "run a bundle on a Linux board and report every inference"),
+    "gateway": Command("toolchain.cli.gateway", "watch boards on serial ports and forward what they tell"),
     "tune": Command("toolchain.cli.tune", "fit the cost model of a core by measuring micro-kernels"),
     "report": Command("toolchain.cli.report", "one self-contained HTML page about bundles"),
 }

@@ -1,0 +1,1 @@
+"""Forwards what boards on serial lines tell."""
