@@ -10,6 +10,7 @@ from html import escape
 from benchmarks.report.charts import Mark, bars_table, scatter, tabs
 from benchmarks.report.points import METRICS, Metric, Point, by_model, core_of, peer_figures, peer_name
 
+LEAST_LOSS = 1e-9
 PEER_CORES = ("cortex-m4f", "cortex-m7fd", "cortex-m55")
 
 
@@ -84,19 +85,18 @@ def pareto_section(points: Sequence[Point]) -> str:
 def _pareto(model: str, target: str, cell: Sequence[Point]) -> str:
     lossy = all(point.loss is not None for point in cell)
     across = METRICS[0] if all(point.latency_us is not None for point in cell) else METRICS[2]
-    up = (lambda p: math.log10(max(p.loss or 0.0, 1e-9))) if lossy else (lambda p: (p.flash_bytes or 0) / 1024)
     marks = [
-        Mark(
-            point.precision,
-            across.of(point) or 0.0,
-            up(point),
-            f"{across.text(across.of(point) or 0.0)}, {_up_text(point, lossy)}",
-        )
+        Mark(point.precision, taken, _up(point, lossy), f"{across.text(taken)}, {_up_text(point, lossy)}")
         for point in cell
+        for taken in (across.of(point) or 0.0,)
     ]
     unit = f"log₁₀ of the loss ({cell[0].loss_unit})" if lossy else "flash, KiB"
     caption = f"<figcaption>{escape(model)} on {escape(target)}</figcaption>"
     return f"<figure>{caption}{scatter(marks, f'{across.title}, {across.unit}', unit)}</figure>"
+
+
+def _up(point: Point, lossy: bool) -> float:
+    return math.log10(max(point.loss or 0.0, LEAST_LOSS)) if lossy else (point.flash_bytes or 0) / 1024
 
 
 def _up_text(point: Point, lossy: bool) -> str:

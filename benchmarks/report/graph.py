@@ -78,11 +78,10 @@ class _Layout:
         for source, user, value in self.links:
             way: list[_Spot] = []
             for rank in range(self.ranks[source] + 1, self.ranks[user]):
-                spot = lanes.get((value.name, rank))
-                if spot is None:
-                    spot = lanes[value.name, rank] = _Spot(None)
-                    columns[rank].append(spot)
-                way.append(spot)
+                if (value.name, rank) not in lanes:
+                    lanes[value.name, rank] = _Spot(None)
+                    columns[rank].append(lanes[value.name, rank])
+                way.append(lanes[value.name, rank])
             self.passing[source, user] = way
         return columns
 

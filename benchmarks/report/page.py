@@ -83,7 +83,8 @@ def document(title: str, body: str, script: str = "script.js") -> str:
     head = f'<header><strong>Strop</strong><nav aria-label="Sections">{links}</nav>{theme}</header>'
     return (
         f'<!doctype html>\n<html lang="en"><head>{meta}<title>{escape(title)}</title>\n<style>\n{style}</style></head>\n'
-        f'<body>\n<a class="skip" href="#main">Skip to the figures</a>\n{head}\n<main id="main">\n{body}\n</main>\n<script>\n{code}</script></body></html>\n'
+        f'<body>\n<a class="skip" href="#main">Skip to the figures</a>\n{head}\n<main id="main">\n{body}\n</main>\n'
+        f"<script>\n{code}</script></body></html>\n"
     )
 
 

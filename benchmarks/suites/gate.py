@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.api import bench
-from benchmarks.suites.results import MEASURED, RESULTS_NAME, Count, Result, latest
+from benchmarks.suites.record import RESULTS_NAME, latest
+from benchmarks.suites.results import MEASURED, Count, Result
 from benchmarks.suites.run import bundle_digest, bundle_path
 from benchmarks.suites.statistics import chance_of_slower, holm
 from firmware.compilers import CompilerChoice

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from benchmarks.api import BenchResult, bench, modelled_us
 from benchmarks.suites.environment import environment
-from benchmarks.suites.results import MEASURED, MODELLED, RESULTS_NAME, Build, Count, Latency, Record, Result, read_results
+from benchmarks.suites.record import RESULTS_NAME, Record, read_results
+from benchmarks.suites.results import MEASURED, MODELLED, Build, Count, Latency, Result
 from benchmarks.suites.statistics import Interval, median_interval, outliers
 from benchmarks.suites.suite import NETWORKS, Job, Suite, jobs
 from firmware.compilers import CompilerChoice

@@ -17,7 +17,8 @@ import pytest
 from benchmarks.suites import gate
 from benchmarks.suites.environment import environment
 from benchmarks.suites.gate import Pairs, read_old, refuse_slower, time_in_turns
-from benchmarks.suites.results import RESULTS_NAME, Record, Result, latest, quantile_by_target, read_results
+from benchmarks.suites.record import RESULTS_NAME, Record, latest, read_results
+from benchmarks.suites.results import Result, quantile_by_target
 from benchmarks.suites.run import run_suite
 from benchmarks.suites.suite import Suite, load_suite
 from tests.support.engines import needs_unicorn
@@ -168,7 +169,7 @@ def test_files_that_hold_no_measurement(tmp_path: Path) -> None:
     for line in (
         "nonsense\n",
         "[]\n",
-        '{"event":{"dataset":"strop.measurement","id":"1"},"strop":{"measurement":{"suite":1}}}\n',
+        '{"event":{"dataset":"strop.measurement","id":"1"},"strop":{"measurement":{"given":1}}}\n',
     ):
         path.write_text(line)
         with pytest.raises(DataError, match=r"x\.jsonl:1"):
