@@ -67,24 +67,24 @@ def newest(kept: Sequence[Kept]) -> list[Point]:
     return [point for own in by_model(found).values() for point in sorted(own, key=lambda one: (one.target, one.precision))]
 
 
-def document(title: str, body: str, script: str = "script.js") -> str:
+def document(title: str, body: str, *, policy: str = POLICY, more_script: str = "") -> str:
     """A page with a bar of links to its sections; nothing in it is loaded from anywhere."""
     folder = files("benchmarks.report")
-    style, code = ((folder / name).read_text(encoding="utf-8") for name in ("style.css", script))
+    style, code = ((folder / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
     links = "".join(
         f'<a href="#{anchor}">{re.sub("<[^>]*>", "", text)}</a>'
         for anchor, text in re.findall(r'<section id="([^"]*)"><h2>(.*?)</h2>', body)
     )
     meta = (
         f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><meta name="color-scheme" content="light dark">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}"><meta name="color-scheme" content="light dark">'
     )
     theme = '<button type="button" id="theme" hidden>Theme: auto</button>'
     head = f'<header><strong>Strop</strong><nav aria-label="Sections">{links}</nav>{theme}</header>'
     return (
         f'<!doctype html>\n<html lang="en"><head>{meta}<title>{escape(title)}</title>\n<style>\n{style}</style></head>\n'
         f'<body>\n<a class="skip" href="#main">Skip to the figures</a>\n{head}\n<main id="main">\n{body}\n</main>\n'
-        f"<script>\n{code}</script></body></html>\n"
+        f"<script>\n{code}{more_script}</script></body></html>\n"
     )
 
 
