@@ -60,4 +60,4 @@ def series_of(kept: Sequence[Kept], builds: Sequence[BuildTime], metric: Metric)
         point = of_result(each.result)
         values = cells.setdefault((point.model, point.target, point.precision), [None] * len(builds))
         values[place[each.result.build.sources]] = metric.of(point)
-    return [Series(*key, tuple(values)) for key, values in cells.items() if any(value is not None for value in values)]
+    return [Series(*key, tuple(cells[key])) for key in sorted(cells) if any(value is not None for value in cells[key])]

@@ -9,6 +9,9 @@ from html import escape
 
 WIDTH, HEIGHT = 460, 270
 LEFT, RIGHT, TOP, BOTTOM = 62, 16, 14, 46
+LINES_BOTTOM = HEIGHT - 28
+SPREAD = 30.0
+"""Lines that lie further apart than so many times are drawn on a logarithmic scale."""
 SPARK_WIDTH, SPARK_HEIGHT = 150, 30
 SHAPES = 5
 LETTER_WIDTH = 6.2
@@ -70,15 +73,14 @@ def scatter(marks: Sequence[Mark], across: str, up: str) -> str:
 
 
 def lines_chart(lines: Sequence[Line], builds: Sequence[str], up: str) -> str:
-    """Lines over builds, each with a dot of its own shape; the builds' names below."""
+    """Lines over builds, each with a dot of its own shape; the builds' names below. Values far apart get a logarithmic scale."""
     known = [value for line in lines for value in line.values if value is not None]
     if not known:
         return ""
-    x, y = _Scale(0.0, max(1.0, len(builds) - 1.0), LEFT + 8, WIDTH - RIGHT - 8), _scale(known, HEIGHT - BOTTOM, TOP)
-    parts = _grid_up(y)
-    shown = range(0, len(builds), max(1, math.ceil(len(builds) / 5)))
-    parts += [f'<text class="middle" x="{x.at(i):.1f}" y="{HEIGHT - BOTTOM + 17}">{escape(builds[i])}</text>' for i in shown]
-    parts.append(_up_title(up))
+    spread = min(known) > 0 and max(known) > SPREAD * min(known)
+    y = _log_scale(known, LINES_BOTTOM, TOP) if spread else _scale(known, LINES_BOTTOM, TOP)
+    x = _Scale(0.0, max(1.0, len(builds) - 1.0), LEFT + 8, WIDTH - RIGHT - 8)
+    parts = [*_grid_up(y), _up_title(f"{up}, logarithmic" if spread else up), *_builds(x, builds)]
     for index, line in enumerate(lines):
         places = [(i, value) for i, value in enumerate(line.values) if value is not None]
         points = " ".join(f"{x.at(i):.1f},{y.at(value):.1f}" for i, value in places)
@@ -88,6 +90,17 @@ def lines_chart(lines: Sequence[Line], builds: Sequence[str], up: str) -> str:
         )
         parts.append(f'<g class="line l{index % SHAPES}"><polyline points="{points}"/>{dots}</g>')
     return _svg("lines", f"{up} over builds", parts)
+
+
+def _builds(x: _Scale, builds: Sequence[str]) -> list[str]:
+    """The first build's name, the last one's, and those between for which there is room."""
+    last = len(builds) - 1
+    shown = sorted({0, last, *(round(last * part / 3) for part in (1, 2) if last >= 3)})
+    anchors = {0: "start"} | ({last: "end"} if last else {})
+    return [
+        f'<text class="{anchors.get(i, "middle")}" x="{x.at(i):.1f}" y="{LINES_BOTTOM + 18}">{escape(builds[i])}</text>'
+        for i in shown
+    ]
 
 
 def key_of(lines: Sequence[Line]) -> str:
@@ -119,16 +132,24 @@ class _Scale:
     high: float
     first: float
     last: float
+    logarithmic: bool = False
 
     def at(self, value: float) -> float:
         """The pixel of a number."""
-        return self.first + (value - self.low) * (self.last - self.first) / (self.high - self.low)
+        own = math.log10(value) if self.logarithmic else value
+        return self.first + (own - self.low) * (self.last - self.first) / (self.high - self.low)
 
 
 def _scale(values: Sequence[float], first: float, last: float) -> _Scale:
     low, high = min(values), max(values)
     room = 0.12 * (high - low) or abs(high) * 0.05 or 0.5
     return _Scale(low - room, high + room, first, last)
+
+
+def _log_scale(values: Sequence[float], first: float, last: float) -> _Scale:
+    """The same by logarithms; all values are above 0."""
+    found = _scale([math.log10(value) for value in values], first, last)
+    return _Scale(found.low, found.high, first, last, True)
 
 
 def _beats(one: Mark, other: Mark) -> bool:
@@ -182,6 +203,8 @@ def _up_title(up: str) -> str:
 
 def _ticks(scale: _Scale) -> list[float]:
     """Round numbers within a scale, five or so."""
+    if scale.logarithmic:
+        return [10.0**power for power in range(math.ceil(scale.low), math.floor(scale.high) + 1)]
     step = round_step((scale.high - scale.low) / 5)
     return [index * step for index in range(math.ceil(scale.low / step), math.floor(scale.high / step) + 1)]
 
