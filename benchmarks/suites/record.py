@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.suites.events import event_of, kept_of
 from benchmarks.suites.results import Kept, Result
+from benchmarks.telemetry.event import Event
 from toolchain.errors import DataError, RunError
 
 RESULTS_NAME = "results.jsonl"
@@ -65,6 +66,20 @@ def read_lines(lines: Iterable[bytes], place: str) -> Iterator[Kept]:
         found = kept_of(line, f"{place}:{number}")
         if found is not None:
             yield found
+
+
+def events_of(path: Path, results: Sequence[Result]) -> list[Event]:
+    """The events of some results in a file, as they were written, so that sent again they are the same. Raises DataError(205)."""
+    wanted = {result.given for result in results}
+    lines: dict[str, Event] = {}
+    try:
+        for line in path.read_bytes().splitlines(keepends=True):
+            kept = kept_of(line, str(path)) if line.endswith(b"\n") else None
+            if kept is not None and kept.result.given in wanted:
+                lines[kept.result.given] = Event(kept.id, line, "measurement")
+    except OSError as fault:
+        raise DataError(205, str(path), f"it cannot be read: {fault.strerror}", "Run the suite again") from fault
+    return list(lines.values())
 
 
 def latest(path: Path) -> list[Result]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from toolchain.cli.answer import Answer, table
 from toolchain.cli.progress import shown_progress
-from toolchain.errors import UsageError, VerificationError
+from toolchain.errors import StropError, UsageError, VerificationError
 
 if TYPE_CHECKING:
     from benchmarks.suites.results import Latency, Result
@@ -46,13 +46,27 @@ def run_suite_command(arguments: argparse.Namespace) -> Answer:
     if not ran.results and not ran.faults:
         raise UsageError(901, "--suite", f"no model of {suite.name} was found", "Say with --models where its files are")
     document, lines = _document(suite, folder, ran), [suite_text(ran.results), _kept_text(ran, folder)]
-    fault = ran.faults[0][1] if ran.faults else None
+    fault: StropError | None = ran.faults[0][1] if ran.faults else None
     lines += [f"{job.model.name} on {job.target}: {each}" for job, each in ran.faults]
     try:
         lines += _compared(arguments, suite, folder, ran, document)
     except VerificationError as worse:
         fault = worse
+    if arguments.send is not None:
+        sent, unsent = _sent(arguments.send, folder, ran, document)
+        lines.append(sent)
+        fault = fault or unsent
     return Answer(document, "\n".join(lines), fault)
+
+
+def _sent(name: str, folder: Path, ran: Ran, document: dict[str, object]) -> tuple[str, StropError | None]:
+    """Send the events of the results as they are kept; twice sent they are still once there."""
+    from benchmarks.sending import send_events
+    from benchmarks.suites.record import RESULTS_NAME, events_of
+
+    figures, unsent = send_events(name, events_of(folder / RESULTS_NAME, ran.results))
+    document["sent"] = asdict(figures)
+    return f"{figures.sent} events sent to {name}", unsent
 
 
 def suite_text(results: Sequence[Result]) -> str:
