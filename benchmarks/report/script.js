@@ -93,7 +93,7 @@ function zoomable(frame) {
     const wide = width / view.scale;
     view.x = Math.min(Math.max(view.x, 0), width - wide);
     view.y = Math.min(Math.max(view.y, 0), Math.max(0, height - wide * ratio));
-    svg.setAttribute("viewBox", `${view.x} ${view.y} ${wide} ${wide * ratio}`);
+    svg.setAttribute("viewBox", [view.x, view.y, wide, wide * ratio].map((number) => Number(number.toFixed(2))).join(" "));
   };
   const zoom = (factor, x = 0.5, y = 0.5) => {
     const before = view.scale;

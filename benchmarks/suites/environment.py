@@ -19,9 +19,9 @@ class Environment:
 
     system: str
     machine: str
-    processor: str | None
     cores: int
     python: str
+    processor: str | None = None
     clock_mhz: float | None = None
     governor: str | None = None
     temperature_c: float | None = None
@@ -36,9 +36,9 @@ def environment() -> Environment:
     return Environment(
         f"{platform.system()} {platform.release()}",
         platform.machine(),
-        _processor(),
         os.cpu_count() or 1,
         platform.python_version(),
+        _processor(),
         _clock_mhz(),
         next(_texts(SYSTEM.glob("devices/system/cpu/cpu0/cpufreq/scaling_governor")), None),
         _hottest(),
