@@ -69,8 +69,10 @@ def _graph(entry: Entry) -> str:
     """The network, and buttons to look closer."""
     costs = layer_costs(entry)
     total = sum(cost for cost in costs if cost is not None) or 1
-    names = [layer.name for layer in entry.manifest.layers]
-    shares = {name: cost / total for name, cost in zip(names, costs, strict=True) if cost is not None}
+    shares: dict[str, float] = {}
+    for layer, cost in zip(entry.manifest.layers, costs, strict=True):
+        if cost is not None:
+            shares[layer.name] = shares.get(layer.name, 0.0) + cost / total
     told = f"{'measured' if entry.calls else 'predicted'} {_unit(entry)}"
     note = f"Bars and percentages: shares of {told}. Arrow keys move, + and − zoom, 0 shows all."
     return (
