@@ -125,7 +125,8 @@ def _peers(points: Sequence[Point]) -> str:
         for each in beside_peers(points)
         for peer in each.peers
     ]
-    return table(PEER_HEADS, rows) if rows else ""
+    note = "cycles: published time x clock; ours are modelled. Others keep every channel of VWW, ours drop those that never matter"
+    return f"{table(PEER_HEADS, rows)}\n{note}" if rows else ""
 
 
 def _history(kept: Sequence[Kept]) -> str:
