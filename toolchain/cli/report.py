@@ -125,7 +125,7 @@ def _peers(points: Sequence[Point]) -> str:
         for each in beside_peers(points)
         for peer in each.peers
     ]
-    note = "cycles: published time x clock; ours are modelled. Others keep every channel of VWW, ours drop those that never matter"
+    note = "cycles: published time x clock, ours modelled. Others keep every channel of VWW, ours drop those that never matter"
     return f"{table(PEER_HEADS, rows)}\n{note}" if rows else ""
 
 
