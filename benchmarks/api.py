@@ -28,6 +28,7 @@ from toolchain.bundle.manifest import Manifest, marks_of
 from toolchain.bundle.read import Bundle, read_bundle
 from toolchain.errors import DataError, UsageError, VerificationError
 from toolchain.ir.types import Array
+from toolchain.lowering.plans import latency_ms
 
 BENCH_SAMPLES = 4
 MAX_DOCUMENT_BYTES = 1 << 24
@@ -150,11 +151,8 @@ def bench(
         if page is None or layers:
             raise UsageError(901, "--explain", "single layers are not measured in a browser", "Leave it out")
         return BenchResult(opened.path, opened.manifest, page)
-    found = run_samples(opened, on, inputs, count=True).measurement
-    if found.cycles is None and on.place != "host" and models_cycles(load_target(opened.manifest.target)):
-        modelled = run_samples(opened, Where("unicorn", compiler), [array[:1] for array in inputs], count=True).measurement
-        found = replace(found, cycles=modelled.cycles, cycles_source=modelled.cycles_source)
     first = [array[:1] for array in inputs]
+    found = with_cycles(opened, on, run_samples(opened, on, inputs, count=True).measurement, first)
     if on.place == "board":
         exact = found.outputs_sha256 == _reference_digest(opened, inputs)
         board = profile_board(opened, on.port, first, compiler) if layers else None
@@ -168,6 +166,24 @@ def bench(
 def _reference_digest(bundle: Bundle, inputs: Sequence[Array]) -> str:
     """The digest of the outputs that the reference evaluator gives."""
     return outputs_digest([as_bytes(output) for output in reference_outputs(bundle.graph(), inputs, silent)])
+
+
+def with_cycles(bundle: Bundle, on: Where, found: Measurement, inputs: Sequence[Array]) -> Measurement:
+    """The measurement with cycles modelled in unicorn, where another emulator measured it and the core has a table of timings.
+
+    inputs: (1, *shape) each.
+    """
+    if found.cycles is not None or on.place in ("host", "board") or not models_cycles(load_target(bundle.manifest.target)):
+        return found
+    modelled = run_samples(bundle, Where("unicorn", on.compiler), inputs, count=True).measurement
+    return replace(found, cycles=modelled.cycles, cycles_source=modelled.cycles_source)
+
+
+def modelled_us(found: Measurement, target: str) -> float | None:
+    """Microseconds that the cycles of an inference, or one each instruction, take at the target's clock, None without one."""
+    cycles = found.cycles or found.instructions
+    milliseconds = None if cycles is None else latency_ms(load_target(target), cycles)
+    return None if milliseconds is None else round(milliseconds * 1000, 3)
 
 
 def read_bench(path: Path) -> Mapping[str, object]:

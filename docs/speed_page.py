@@ -8,7 +8,8 @@ from importlib.resources import files
 from typing import Any
 
 from benchmarks.suites.gate import counts_path, read_counts
-from benchmarks.suites.suite import Count, load_suite
+from benchmarks.suites.results import Count
+from benchmarks.suites.suite import load_suite
 from targets.load import load_target
 
 SUITE = "speed"
@@ -37,12 +38,12 @@ def speed(table: Table) -> str:
     """The text of the page. table: writes a Markdown table."""
     suite, counts = load_suite(SUITE), read_counts(counts_path(SUITE))
     peers = tomllib.loads((files("benchmarks") / "counts" / "peers.toml").read_text())
-    by_place = {(count.model, count.target): count for count in counts}
+    by_place = {count.key[:2]: count for count in counts}
     titles = {model.name: model.title for model in suite.models}
     tools = sorted({f"{count.compiler}, {count.runtime}" for count in counts})
     parts = [HEAD, _instructions(table, by_place, titles, suite.targets), _peers(table, by_place, titles, peers["peers"])]
     zig = read_counts(counts_path(SUITE, "zig"))
-    parts += [_compilers(table, by_place, {(count.model, count.target): count for count in zig}, titles)]
+    parts += [_compilers(table, by_place, {count.key[:2]: count for count in zig}, titles)]
     parts += [_cycles(table, by_place, titles, peers["published"]), *_elsewhere(by_place, titles, peers["elsewhere"])]
     parts += [_sizes(table, by_place, titles)]
     return "\n\n".join([*parts, f"Counted with {'; '.join(tools)}."]) + "\n"
@@ -87,7 +88,7 @@ def _cycles(table: Table, counts: dict[tuple[str, str], Count], titles: dict[str
     models = [model for model in titles if model in published[0]]
     found = [counts[model, CYCLES_TARGET].cycles for model in models]
     rows = [("**Strop**, modelled at zero wait states", *(f"**{cycles / 1e6:.2f} M**" if cycles else "-" for cycles in found))]
-    for board in published:
+    for board in (each for each in published if each["core"] == load_target(CYCLES_TARGET).core.name):
         times = [f"{board[model] * board['clock_mhz'] / 1e3:.2f} M" for model in models]
         rows.append((f"{board['title']}, {board['clock_mhz']} MHz, published time x clock", *times))
     heads = ["Cortex-M4 cycles", *(titles[model] for model in models)]

@@ -2,29 +2,52 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from benchmarks.api import with_cycles
 from firmware.compilers import CompilerChoice
-from runtimes.base import Measurement
+from runtimes.base import CallCost, Measurement
+from targets.load import load_target
 from toolchain.api.inspecting import NO_SHAPES
+from toolchain.api.places import profile_layers, where
 from toolchain.api.progress import Progress, silent
 from toolchain.api.results import VerifyResult
-from toolchain.api.verifying import verify
+from toolchain.api.verifying import random_inputs, verify
 from toolchain.bundle.manifest import Manifest
 from toolchain.bundle.read import read_bundle
 from toolchain.errors import UsageError
+from toolchain.ir.graph import Graph
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One bundle of a report; every number is measured where `result` has it, else predicted."""
+    """One bundle of a report; every number is measured where `result` has it, else predicted.
+
+    calls: what every layer took, None where the place cannot tell.
+    """
 
     bundle: Path
     manifest: Manifest
     result: VerifyResult
     measurement: Measurement
+    graph: Graph
+    calls: tuple[CallCost, ...] | None = None
+
+    @property
+    def anchor(self) -> str:
+        """The id of its section."""
+        plan = self.manifest
+        return re.sub(r"[^A-Za-z0-9_-]", "-", f"{plan.name}-{plan.target}-{plan.precision}-{plan.source.sha256[:8]}")
+
+    @property
+    def clock_hz(self) -> int | None:
+        """Of its target."""
+        return load_target(self.manifest.target).clock_hz
 
     @property
     def instructions(self) -> int | None:
@@ -66,4 +89,10 @@ def collect(
     )
     if result.measurement is None:
         raise UsageError(901, "--on", f"{result.place} measures nothing", "Use host, emulator, unicorn or qemu")
-    return Entry(opened.path, opened.manifest, result, result.measurement)
+    on, calls = where(opened, place, compiler), None
+    first = random_inputs(opened.graph(), 1, np.random.default_rng(0))
+    if on.place in ("emulator", "unicorn", "qemu"):
+        progress("layers")
+        calls = profile_layers(opened, on, first)
+    measured = with_cycles(opened, on, result.measurement, first)
+    return Entry(opened.path, opened.manifest, result, measured, opened.graph(), calls)

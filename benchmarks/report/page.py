@@ -1,189 +1,174 @@
-"""The HTML page of a report: no script, no outside file, the same bytes for the same entries."""
+"""The HTML page of a report: one file that loads nothing, the same bytes for the same measurements."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 
+from benchmarks.report.bundle import bundle_section
+from benchmarks.report.compare import pareto_section, peers_section, targets_section
 from benchmarks.report.facts import Entry
-from benchmarks.report.layers import layers_section
-from benchmarks.report.pictures import bar, memory_legend, memory_picture
-from benchmarks.report.precisions import precisions_section
-from benchmarks.report.tables import html_table
-from toolchain.bundle.manifest import Layer, Manifest, PlanFigures
+from benchmarks.report.history import history_section
+from benchmarks.report.points import Point, by_model, of_entry, of_result
+from benchmarks.report.tables import html_table, number
+from benchmarks.suites.results import Kept
 from toolchain.errors import RunError
 
 SUMMARY_HEADS = (
-    ("bundle", "text"),
+    ("program", "text"),
     ("target", "text"),
+    ("precision", "text"),
+    ("latency ms", ""),
     ("instructions", ""),
-    ("MACs", ""),
     ("instr/MAC", ""),
-    ("latency p50 µs", ""),
+    ("MACs", ""),
     ("arena B", ""),
     ("stack B", ""),
     ("code B", ""),
     ("weights B", ""),
-    ("bit-exact", "text"),
+    ("outputs", "text"),
+    ("against float", "text"),
 )
-LAYER_HEADS = (
-    ("", ""),
-    ("layer", "text"),
-    ("operation", "text"),
-    ("kernel", "text"),
-    ("MACs", ""),
-    ("predicted instructions", "text"),
-    ("weights B", ""),
-)
-
-PLAN_HEADS = (
-    ("", ""),
-    ("arena B", ""),
-    ("flash B", ""),
-    ("instructions", ""),
-    ("cycles", ""),
-    ("ms", ""),
-    ("runs", "text"),
-    ("chosen by", "text"),
-)
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
-def write_report(path: Path, entries: Sequence[Entry]) -> None:
-    """Write the page of some bundles. Raises RunError(505)."""
+def write_report(path: Path, entries: Sequence[Entry], kept: Sequence[Kept] = ()) -> None:
+    """Write the page of some bundles and measurements. Raises RunError(505)."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(render(entries), encoding="utf-8")
+        path.write_text(render(entries, kept), encoding="utf-8")
     except OSError as fault:
         raise RunError(505, str(path), f"it cannot be written: {fault.strerror}", "Name another file with -o") from fault
 
 
-def render(entries: Sequence[Entry]) -> str:
-    """The whole page."""
-    style = (files("benchmarks.report") / "style.css").read_text(encoding="utf-8")
-    title = f"Strop report: {', '.join(dict.fromkeys(entry.manifest.name for entry in entries))}"
-    body = "\n".join([_head(entries), _summary(entries), *map(_section, entries)])
-    meta = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+def render(entries: Sequence[Entry], kept: Sequence[Kept] = ()) -> str:
+    """The whole page. kept: cells of suites, of any number of builds; the newest of each is compared."""
+    measured = [of_entry(entry) for entry in entries]
+    points = [*measured, *newest(kept)]
+    names = dict.fromkeys(point.model for point in points)
+    sections = [
+        _overview(entries, points),
+        targets_section(points),
+        pareto_section(points),
+        peers_section(points),
+        history_section(kept),
+        *map(bundle_section, entries),
+    ]
+    body = "\n".join(section for section in sections if section)
+    return document(f"Strop report: {', '.join(names)}", body)
+
+
+def newest(kept: Sequence[Kept]) -> list[Point]:
+    """The latest measurement of every cell."""
+    found = [of_result(each.result) for each in {each.result.count.key: each for each in kept}.values()]
+    return [point for own in by_model(found).values() for point in sorted(own, key=lambda one: (one.target, one.precision))]
+
+
+def document(title: str, body: str, *, policy: str = POLICY, more_script: str = "") -> str:
+    """A page with a bar of links to its sections; nothing in it is loaded from anywhere."""
+    folder = files("benchmarks.report")
+    style, code = ((folder / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
+    links = "".join(
+        f'<a href="#{anchor}">{re.sub("<[^>]*>", "", text)}</a>'
+        for anchor, text in re.findall(r'<section id="([^"]*)"><h2>(.*?)</h2>', body)
+    )
+    meta = (
+        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}"><meta name="color-scheme" content="light dark">'
+    )
+    theme = '<button type="button" id="theme" hidden>Theme: auto</button>'
+    head = f'<header><strong>Strop</strong><nav aria-label="Sections">{links}</nav>{theme}</header>'
     return (
         f'<!doctype html>\n<html lang="en"><head>{meta}<title>{escape(title)}</title>\n<style>\n{style}</style></head>\n'
-        f"<body>\n{body}\n</body></html>\n"
+        f'<body>\n<a class="skip" href="#main">Skip to the figures</a>\n{head}\n<main id="main">\n{body}\n</main>\n'
+        f"<script>\n{code}{more_script}</script></body></html>\n"
     )
 
 
-def _head(entries: Sequence[Entry]) -> str:
+def _overview(entries: Sequence[Entry], points: Sequence[Point]) -> str:
+    """What was measured, the best figures, and a row for each."""
+    rows = [_row(entry, point) for entry, point in zip(entries, points, strict=False)]
+    rows += [_row(None, point) for point in points[len(entries) :]]
+    note = "Instructions are of one inference; sizes are bytes, measured on the built program."
+    return (
+        f'<section id="overview"><h2>Overview</h2>\n<h1>Strop report</h1>\n<p>{_verdict(entries)} {note}</p>\n'
+        f"{_tiles(entries, points)}{html_table(*_without_dashes(SUMMARY_HEADS, rows))}</section>"
+    )
+
+
+def _without_dashes(heads: Sequence[tuple[str, str]], rows: Sequence[list[str]]) -> tuple[list[tuple[str, str]], list[list[str]]]:
+    """Heads and rows without the columns in which nobody has a figure."""
+    told = [index for index in range(len(heads)) if any(row[index] != "–" for row in rows)]
+    return [heads[index] for index in told], [[row[index] for index in told] for row in rows]
+
+
+def _verdict(entries: Sequence[Entry]) -> str:
+    if not entries:
+        return ""
     right = sum(entry.result.passed for entry in entries)
     samples = sum(entry.result.samples for entry in entries)
-    verdict = f"{right} of {len(entries)} bundles give the outputs of the reference, on {samples} inputs in all."
-    note = "Instructions are of one inference; sizes are bytes, measured on the built program."
-    return f"<h1>Strop report</h1>\n<p>{verdict} {note}</p>"
+    return f"{right} of {len(entries)} bundles give the outputs of the reference, on {samples} inputs in all."
 
 
-def _summary(entries: Sequence[Entry]) -> str:
-    return html_table(SUMMARY_HEADS, [_summary_row(entry) for entry in entries])
+def _tiles(entries: Sequence[Entry], points: Sequence[Point]) -> str:
+    """Four figures to take in at a glance."""
+    times = [point.latency_us for point in points if point.latency_us is not None]
+    flash = [point.flash_bytes for point in points if point.flash_bytes is not None]
+    tiles = [
+        ("models × targets", f"{len({p.model for p in points})} × {len({p.target for p in points})}"),
+        ("latency", _range([time / 1000 for time in times], "ms")),
+        ("arena", _range([point.arena_bytes / 1024 for point in points], "KiB")),
+        ("flash", _range([size / 1024 for size in flash], "KiB")),
+    ]
+    if entries:
+        right = all(entry.result.passed for entry in entries)
+        tiles.insert(1, ("outputs", "✓ as the reference" if right else "✗ some differ"))
+    cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in tiles)
+    return f'<dl class="tiles">{cells}</dl>\n'
 
 
-def _summary_row(entry: Entry) -> list[str]:
-    found, plan = entry.measurement, entry.manifest
-    latency = f"{found.latency_us[0]:,.0f}" if found.latency_us else "–"
-    ratio = entry.instructions_per_mac
-    verdict = '<span class="yes">yes</span>' if entry.result.bit_exact else _not_exact(entry)
+def _range(values: Sequence[float], unit: str) -> str:
+    if not values:
+        return "–"
+    low, high = min(values), max(values)
+    return f"{low:,.3g} {unit}" if low == high else f"{_short(low)}–{_short(high)} {unit}"
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+
+
+def _row(entry: Entry | None, point: Point) -> list[str]:
+    name = escape(point.model) if entry is None else f'<a href="#{entry.anchor}">{escape(entry.bundle.name)}</a>'
+    ratio = point.instructions / point.macs if point.instructions and point.macs else None
+    latency = "–" if point.latency_us is None else f"{'● ' if point.measured else '○ '}{point.latency_us / 1000:,.4g}"
+    sizes = (point.arena_bytes, point.stack_bytes, point.code_bytes, point.weight_bytes)
     return [
-        f'<a href="#{_anchor(entry)}">{escape(entry.bundle.name)}</a>',
-        escape(plan.target),
-        _number(found.instructions),
-        _number(plan.macs),
-        f"{ratio:.2f}" if ratio else "–",
+        name,
+        escape(point.target),
+        escape(point.precision),
         latency,
-        _number(found.arena_bytes),
-        _number(found.stack_bytes),
-        _number(found.code_bytes),
-        _number(found.rodata_bytes),
-        verdict,
+        number(point.instructions),
+        f"{ratio:.2f}" if ratio else "–",
+        number(point.macs),
+        *map(number, sizes),
+        "–" if entry is None else _outputs(entry),
+        _loss(point),
     ]
 
 
-def _not_exact(entry: Entry) -> str:
+def _outputs(entry: Entry) -> str:
+    if entry.result.bit_exact:
+        return '<span class="yes">✓ exact</span>'
     if entry.result.passed:
-        return f'<span class="yes">within {entry.result.largest_difference:.1e}</span>'
-    return f'<span class="no">no, {entry.result.differing_samples} differ</span>'
+        return f'<span class="yes">✓ within {entry.result.largest_difference:.1e}</span>'
+    return f'<span class="no">✗ {entry.result.differing_samples} differ</span>'
 
 
-def _section(entry: Entry) -> str:
-    plan, found = entry.manifest, entry.measurement
-    facts = f"{plan.source.file}, {plan.precision}; ran on {found.device} with {found.runtime}, built by {found.compiler}."
-    predicted = ""
-    if plan.predicted and found.instructions:
-        guess = plan.predicted.instructions
-        off = guess / found.instructions - 1
-        predicted = f"<p>Predicted {guess:,} instructions, {off:+.1%} against the measured {found.instructions:,}.</p>"
-    picture = memory_picture(plan)
-    memory = f"<h3>Memory over one inference</h3>\n<p>{_memory_facts(plan)}</p>\n{memory_legend(plan)}"
-    return "\n".join(
-        [
-            f'<h2 id="{_anchor(entry)}">{escape(entry.bundle.name)}</h2>',
-            f"<p>{escape(facts)}</p>{predicted}",
-            f'<div class="keep">{memory}\n{picture}</div>' if picture else "",
-            layers_section(entry.result),
-            precisions_section(plan.calibration.precisions if plan.calibration else ()),
-            _plans(plan.plans),
-            "<h3>Layers</h3>",
-            _layers(plan.layers),
-        ]
-    )
-
-
-def _memory_facts(plan: Manifest) -> str:
-    """What the arena takes of the target's memory, and what nothing can go below."""
-    ram = plan.ram
-    if ram is None:
-        return ""
-    share = f"The arena takes {ram.first_bytes:,} B"
-    if ram.memory and ram.memory_bytes:
-        share += f" of {ram.memory_bytes:,} B in {escape(ram.memory)} ({ram.first_bytes / ram.memory_bytes:.1%})"
-    share += "".join(f", and {arena.bytes:,} B in {escape(arena.memory)}" for arena in ram.further)
-    bound = "" if ram.lower_bound_bytes is None else f"; no placement of its buffers takes less than {ram.lower_bound_bytes:,} B"
-    limit = f"; --max-ram was {plan.asked.max_ram_bytes:,} B" if plan.asked and plan.asked.max_ram_bytes else ""
-    return f"{share}{bound}{limit}. Boxes are buffers at their addresses while they are needed; above them, the bytes alive."
-
-
-def _plans(plans: Sequence[PlanFigures]) -> str:
-    """What there was to choose from, where the bundle tells."""
-    if not plans:
-        return ""
-    rows = [
-        [
-            "✓" if plan.chosen else "",
-            *map(_number, (plan.arena_bytes, plan.flash_bytes, plan.instructions, plan.cycles)),
-            f"{plan.latency_ms:,.2f}" if plan.latency_ms else "–",
-            "row by row" if plan.by_rows else "by layers",
-            f"<code>{escape(plan.options)}</code>" if plan.options else "–",
-        ]
-        for plan in plans
-    ]
-    return f"<h3>Plans that no other beats</h3>\n<p>Predicted; ✓ is this bundle.</p>\n{html_table(PLAN_HEADS, rows)}"
-
-
-def _layers(layers: Sequence[Layer]) -> str:
-    largest = max((layer.instructions for layer in layers), default=0) or 1
-    rows = [
-        [
-            str(index),
-            f'<span title="{escape(layer.name)}">{escape(layer.name)}</span>',
-            escape(layer.op),
-            escape(layer.kernel.removeprefix("strop_")),
-            _number(layer.macs),
-            bar(layer.instructions / largest, f"{layer.instructions:,}"),
-            _number(layer.weight_bytes),
-        ]
-        for index, layer in enumerate(layers, 1)
-    ]
-    return html_table(LAYER_HEADS, rows, name_column=1)
-
-
-def _anchor(entry: Entry) -> str:
-    return f"{entry.manifest.name}-{escape(entry.manifest.target)}-{entry.manifest.source.sha256[:8]}"
-
-
-def _number(value: int | None) -> str:
-    return "–" if value is None else f"{value:,}"
+def _loss(point: Point) -> str:
+    parts = [] if point.correct is None else [f"{point.correct:.2%} right"]
+    parts += [] if point.loss is None else [f"{point.loss:.3g} {escape(point.loss_unit)}"]
+    return ", ".join(parts) or "–"

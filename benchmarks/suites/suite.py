@@ -1,69 +1,73 @@
-"""Reads suites of `benchmarks/suites/*.toml` and runs them: models x targets, compiled and counted exactly."""
+"""Reads suites: models x targets x precisions, from `benchmarks/suites/*.toml` or a file of the user's own."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import cast
+from typing import cast, get_args
 
-from benchmarks.api import bench
 from benchmarks.models import mobilenet_v2
-from firmware.compilers import CompilerChoice
 from targets.load import target_names
 from targets.table import Table, parse_table
-from toolchain.api import compile
-from toolchain.api.progress import Progress, silent
-from toolchain.backends.tflite.writer import write_tflite
+from toolchain.api.quantizing import PRECISIONS, Precision
 from toolchain.errors import UsageError
 from toolchain.ir.graph import Graph
 from toolchain.lowering.variants import Objective
 
-OBJECTIVES = ("speed", "ram", "size", "balanced")
+OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 NETWORKS: dict[str, Callable[[], Graph]] = {"mobilenet_v2_30_80": partial(mobilenet_v2, 0.30, 80, 1000)}
+ROUNDS, MOST_ROUNDS = 10, 1000
 
 
 @dataclass(frozen=True, slots=True)
 class SuiteModel:
-    """A model of a suite: a file of the folder that the caller names, or one of NETWORKS. skip: passes to leave out."""
+    """A model of a suite: a file of the folder that the caller names, or one of NETWORKS.
+
+    skip: passes to leave out. calibrate: DATA, where precisions need it; a path in it is relative to the same folder.
+    """
 
     name: str
     title: str
     file: str | None
     network: str | None
     skip: tuple[str, ...]
+    calibrate: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """Models and targets, and what kernels are chosen for."""
+    """Models, targets and precisions, and what kernels are chosen for.
+
+    rounds: how often what is timed runs, each in a process of its own. folder: where model files are unless the caller says so,
+    None for suites that come with Strop. sha256: of the file.
+    """
 
     name: str
     optimize: Objective
     targets: tuple[str, ...]
+    precisions: tuple[Precision, ...]
     models: tuple[SuiteModel, ...]
+    rounds: int
+    folder: Path | None
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
-    """Exact costs of one model on one target; cycles where they are modelled. predicted: instructions, before any run."""
+class Job:
+    """One cell of a suite."""
 
-    model: str
+    model: SuiteModel
     target: str
-    macs: int
-    instructions: int
-    cycles: int | None
-    predicted: int
-    arena_bytes: int
-    stack_bytes: int
-    code_bytes: int
-    weight_bytes: int
-    outputs_sha256: str
-    runtime: str
-    compiler: str
+    precision: Precision
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Names of the model, the target and the precision that was asked for."""
+        return self.model.name, self.target, self.precision
 
 
 def suite_names() -> tuple[str, ...]:
@@ -73,87 +77,57 @@ def suite_names() -> tuple[str, ...]:
 
 
 def load_suite(name: str) -> Suite:
-    """The suite of a name. Raises UsageError(901) when there is none, TargetError(304) when its file is wrong."""
-    if name not in suite_names():
-        raise UsageError(901, "--suite", f"there is no suite {name!r}", f"Use one of: {', '.join(suite_names())}")
-    table = parse_table((files("benchmarks") / "suites" / f"{name}.toml").read_bytes(), f"benchmarks/suites/{name}.toml")
-    table.expect(("name", "optimize", "targets", "models"))
+    """The suite of a name (`-` and `_` are the same), or of a .toml file.
+
+    Raises UsageError(901) when there is none, TargetError(304) when its file is wrong.
+    """
+    if name.endswith(".toml"):
+        try:
+            return _parsed(Path(name).read_bytes(), name, Path(name).parent)
+        except OSError as fault:
+            raise UsageError(901, "--suite", f"{name} cannot be read ({fault.strerror})", "Check the path") from fault
+    known = name.replace("-", "_")
+    if known not in suite_names():
+        what = f"there is no suite {name!r}"
+        raise UsageError(901, "--suite", what, f"Use a .toml file or one of: {', '.join(suite_names())}")
+    return _parsed((files("benchmarks") / "suites" / f"{known}.toml").read_bytes(), f"benchmarks/suites/{known}.toml", None)
+
+
+def _parsed(content: bytes, file: str, folder: Path | None) -> Suite:
+    table = parse_table(content, file)
+    table.expect(("name", "optimize", "targets", "models"), ("precisions", "rounds"))
     models = table.table("models")
+    precisions = table.choices("precisions", PRECISIONS) if "precisions" in table.values else ("auto",)
     return Suite(
         table.identifier("name"),
         cast("Objective", table.choice("optimize", OBJECTIVES)),
         table.choices("targets", target_names()),
+        precisions,
         tuple(_model(name, models.table(name)) for name in models.values),
+        table.integer("rounds", 1, MOST_ROUNDS) if "rounds" in table.values else ROUNDS,
+        folder,
+        hashlib.sha256(content).hexdigest(),
     )
 
 
 def _model(name: str, table: Table) -> SuiteModel:
-    table.expect(("title",), ("file", "network", "skip"))
+    table.expect(("title",), ("file", "network", "skip", "calibrate"))
+    table.check_identifier("name", name)
     file = table.text("file") if "file" in table.values else None
     network = table.choice("network", tuple(NETWORKS)) if "network" in table.values else None
     if (file is None) == (network is None):
         raise table.fault("file", "or 'network' must be given, not both", "A model is a file or one of the known networks")
-    return SuiteModel(name, table.text("title"), file, network, table.texts("skip") if "skip" in table.values else ())
-
-
-def pairs(suite: Suite, models_dir: Path | None) -> Iterator[tuple[SuiteModel, str]]:
-    """Every model that can be had, with every target."""
-    for model in suite.models:
-        if model.file is None or (models_dir is not None and (models_dir / model.file).is_file()):
-            for target in suite.targets:
-                yield model, target
-
-
-def run_suite(
-    suite: Suite,
-    models_dir: Path | None,
-    *,
-    only: Sequence[tuple[str, str]] | None = None,
-    compiler: CompilerChoice = "auto",
-    progress: Progress = silent,
-) -> list[Count]:
-    """Count every model on every target. models_dir: where model files are; without it only NETWORKS run.
-
-    only: (model, target) names to run. compiler: as of `bench`. Raises what compile and bench raise.
-    """
-    work = [(m, t) for m, t in pairs(suite, models_dir) if only is None or (m.name, t) in only]
-    counts: list[Count] = []
-    with tempfile.TemporaryDirectory(prefix="strop-suite-") as folder:
-        for done, (model, target) in enumerate(work):
-            progress(f"{suite.name}: {model.name} on {target}", done, len(work))
-            file = _file(model, models_dir, Path(folder))
-            counts.append(_count(suite, model, target, file, Path(folder), compiler))
-    return counts
-
-
-def _file(model: SuiteModel, models_dir: Path | None, folder: Path) -> Path:
-    if model.network is None:
-        return (models_dir or Path()) / str(model.file)
-    path = folder / f"{model.network}.tflite"
-    if not path.is_file():
-        path.write_bytes(write_tflite(NETWORKS[model.network]()))
-    return path
-
-
-def _count(suite: Suite, model: SuiteModel, target: str, file: Path, folder: Path, compiler: CompilerChoice) -> Count:
-    bundle = folder / f"{model.name}-{target}"
-    compile(file, target, bundle, name="net", formats=("c",), optimize=suite.optimize, skip=model.skip)
-    result = bench(bundle, compiler=compiler)
-    found, plan = result.measurement, result.manifest
-    assert found.instructions is not None
-    assert plan.predicted is not None
-    return Count(
-        model.name,
-        target,
-        plan.macs,
-        found.instructions,
-        found.cycles,
-        plan.predicted.instructions,
-        found.arena_bytes,
-        found.stack_bytes or 0,
-        found.code_bytes or 0,
-        found.rodata_bytes or 0,
-        found.outputs_sha256,
-        found.runtime,
-        found.compiler,
+    skip = table.texts("skip") if "skip" in table.values else ()
+    return SuiteModel(
+        name, table.text("title"), file, network, skip, table.text("calibrate") if "calibrate" in table.values else None
     )
+
+
+def jobs(suite: Suite, models_dir: Path | None) -> Iterator[Job]:
+    """Every cell whose model can be had. models_dir: where model files are; None takes the suite's own folder."""
+    folder = models_dir or suite.folder
+    for model in suite.models:
+        if model.file is None or (folder is not None and (folder / model.file).exists()):
+            for target in suite.targets:
+                for precision in suite.precisions:
+                    yield Job(model, target, precision)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.suites.gate import counts_path, read_counts
-from benchmarks.suites.suite import Count
+from benchmarks.suites.results import Count
 
 SPEED = {(count.model, count.target): count for count in read_counts(counts_path("speed"))}
 SIZE = {count.model: count for count in read_counts(counts_path("size"))}

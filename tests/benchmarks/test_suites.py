@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.suites.gate import counts_path, hold, read_counts, write_counts
-from benchmarks.suites.suite import Count, load_suite, pairs, run_suite
+from benchmarks.suites.results import Count
+from benchmarks.suites.run import run_suite
+from benchmarks.suites.suite import jobs, load_suite
 from tests.support.engines import needs_arm_gcc, needs_qemu, needs_unicorn
 from tests.support.mlperf import MLPERF
-from toolchain.errors import DataError, UsageError, VerificationError
+from toolchain.errors import DataError, TargetError, UsageError, VerificationError
 
 SPEED = load_suite("speed")
 KEPT = read_counts(counts_path("speed"))
@@ -21,10 +23,12 @@ KEPT = read_counts(counts_path("speed"))
 @needs_unicorn
 @needs_arm_gcc
 @pytest.mark.parametrize("target", SPEED.targets)
-def test_counts_do_not_rise(target: str) -> None:
+def test_counts_do_not_rise(target: str, tmp_path: Path) -> None:
     models = MLPERF if MLPERF.is_dir() else None
-    only = [(model.name, place) for model, place in pairs(SPEED, models) if place == target]
-    counts = run_suite(SPEED, models, only=only)
+    only = [job.key[:2] for job in jobs(SPEED, models) if job.target == target]
+    ran = run_suite(SPEED, models, tmp_path, only=only, workers=1)
+    assert not ran.faults
+    counts = [result.count for result in ran.results]
     if counts[0].compiler != next(count.compiler for count in KEPT if count.target == target):
         pytest.skip(f"the kept counts are of another compiler than {counts[0].compiler}")
     for line in hold(counts, KEPT):
@@ -71,3 +75,21 @@ def test_counts_are_merged(tmp_path: Path) -> None:
 def test_an_unknown_suite_is_named() -> None:
     with pytest.raises(UsageError, match="there is no suite 'fast'"):
         load_suite("fast")
+    with pytest.raises(UsageError, match=r"none\.toml cannot be read"):
+        load_suite("none.toml")
+
+
+def test_a_suite_is_a_file_or_a_name(tmp_path: Path) -> None:
+    assert load_suite("mlperf-tiny") == load_suite("mlperf_tiny")
+    file = tmp_path / "mine.toml"
+    text = 'name = "mine"\noptimize = "ram"\ntargets = ["host"]\nprecisions = ["int8", "w8:32"]\n'
+    text += '[models.a]\ntitle = "A"\nfile = "a.onnx"\n'
+    file.write_text(text)
+    with pytest.raises(TargetError, match=r"precisions\[1\].*w8:32"):
+        load_suite(str(file))
+    file.write_text(text.replace("w8:32", "w8"))
+    mine = load_suite(str(file))
+    assert (mine.precisions, mine.folder, mine.rounds) == (("int8", "w8"), tmp_path, 10)
+    assert list(jobs(mine, None)) == []
+    (tmp_path / "a.onnx").write_bytes(b"")
+    assert [job.key for job in jobs(mine, None)] == [("a", "host", "int8"), ("a", "host", "w8")]

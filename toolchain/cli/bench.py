@@ -5,6 +5,9 @@ Cycles are modelled from Arm's published timings for Cortex-M0+, M3 and M4 (docs
 GPU, for the fewest, usual and most samples at a time, and layer by layer. The same bundle, compiler and place give the same
 numbers and outputs_sha256.
 
+A suite is models x targets x precisions: a name of benchmarks/suites/, or a .toml file of one's own. What is counted runs in
+parallel, what is timed alone. Every cell is kept in -o as soon as it is done, so that a run that was cut off goes on from there.
+
 examples:
   strop bench build/kws
   strop bench build/kws --on browser:wasm
@@ -13,7 +16,8 @@ examples:
   strop bench build/kws --on board:qemu --explain
   strop bench build/kws --on board:/dev/ttyACM0 --meter ppk2:/dev/ttyACM1
   strop bench build/kws --send elasticsearch
-  strop bench --suite speed --models mlperf_tiny
+  strop bench --suite mlperf_tiny --models DIR -o build/suites/new --against build/suites/old
+  strop bench --suite mine.toml --rounds 20
   strop bench build/kws build/vww --suite mlperf-tiny --on board:/dev/ttyACM0 --dataset data --submission out --organization me
 """
 
@@ -29,17 +33,16 @@ from toolchain.cli.board_text import energy_text, layers_text, timing_text
 from toolchain.cli.explained import explained
 from toolchain.cli.metering import add_meter, metered
 from toolchain.cli.options import add_place
-from toolchain.cli.progress import shown_progress
 from toolchain.cli.tiny_suite import TINY_SUITE, add_tiny, run_tiny_suite
 from toolchain.errors import StropError, UsageError, VerificationError
 
 if TYPE_CHECKING:
     from benchmarks.api import BenchResult
-    from benchmarks.suites.suite import Count
     from toolchain.api.gpu import GpuProfile
 
 
 WRONG_OUTPUTS = ("the board's outputs differ from the reference evaluator's", "Run strop verify on the bundle")
+AGAINST = "fail (E602) when a cost grew against this file of `bench --json`, or for a suite this folder of an older run"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,16 +51,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundles", nargs="*", metavar="BUNDLE", help=note)
     add_place(parser)
     parser.add_argument("--explain", action="store_true", help="also measure every layer, beside its prediction")
-    parser.add_argument("--against", metavar="OLD", help="fail (E602) when a cost grew against this file of `bench --json`")
+    parser.add_argument("--against", metavar="OLD", help=AGAINST)
     note = "growth allowed (default 0.02; 0.005 for suites)"
     parser.add_argument("--tolerance", type=float, metavar="SHARE", help=note)
-    note = "send the measurement as an event: a URL, a file of JSON lines, or a name of the settings (docs/telemetry.md)"
+    note = "send measurements as events: a URL, a file of JSON lines, or a name of the settings (docs/telemetry.md)"
     parser.add_argument("--send", metavar="SINK", help=note)
-    note = "instead of a bundle: count models x targets of benchmarks/suites/S.toml and fail (E602) when a kept count grew; "
-    note += "mlperf-tiny measures bundles on a board as the public benchmark does"
-    parser.add_argument("--suite", metavar="S", help=note)
+    note = "instead of a bundle: measure models x targets x precisions; a kept count that grew fails it (E602); "
+    note += "with bundles, mlperf-tiny measures them on a board as the public benchmark does"
+    parser.add_argument("--suite", metavar="NAME|FILE", help=note)
     parser.add_argument("--models", type=Path, metavar="DIR", help="where the suite's model files are")
     parser.add_argument("--only", action="append", metavar="MODEL:TARGET", help="of a suite only this; may be repeated")
+    note = "where a suite's results and bundles are kept, and found again (default build/suites/NAME)"
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help=note)
+    parser.add_argument("--rounds", type=int, metavar="N", help="how often a suite times each program (default: as it says)")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes that count (default: one a core)")
     parser.add_argument("--update", action="store_true", help="keep what the suite counts instead of comparing")
     add_meter(parser)
     add_tiny(parser)
@@ -67,11 +74,15 @@ def run(arguments: argparse.Namespace) -> Answer:
     """Measure a bundle or a suite, and compare with what was measured before."""
     if arguments.tolerance is not None and not arguments.tolerance >= 0:
         raise UsageError(901, "--tolerance", f"it is {arguments.tolerance}", "Give a share such as 0.02")
-    if arguments.suite == TINY_SUITE:
+    if arguments.suite == TINY_SUITE and arguments.bundles:
         return run_tiny_suite(arguments)
     if len(arguments.bundles) != (arguments.suite is None):
         raise UsageError(901, "strop bench", "it takes a bundle or --suite", "Give one of them")
-    return _run_bundle(arguments) if arguments.suite is None else _run_suite(arguments)
+    if arguments.suite is None:
+        return _run_bundle(arguments)
+    from toolchain.cli.bench_suite import run_suite_command
+
+    return run_suite_command(arguments)
 
 
 def _run_bundle(arguments: argparse.Namespace) -> Answer:
@@ -146,38 +157,3 @@ def _gpu(profile: GpuProfile) -> str:
     layers = [(layer.name, layer.us) for layer in profile.layers]
     heads = ("samples", "p50 us", "p95 us", "p99 us", "us per sample")
     return f"{table(heads, sizes)}\n\n{table(('layer', 'us'), layers)}"
-
-
-def _run_suite(arguments: argparse.Namespace) -> Answer:
-    """Count a suite, and compare with the counts that are kept or replace them."""
-    from benchmarks.suites.gate import TOLERANCE, counts_path, hold, read_counts, write_counts
-    from benchmarks.suites.suite import load_suite, run_suite
-
-    suite = load_suite(arguments.suite)
-    only = [_pair(text) for text in arguments.only] if arguments.only else None
-    with shown_progress() as progress:
-        counts = run_suite(suite, arguments.models, only=only, compiler=arguments.compiler, progress=progress)
-    heads = ("model", "target", "MACs", "instructions", "per MAC", "off %", "cycles", "arena B", "stack B", "code B", "weight B")
-    rows = [_suite_row(count) for count in counts]
-    document: dict[str, object] = {"suite": suite.name, "counts": [asdict(count) for count in counts]}
-    text = table(heads, rows)
-    kept = counts_path(suite.name, arguments.compiler)
-    if arguments.update:
-        write_counts(kept, counts)
-        return Answer(document, f"{text}\n\nkept in {kept}")
-    try:
-        better = hold(counts, read_counts(kept), arguments.tolerance or TOLERANCE)
-    except VerificationError as worse:
-        return Answer(document, text, worse)
-    return Answer(document | {"better": better}, "\n".join([text, "", "no worse than before", *better]))
-
-
-def _suite_row(count: Count) -> tuple[object, ...]:
-    off = 100 * (count.predicted / count.instructions - 1)
-    costs = (count.cycles, count.arena_bytes, count.stack_bytes, count.code_bytes, count.weight_bytes)
-    return (count.model, count.target, count.macs, count.instructions, count.instructions / count.macs, off, *costs)
-
-
-def _pair(text: str) -> tuple[str, str]:
-    model, _, target = text.partition(":")
-    return model, target

@@ -40,7 +40,8 @@ COMMANDS: dict[str, Command] = {
     "agent": Command("toolchain.cli.agent", "run a bundle on a Linux board and report every inference"),
     "gateway": Command("toolchain.cli.gateway", "watch boards on serial ports and forward what they tell"),
     "tune": Command("toolchain.cli.tune", "fit the cost model of a core by measuring micro-kernels"),
-    "report": Command("toolchain.cli.report", "one self-contained HTML page about bundles"),
+    "report": Command("toolchain.cli.report", "one self-contained HTML page about bundles and suites"),
+    "dashboard": Command("toolchain.cli.dashboard", "serve the history of measurements as a page on this machine"),
 }
 LOG_LEVELS = ("error", "warning", "info", "debug")
 EPILOG = "`strop COMMAND --help` shows a command's options and examples."

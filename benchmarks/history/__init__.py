@@ -1,0 +1,1 @@
+"""The history of measurements: read from files of events or Elasticsearch, and served as a page."""
