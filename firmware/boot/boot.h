@@ -3,7 +3,7 @@
 #ifndef STROP_BOOT_H
 #define STROP_BOOT_H
 
-#include <stdint.h>
+#include "harness.h"
 
 enum { STROP_SLOTS = 2, STROP_NO_SLOT = 0xff, STROP_TRIES = 3 };
 enum { STROP_SIGNATURE_BYTES = 64, STROP_HEADER_BYTES = 256, STROP_TARGET_BYTES = 32 };
@@ -44,12 +44,9 @@ int strop_state_write(struct strop_state *state);
 uint32_t strop_slot(uint32_t number);
 /* 1 where a header is of an image for this board and this slot that the slot holds. */
 int strop_header_fits(const struct strop_header *header, uint32_t slot);
-extern const char strop_board[];
 
 /* Per flash, in firmware/boards/flash_NAME.c; 0 when done. A unit is programmed once after its page was erased. */
 int strop_flash_erase(uint32_t page);
 int strop_flash_program(uint32_t address, const uint8_t *unit);
-
-uint32_t strop_check(uint32_t crc, const uint8_t *from, uint32_t bytes);
 
 #endif

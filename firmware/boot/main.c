@@ -1,7 +1,6 @@
 /* The boot loader: starts the newest image that is signed for this board and this slot, and gives up one that never confirmed itself.
  * A trial costs one of its tries, written before it starts. Nothing else is written, and no image is copied. */
 #include "boot.h"
-#include "harness.h"
 #include "monocypher.h"
 #include "sha512.h"
 

@@ -30,7 +30,6 @@ enum { strop_turn = 0 };
 #endif
 extern const uint32_t strop_model_count;
 extern const uint8_t strop_build_id[16];
-extern const char strop_board[];
 extern const uint32_t strop_clock_hz;
 
 /* Per board, in firmware/boards/setup_NAME.c: clocks, and the pins of the serial port. */
@@ -99,6 +98,5 @@ void strop_frame(uint8_t *frame, uint32_t bytes);
 void strop_text(uint8_t *line, uint32_t bytes);
 void strop_banner(void);
 void strop_fault_text(const struct strop_fault *fault);
-uint32_t strop_check(uint32_t crc, const uint8_t *from, uint32_t bytes);
 
 #endif

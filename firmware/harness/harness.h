@@ -72,4 +72,8 @@ void strop_main(void);
 void strop_mark(void);
 void strop_report_fault(const struct strop_fault *fault);
 
+/* Of firmware and boot loader: the target's name, and CRC-32 of IEEE 802.3 that goes on from crc. */
+extern const char strop_board[];
+uint32_t strop_check(uint32_t crc, const uint8_t *from, uint32_t bytes);
+
 #endif

@@ -1,4 +1,4 @@
-"""clang-tidy over the C of boards and of the firmware beside a network, with the rules of `firmware/.clang-tidy`."""
+"""clang-tidy over the C of boards, boot loader and firmware beside a network, with the rules of `firmware/.clang-tidy`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from firmware.update.monocypher import monocypher_folder
+
 FIRMWARE = Path(__file__).parents[2] / "firmware"
-SOURCES = sorted(path for folder in ("boards", "device") for path in (FIRMWARE / folder).glob("*.c"))
+SOURCES = sorted(path for folder in ("boards", "boot", "device") for path in (FIRMWARE / folder).glob("*.c"))
 RISCV = ("riscv.c", "setup_esp32c3.c", "boot_esp32c3.c", "serial_esp32_uart.c")
 DEFINES = ("SERIAL_BASE=0x40004000u", "SERIAL_CLOCK_HZ=25000000u", "SERIAL_BAUD=115200u", "HARDWARE=1")
+OPTIONAL = ("PROFILE", "MARKS=16", "SEVERAL", "ANOMALY=640u", "ANOMALY_MODEL=0u")
+UPDATE = ("BASE=0x8008000u", "CONTROLLER=0x40022000u", "PAGE_BYTES=4096u", "SLOT_BYTES=262144u", "UNIT_BYTES=8u", "SLOT=0u")
 WATCHDOG = ("WATCHDOG_MS=1000u", "WATCHDOG_CLOCK_HZ=32000u", "WATCHDOG_BASE=0x40003000u")
 
 
@@ -25,8 +29,9 @@ def tidy(*paths: Path, riscv: bool = False) -> subprocess.CompletedProcess[str]:
     if program is None or zig is None or zig.origin is None:
         pytest.skip("clang-tidy or ziglang is not installed (pip install -r tests/requirements.txt)")
     core = ("--target=riscv32-none-elf", "-march=rv32imc") if riscv else ("--target=thumbv7em-none-eabi", "-mcpu=cortex-m7")
-    flags = [f"-DSTROP_{define}" for define in (*DEFINES, *WATCHDOG)]
-    flags += [f"-I{FIRMWARE / folder}" for folder in ("boards", "device", "harness")]
+    flags = [f"-DSTROP_{define}" for define in (*DEFINES, *OPTIONAL, *WATCHDOG, *(f"UPDATE_{define}" for define in UPDATE))]
+    flags += [f"-I{FIRMWARE / folder}" for folder in ("boards", "boot", "device", "harness")]
+    flags.append(f"-I{monocypher_folder()}")
     headers = Path(zig.origin).parent / "lib" / "include"
     command = [program, "--quiet", f"--config-file={FIRMWARE / '.clang-tidy'}", *map(str, paths), "--", *core]
     command += ["-std=c11", "-ffreestanding", *flags, "-isystem", str(headers)]
