@@ -13,7 +13,7 @@ import pytest
 FIRMWARE = Path(__file__).parents[2] / "firmware"
 SOURCES = sorted(path for folder in ("boards", "device") for path in (FIRMWARE / folder).glob("*.c"))
 RISCV = ("riscv.c", "setup_esp32c3.c", "boot_esp32c3.c", "serial_esp32_uart.c")
-DEFINES = ("SERIAL_BASE=0x40004000u", "SERIAL_CLOCK_HZ=25000000u", "SERIAL_BAUD=115200u", "HARDWARE=1")
+DEFINES = ("SERIAL_BASE=0x40004000u", "SERIAL_CLOCK_HZ=25000000u", "SERIAL_BAUD=115200u", "CRYSTAL_HZ=8000000", "HARDWARE=1")
 WATCHDOG = ("WATCHDOG_MS=1000u", "WATCHDOG_CLOCK_HZ=32000u", "WATCHDOG_BASE=0x40003000u")
 
 
