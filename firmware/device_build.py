@@ -230,6 +230,7 @@ def _sources_of(models: Sequence[DeviceModel], target: Target, variant: Variant)
         f"-DSTROP_SERIAL_BASE={serial.base:#x}u",
         f"-DSTROP_SERIAL_CLOCK_HZ={serial.clock_hz}u",
         f"-DSTROP_SERIAL_BAUD={serial.baud}u",
+        f"-DSTROP_CRYSTAL_HZ={serial.crystal_hz or 0}",
         f"-DSTROP_FLOAT_RESULTS={int(has_floats)}",
         f"-DSTROP_HARDWARE={int(target.qemu is None)}",
         *marked,

@@ -79,12 +79,14 @@ def plan_ram(program: CProgram, target: Target, more_bytes: int = 0) -> RamLayou
     stack = min(STACK_BYTES_MOST, free) & ~15
     if stack < STACK_BYTES_LEAST:
         needed = arena + 2 * guard + align + harness + STACK_BYTES_LEAST
+        most = (target.ram.bytes - needed + program.arena_bytes) & ~15
+        smaller = f"--max-ram {most}" if most > 0 else "--optimize ram"
         raise TargetError(
             301,
             target.name,
             f"{program.arena_bytes:,} B of arena, with stack and buffers outside of it, need {needed:,} B, "
             f"{target.ram.name} has {target.ram.bytes:,} B",
-            "Compile with --optimize ram, or choose a larger target",
+            f"Compile with {smaller}, or choose a larger target",
         )
     return RamLayout(stack, guard, program.arena_bytes, align, harness, further)
 

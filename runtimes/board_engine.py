@@ -185,7 +185,7 @@ def profile_on(
     hello = board.hello()
     talk = _Talk(board, hello, program, 0)
     outputs, _ = talk.run([array[:1] for array in inputs])
-    clock = calibrated(target.qemu, *board.timer(), hello.poll_instructions) if virtual and target.qemu else None
+    clock = calibrated(hello.clock_hz, *board.timer(), hello.poll_instructions) if virtual else None
     rows: list[list[float]] = []
     sample = [array[0].tobytes() for array in inputs]
     for _ in range(PROFILED_RUNS):
@@ -248,7 +248,7 @@ class _Talk:
 def _instructions(board: Board, hello: Hello, target: Target, first: Run) -> int | None:
     if target.qemu is None:
         return None
-    clock = calibrated(target.qemu, *board.timer(), hello.poll_instructions)
+    clock = calibrated(hello.clock_hz, *board.timer(), hello.poll_instructions)
     return round(clock.between(first.moments) - clock.overhead)
 
 

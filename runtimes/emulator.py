@@ -28,8 +28,9 @@ EngineChoice = Literal["auto", "qemu", "unicorn"]
 Engine = Literal["qemu", "unicorn"]
 
 TIMEOUT_S = 120.0
-# The machine of QEMU that runs a core's code, for boards that QEMU has not. Cortex-M3 is a superset of M0+, M55 has M85's MVE.
+# The machine of QEMU that runs a core's code, for boards that QEMU has not. Cortex-M3 is a superset of M0, M55 has M85's MVE.
 STAND_INS = {
+    "cortex-m0": "mps2_an385",
     "cortex-m0plus": "mps2_an385",
     "cortex-m3": "mps2_an385",
     "cortex-m4f": "mps2_an386",

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from targets.model import Qemu
 from toolchain.errors import EnvironmentFault
 
 SPIN_INSTRUCTIONS = 2 * 400_000 + 1
@@ -34,16 +33,16 @@ class Clock:
         return ticks * self.instructions_per_tick - words[5] * self.instructions_per_poll
 
 
-def calibrated(qemu: Qemu, empty: Sequence[int], spin: Sequence[int], per_poll: int) -> Clock:
+def calibrated(timer_hz: int, empty: Sequence[int], spin: Sequence[int], per_poll: int) -> Clock:
     """The clock of a machine by an empty call and a loop of SPIN_INSTRUCTIONS, moments before and after each.
 
-    Raises EnvironmentFault E405 when the loop is miscounted.
+    timer_hz: of the machine's SysTick, now. Raises EnvironmentFault E405 when the loop is miscounted.
     """
-    rate = Fraction(SHIFT_0_HZ, qemu.timer_hz) if per_poll else Fraction(1)
+    rate = Fraction(SHIFT_0_HZ, timer_hz) if per_poll else Fraction(1)
     clock = Clock(rate, per_poll, Fraction(0))
     clock = Clock(rate, per_poll, clock.between(empty) - 1)
     found = clock.between(spin) - clock.overhead
     if abs(found - SPIN_INSTRUCTIONS) > rate:
-        message = f"a loop of {SPIN_INSTRUCTIONS:,} instructions was timed as {float(found):,.0f}"
-        raise EnvironmentFault(405, "qemu", message, "Check timer_hz of the target, or choose unicorn")
+        message = f"a loop of {SPIN_INSTRUCTIONS:,} instructions was timed as {float(found):,.0f} at {timer_hz:,} Hz"
+        raise EnvironmentFault(405, "qemu", message, "Check timer_hz and clock_hz of the target, or choose unicorn")
     return clock

@@ -189,4 +189,4 @@ def _read_clock(data: bytes, qemu: Qemu) -> Clock:
     """Calibrated by the empty call and the loop of the result. Raises EnvironmentFault E405 when the loop is miscounted."""
     empty = TIMED.unpack_from(data, START.size)[1:]
     spin = TIMED.unpack_from(data, START.size + TIMED.size)[1:]
-    return calibrated(qemu, empty, spin, WORD.unpack_from(data, START.size + 2 * TIMED.size)[0])
+    return calibrated(qemu.timer_hz, empty, spin, WORD.unpack_from(data, START.size + 2 * TIMED.size)[0])

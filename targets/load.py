@@ -40,7 +40,17 @@ FORMATS = ("c", "library", "tflite", "tflm", "onnx", "tensorrt", "tfjs", "litert
 NEEDS_CORE = frozenset({"c", "library", "tflm"})
 """Formats that are C programs, so that a target that takes one has a core, memories and a flash tool."""
 
-SERIAL_DRIVERS = ("cmsdk", "esp32_uart", "nrf_uart", "ns16550", "pl011", "ra_sci_b", "stm32_usart2")
+SERIAL_DRIVERS = (
+    "cmsdk",
+    "esp32_uart",
+    "nrf_uart",
+    "ns16550",
+    "pl011",
+    "ra_sci_b",
+    "sifive_uart",
+    "stm32_usart1",
+    "stm32_usart2",
+)
 BOARD_SETUPS = (
     "none",
     "ek_ra8d1",
@@ -51,6 +61,7 @@ BOARD_SETUPS = (
     "nucleo_u575",
     "rp2040_pico",
     "rp2350_pico2",
+    "stellaris",
     "stm32f746g_disco",
 )
 WATCHDOGS = ("nrf_wdt", "stm32_iwdg")
@@ -197,9 +208,10 @@ def _memory(name: str, table: Table) -> Memory:
 
 
 def _qemu(table: Table, memories: tuple[Memory, ...]) -> Qemu:
-    table.expect(("system", "machine", "cpu", "timer_hz", "data_base", "data_bytes"))
-    base = table.integer("data_base", 0, ADDRESS_END - 1)
-    size = table.integer("data_bytes", 1, ADDRESS_END - base)
+    table.expect(("system", "machine", "cpu", "timer_hz"), ("data_base", "data_bytes"))
+    apart = "data_base" in table.values or "data_bytes" in table.values
+    base = table.integer("data_base", 0, ADDRESS_END - 1) if apart else 0
+    size = table.integer("data_bytes", 1, ADDRESS_END - base) if apart else 0
     for memory in memories:
         if _overlap(base, size, memory.base, memory.bytes):
             problem = f"puts sample data into 'memory.{memory.name}': {_span(memory)}"
@@ -215,13 +227,14 @@ def _qemu(table: Table, memories: tuple[Memory, ...]) -> Qemu:
 
 
 def _serial(table: Table) -> Serial:
-    table.expect(("driver", "base", "clock_hz", "baud"), ("setup", "boot"))
+    table.expect(("driver", "base", "clock_hz", "baud"), ("setup", "crystal_hz", "boot"))
     return Serial(
         driver=table.choice("driver", SERIAL_DRIVERS),
         base=table.integer("base", 0, ADDRESS_END - 1),
         clock_hz=table.integer("clock_hz", 1, _MAX_CLOCK_HZ),
         baud=table.integer("baud", 300, 10_000_000),
         setup=table.choice("setup", BOARD_SETUPS) if "setup" in table.values else "none",
+        crystal_hz=table.integer("crystal_hz", 1, _MAX_CLOCK_HZ) if "crystal_hz" in table.values else None,
         boot=table.choice("boot", BOOT_BLOCKS) if "boot" in table.values else "",
     )
 

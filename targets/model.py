@@ -71,21 +71,24 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Qemu:
-    """How QEMU runs the target: machine and CPU, the SysTick or timer rate, where sample data may be loaded."""
+    """How QEMU runs the target: machine and CPU, the rate at which its SysTick or timer starts, memory apart from programs.
+
+    data_bytes: 0 where the machine has no such memory.
+    """
 
     system: Literal["arm", "riscv32"]
     machine: str
     cpu: str
     timer_hz: int
-    data_base: int
-    data_bytes: int
+    data_base: int = 0
+    data_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Serial:
     """The serial port that a board talks over. driver: `firmware/boards/serial_DRIVER.c`; clock_hz: what its divider divides.
 
-    setup: `firmware/boards/setup_SETUP.c`, which starts the board's clocks and gives the port its pins.
+    setup: `firmware/boards/setup_SETUP.c`, which starts the board's clocks, from crystal_hz, and gives the port its pins.
     boot: `firmware/boards/boot_BOOT.c`, what the chip's boot ROM wants before it starts an image; empty where it wants nothing.
     """
 
@@ -94,6 +97,7 @@ class Serial:
     clock_hz: int
     baud: int
     setup: str = "none"
+    crystal_hz: int | None = None
     boot: str = ""
 
 

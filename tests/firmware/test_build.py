@@ -100,6 +100,16 @@ def test_stack_takes_what_the_arena_leaves(tmp_path: Path) -> None:
     assert roomy.guard_bytes > tight.guard_bytes >= 16
 
 
+def test_an_arena_too_large_for_its_stack_is_told_the_size_that_fits(tmp_path: Path) -> None:
+    target = load_target("microbit")
+    with pytest.raises(TargetError, match=r"E301 microbit: 15,616 B of arena.* need 17,232 B, ram has 16,384 B") as caught:
+        plan_ram(write_program(tmp_path / "large", arena_bytes=15_616), target)
+    assert caught.value.hint == "Compile with --max-ram 14768, or choose a larger target"
+    assert plan_ram(write_program(tmp_path / "fits", arena_bytes=14_768), target).stack_bytes == 512
+    with pytest.raises(TargetError, match="E301"):
+        plan_ram(write_program(tmp_path / "more", arena_bytes=14_784), target)
+
+
 @pytest.mark.parametrize("compiler", ["gcc", "zig"])
 def test_weights_larger_than_flash(tmp_path: Path, compiler: str) -> None:
     need_compiler(M4, compiler)

@@ -15,7 +15,7 @@ from firmware.update.monocypher import monocypher_folder
 FIRMWARE = Path(__file__).parents[2] / "firmware"
 SOURCES = sorted(path for folder in ("boards", "boot", "device") for path in (FIRMWARE / folder).glob("*.c"))
 RISCV = ("riscv.c", "setup_esp32c3.c", "boot_esp32c3.c", "serial_esp32_uart.c")
-DEFINES = ("SERIAL_BASE=0x40004000u", "SERIAL_CLOCK_HZ=25000000u", "SERIAL_BAUD=115200u", "HARDWARE=1")
+DEFINES = ("SERIAL_BASE=0x40004000u", "SERIAL_CLOCK_HZ=25000000u", "SERIAL_BAUD=115200u", "CRYSTAL_HZ=8000000", "HARDWARE=1")
 OPTIONAL = ("PROFILE", "MARKS=16", "SEVERAL", "ANOMALY=640u", "ANOMALY_MODEL=0u")
 UPDATE = ("BASE=0x8008000u", "CONTROLLER=0x40022000u", "PAGE_BYTES=4096u", "SLOT_BYTES=262144u", "UNIT_BYTES=8u", "SLOT=0u")
 WATCHDOG = ("WATCHDOG_MS=1000u", "WATCHDOG_CLOCK_HZ=32000u", "WATCHDOG_BASE=0x40003000u")

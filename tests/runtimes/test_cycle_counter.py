@@ -101,6 +101,15 @@ M3 = {
     "c2fb0301": ("smlal r0, r1, r2, r3", 7),
     "01f30700": ("ssat r0, #8, r1", 1),
 }
+M0 = {
+    "0868 1168": ("ldr r0, [r1]; ldr r1, [r2]", 4),
+    "8850": ("str r0, [r1, r2]", 2),
+    "0ec8": ("ldmia r0!, {r1, r2, r3}", 4),
+    "4843": ("muls r0, r1, r0", 1),
+    "30d0": ("beq, not taken", 1),
+    "bff35f8f": ("dmb", 4),
+}
+M0_LEAVING = {"30d0": ("beq, taken", 3), "00f030f8": ("bl", 4), "7047": ("bx lr", 3), "10bd": ("pop {r4, pc}", 6)}
 M0PLUS = {
     "0868 1168": ("ldr r0, [r1]; ldr r1, [r2]", 4),
     "0431 0868": ("adds r1, #4; ldr r0, [r1]", 3),
@@ -118,6 +127,8 @@ CASES = [
         ("cortex-m4", M4, True),
         ("cortex-m4", M4_LEAVING, False),
         ("cortex-m3", M3, True),
+        ("cortex-m0", M0, True),
+        ("cortex-m0", M0_LEAVING, False),
         ("cortex-m0plus", M0PLUS, True),
         ("cortex-m0plus", M0PLUS_LEAVING, False),
     )
@@ -269,11 +280,11 @@ def test_cores_without_published_timings_count_instructions_only() -> None:
     assert counter.total() == CallCost(4, None)
     with_model = {name for name in target_names() if load_target(name).core.timing is not None}
     cores = {load_target(name).core.name for name in with_model}
-    assert cores == {"cortex-m0plus", "cortex-m3", "cortex-m4f"}
+    assert cores == {"cortex-m0", "cortex-m0plus", "cortex-m3", "cortex-m4f"}
 
 
 def test_tables_are_read_strictly() -> None:
-    assert timing_names() == ("cortex-m0plus", "cortex-m3", "cortex-m4")
+    assert timing_names() == ("cortex-m0", "cortex-m0plus", "cortex-m3", "cortex-m4")
     good = (TIMINGS / "cortex-m4.toml").read_text()
     assert read_timing(good.encode(), "t.toml") == load_timing("cortex-m4")
     for old, new, fault in (

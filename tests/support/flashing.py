@@ -26,13 +26,17 @@ def strop(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, 
     return status, json.loads(capsys.readouterr().out)
 
 
-def compiled(folder: Path, target: str, model: Path = DIGITS / "digits.onnx", more: Sequence[str] = ()) -> Path:
-    """A C bundle of a model."""
-    bundle = folder / target
+def compiling(folder: Path, target: str, model: Path = DIGITS / "digits.onnx", more: Sequence[str] = ()) -> list[str]:
+    """The command that makes a C bundle of a model."""
     options = ["--calibrate", str(DIGITS / "calibration.npz")] if model.suffix == ".onnx" else []
     arguments = ["compile", str(model), "--target", target, "--format", "c", "--precision", "auto", *options, *more]
-    assert main([*arguments, "-o", str(bundle)]) == 0
-    return bundle
+    return [*arguments, "-o", str(folder / target)]
+
+
+def compiled(folder: Path, target: str, model: Path = DIGITS / "digits.onnx", more: Sequence[str] = ()) -> Path:
+    """A C bundle of a model."""
+    assert main(compiling(folder, target, model, more)) == 0
+    return folder / target
 
 
 @contextlib.contextmanager

@@ -26,6 +26,12 @@ FACTS = {
     "mps2_an505": ("cortex-m33", 20, (0x38000000, 4 * MIB), (0x10000000, 4 * MIB), 0, "qemu"),
     "mps3_an547": ("cortex-m55", 32, (0x21000000, 4 * MIB), (0, 512 * KIB), 0, "qemu"),
     "rv32_virt": ("rv32imc", None, (0x82000000, 32 * MIB), (0x80000000, 32 * MIB), 0, "qemu"),
+    "netduinoplus2": ("cortex-m4f", 168, (0x20000000, 128 * KIB), (0x08000000, 1 * MIB), 5, "qemu"),
+    "stm32vldiscovery": ("cortex-m3", 24, (0x20000000, 8 * KIB), (0x08000000, 128 * KIB), 0, "qemu"),
+    "microbit": ("cortex-m0", 16, (0x20000000, 16 * KIB), (0, 256 * KIB), 0, "qemu"),
+    "lm3s811evb": ("cortex-m3", 50, (0x20000000, 8 * KIB), (0, 64 * KIB), 0, "qemu"),
+    "lm3s6965evb": ("cortex-m3", 50, (0x20000000, 64 * KIB), (0, 256 * KIB), 0, "qemu"),
+    "sifive_e": ("rv32imc", None, (0x80000000, 16 * KIB), (0x20400000, 12 * MIB), 0, "qemu"),
     "host": ("host", None, (0x40000000, 1024 * MIB), (0, 1024 * MIB), 0, "none"),
     "nucleo_l4r5zi": ("cortex-m4f", 120, (0x20000000, 640 * KIB), (0x08000000, 2 * MIB), 5, "pyocd"),
     "stm32f746g_disco": ("cortex-m7", 216, (0x20000000, 320 * KIB), (0x08000000, 1 * MIB), 7, "pyocd"),
@@ -73,6 +79,7 @@ GPUS = {
 
 # core: first kernel folder, GCC driver, unicorn's model.
 CORES = {
+    "cortex-m0": ("armv6m", "arm-none-eabi-gcc", "UC_CPU_ARM_CORTEX_M0"),
     "cortex-m0plus": ("armv6m", "arm-none-eabi-gcc", "UC_CPU_ARM_CORTEX_M0"),
     "cortex-m3": ("armv7m", "arm-none-eabi-gcc", "UC_CPU_ARM_CORTEX_M3"),
     "cortex-m4f": ("armv7em", "arm-none-eabi-gcc", "UC_CPU_ARM_CORTEX_M4"),
@@ -91,14 +98,20 @@ CORES = {
     "x86-64-v3": ("x86_64", "x86_64-linux-gnu-gcc", ""),
 }
 
-# target: machine, cpu, timer in MHz, sample area (base, bytes).
+# target: machine, cpu, timer in MHz when it starts, memory apart from programs (base, bytes).
 QEMU = {
     "mps2_an385": ("mps2-an385", "cortex-m3", 25, 0x21000000, 16 * MIB),
     "mps2_an386": ("mps2-an386", "cortex-m4", 25, 0x21000000, 16 * MIB),
     "mps2_an500": ("mps2-an500", "cortex-m7", 25, 0x60000000, 16 * MIB),
     "mps2_an505": ("mps2-an505", "cortex-m33", 20, 0x80000000, 16 * MIB),
     "mps3_an547": ("mps3-an547", "cortex-m55", 32, 0x60000000, 256 * MIB),
-    "rv32_virt": ("virt", "rv32", 10, 0x84000000, 64 * MIB),
+    "rv32_virt": ("virt", "rv32", 1000, 0x84000000, 64 * MIB),
+    "netduinoplus2": ("netduinoplus2", "cortex-m4", 168),
+    "stm32vldiscovery": ("stm32vldiscovery", "cortex-m3", 24),
+    "microbit": ("microbit", "cortex-m0", 16),
+    "lm3s811evb": ("lm3s811evb", "cortex-m3", 12.5),
+    "lm3s6965evb": ("lm3s6965evb", "cortex-m3", 12.5),
+    "sifive_e": ("sifive_e", "sifive-e31", 1000),
 }
 
 # target: driver, base, clock of the port in Hz, baud.
@@ -118,7 +131,16 @@ SERIAL = {
     "rp2350_pico2": ("pl011", 0x40070000, 150_000_000, 115_200),
     "ek_ra8d1": ("ra_sci_b", 0x40358900, 120_000_000, 115_200),
     "esp32c3": ("esp32_uart", 0x60000000, 40_000_000, 115_200),
+    "netduinoplus2": ("stm32_usart1", 0x40011000, 84_000_000, 115_200),
+    "stm32vldiscovery": ("stm32_usart1", 0x40013800, 24_000_000, 115_200),
+    "microbit": ("nrf_uart", 0x40002000, 16_000_000, 115_200),
+    "lm3s811evb": ("pl011", 0x4000C000, 50_000_000, 115_200),
+    "lm3s6965evb": ("pl011", 0x4000C000, 50_000_000, 115_200),
+    "sifive_e": ("sifive_uart", 0x10013000, 16_000_000, 115_200),
 }
+
+# target: set-up of clocks and pins for many boards, crystal in Hz.
+SETUP = {"lm3s811evb": ("stellaris", 6_000_000), "lm3s6965evb": ("stellaris", 8_000_000)}
 
 
 def test_names_are_exactly_the_known_targets() -> None:
@@ -138,6 +160,9 @@ def test_target_matches_the_manuals(name: str) -> None:
     assert target.flash_tool.method == method
     serial = target.serial
     assert SERIAL.get(name) == (None if serial is None else (serial.driver, serial.base, serial.clock_hz, serial.baud))
+    if name in SETUP:
+        assert serial is not None
+        assert (serial.setup, serial.crystal_hz) == SETUP[name]
     linux = core in LINUX
     boards, others = ("c", "library", "tflite", "onnx"), ("c", "tflite", "onnx" if name == "host" else "tflm")
     assert target.formats == (*(boards if linux else others), *(("savedmodel",) if name in SERVERS else ()))
@@ -179,10 +204,10 @@ def test_qemu_machine(name: str) -> None:
         assert qemu is None
         return
     assert qemu is not None
-    machine, cpu, timer_mhz, base, size = QEMU[name]
+    machine, cpu, timer_mhz, *apart = QEMU[name]
     assert (qemu.machine, qemu.cpu, qemu.timer_hz) == (machine, cpu, timer_mhz * 1_000_000)
-    assert (qemu.data_base, qemu.data_bytes) == (base, size)
-    assert qemu.system == ("riscv32" if name == "rv32_virt" else "arm")
+    assert [qemu.data_base, qemu.data_bytes] == (apart or [0, 0])
+    assert qemu.system == ("riscv32" if name in ("rv32_virt", "sifive_e") else "arm")
 
 
 @pytest.mark.parametrize("name", FACTS)
