@@ -34,8 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     note = "run: go through so many rounds at most, and end with one that tried a new model (default: 1)"
     parser.add_argument("--rounds", type=int, default=1, metavar="N", help=note)
     parser.add_argument("--by", metavar="NAME", help="approve: who agrees")
-    parser.add_argument("-o", "--output", metavar="FILE", help="report: the page to write (default: report.html in the loop's folder)")
-    parser.add_argument("--track", metavar="URI", help="keep trainings in MLflow, too: a server or a store such as sqlite:///runs.db")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="report: the page to write (default: report.html in the loop's folder)"
+    )
+    parser.add_argument(
+        "--track", metavar="URI", help="keep trainings in MLflow, too: a server or a store such as sqlite:///runs.db"
+    )
 
 
 def run(arguments: argparse.Namespace) -> Answer:

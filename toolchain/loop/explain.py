@@ -52,15 +52,17 @@ A classifier for the devices of the fleet `{name}`. It answers with one of {len(
 
 ## Data
 
-Snapshot `{snapshot["digest"]}`: {snapshot["old"]:,} old samples and {snapshot["field"]:,} from the field, whose labels users gave; {snapshot["field_test"]:,} of the
-field, of other groups, were kept for testing. Field samples by segment: {segments}. Refused: {refused}.
+Snapshot `{snapshot["digest"]}`:
+{snapshot["old"]:,} old samples and {snapshot["field"]:,} from the field, whose labels users gave;
+{snapshot["drifted"]:,} of these are of segments that drift, since they do. Samples of other groups were kept for testing.
+Field samples by segment: {segments}. Refused: {refused}.
 Labels of a class that their neighbours contradict, above what is usual: at most {max(snapshot["doubt"]):.1%}.
 
 ## Training
 
 {trained["parameters"]:,} parameters, {trained["epochs"]} epochs; validation loss {trained["validation_loss"]:.4f}.
 
-## Right answers by slice, of the integer program
+## Right answers by slice, of the float models
 
 | samples | slice | number | model in use | candidate |
 |---|---|---|---|---|

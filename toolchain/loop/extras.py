@@ -14,4 +14,6 @@ def need(name: str, extra: str) -> Any:
         return importlib.import_module(name)
     except ImportError as fault:
         package = name.partition(".")[0]
-        raise EnvironmentFault(404, "strop loop", f"the package '{package}' is not installed", f"pip install 'strop[{extra}]'") from fault
+        raise EnvironmentFault(
+            404, "strop loop", f"the package '{package}' is not installed", f"pip install 'strop[{extra}]'"
+        ) from fault

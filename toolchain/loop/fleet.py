@@ -1,7 +1,7 @@
 """The fleet as the loop sees it: an inventory of devices, bundles that are installed on some of them, and time that passes.
 
-The inventory is a JSON file: `{"devices": [{"id", "segment", "target", "version", "bundle"}]}`. What brings bundles to boards reads
-`bundle` there; `version` is what the device's events say.
+The inventory is a JSON file: `{"devices": [{"id", "segment", "target", "version", "bundle"}]}`. What brings bundles to
+boards reads `bundle` there; `version` is what the device's events say.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from toolchain.loop.store import write_whole
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """One device. segment: devices that see alike. bundle: the folder it runs, empty before the first. version: its digest's begin."""
+    """One device. segment: devices that see alike. bundle: the folder it runs, empty before the first.
+
+    version: the begin of its digest.
+    """
 
     id: str
     segment: str
@@ -56,7 +59,9 @@ class InventoryFleet:
         try:
             return tuple(Device(**row) for row in json.loads(self._inventory.read_text())["devices"])
         except (OSError, ValueError, TypeError, KeyError) as fault:
-            raise DataError(205, str(self._inventory), f"it cannot be read: {fault!s:.100}", "Give id, segment, target") from fault
+            raise DataError(
+                205, str(self._inventory), f"it cannot be read: {fault!s:.100}", "Give id, segment, target"
+            ) from fault
 
     def install(self, chosen: Sequence[str], bundles: Mapping[str, Path]) -> None:
         """Change the inventory. Raises DataError E205 for a device whose target has no bundle."""

@@ -1,4 +1,4 @@
-"""Gate: may a candidate go to the fleet? Every condition of the policy is a check with its numbers; the record of all is signed."""
+"""Gate: may a candidate go to the fleet? Every condition of the policy is a check with numbers; the record of all is signed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from toolchain.loop.settings import GatePart
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What two models say to one test set. old, new: (n,) classes by the integer programs. y: (n,) right ones. segment: (n,)."""
+    """What two models say to one test set, `old`, `field` or `drifted`.
+
+    old, new: (n,) classes by the integer programs. y: (n,) right ones. segment: (n,) texts.
+    """
 
     kind: str
     old: Array
@@ -24,9 +27,10 @@ class Answers:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """All that a gate looks at. train_accuracy: of the program on samples it was trained on; test_accuracy: on others of that mix.
+    """All that a gate looks at. train_accuracy: of the program on samples trained on; test_accuracy: on others of that mix.
 
-    float_accuracy, integer_accuracy: on all test samples. drifted: segments whose drift opened the training. doubt: `label_doubt`.
+    float_accuracy, integer_accuracy: on all test samples. drifted: segments whose drift opened the training.
+    doubt: `label_doubt`.
     """
 
     answers: tuple[Answers, ...]
@@ -67,7 +71,11 @@ def decide(candidate: Candidate, policy: GatePart) -> Decision:
     checks = [
         *_accuracies(candidate.answers, policy),
         *_slices(candidate.answers, policy),
-        _most("points of accuracy between samples trained on and others", candidate.train_accuracy - candidate.test_accuracy, policy.max_gap),
+        _most(
+            "points of accuracy between samples trained on and others",
+            candidate.train_accuracy - candidate.test_accuracy,
+            policy.max_gap,
+        ),
         _most("points lost by quantization", candidate.float_accuracy - candidate.integer_accuracy, policy.max_quantization_loss),
         *_costs(candidate.built, policy),
         *(_most(f"labels of class {one} in doubt", value, policy.max_label_doubt) for one, value in enumerate(candidate.doubt)),
@@ -99,16 +107,17 @@ def _accuracies(answers: Sequence[Answers], policy: GatePart) -> list[Check]:
         gain = _right(one.new, one.y) - _right(one.old, one.y)
         if one.kind == "old":
             found.append(_most("points lost on old samples", -gain, policy.max_loss))
-        else:
-            found.append(_least("points won on samples from the field", gain, policy.min_gain))
+        elif one.kind == "drifted":
+            found.append(_least("points won on drifted samples", gain, policy.min_gain))
     return found
 
 
 def _slices(answers: Sequence[Answers], policy: GatePart) -> list[Check]:
-    """Classes of every test set, and segments of the field."""
+    """Classes of every test set, segments of the field, and what of the field did not drift."""
     found: list[Check] = []
     for one in answers:
-        parts = {f"class {value}": one.y == value for value in sorted(set(one.y.tolist()))}
+        parts: dict[str, Array] = {"all": one.y >= 0} if one.kind == "field" else {}
+        parts |= {f"class {value}": one.y == value for value in sorted(set(one.y.tolist()))}
         parts |= {f"segment {name}": one.segment == name for name in sorted(set(one.segment.tolist())) if name}
         for name, chosen in parts.items():
             if int(chosen.sum()) >= policy.slice_samples:
@@ -126,13 +135,17 @@ def _costs(built: Sequence[Built], policy: GatePart) -> list[Check]:
             "bytes of flash": (one.flash_bytes, policy.max_flash_bytes),
             "milliseconds": (one.latency_ms, policy.max_latency_ms),
         }
-        found += [_most(f"{name} on {one.target}", value, limit) for name, (value, limit) in limits.items() if limit and value is not None]
+        found += [
+            _most(f"{name} on {one.target}", value, limit)
+            for name, (value, limit) in limits.items()
+            if limit and value is not None
+        ]
     return found
 
 
 def _covered(candidate: Candidate) -> list[Check]:
     """Each drifted segment is among the test samples, and the candidate is no worse there."""
-    field_sets = [one for one in candidate.answers if one.kind == "field"]
+    field_sets = [one for one in candidate.answers if one.kind == "drifted"]
     counts = {name: sum(int((one.segment == name).sum()) for one in field_sets) for name in candidate.drifted}
     return [_least(f"test samples of drifted segment {name}", float(count), 1.0) for name, count in counts.items()]
 

@@ -15,6 +15,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from toolchain.ir.types import Array
 from toolchain.loop.extras import need
 from toolchain.loop.settings import IngestPart
 from toolchain.loop.store import Store
@@ -208,6 +211,22 @@ def read_events(store: Store, columns: Sequence[str] | None = None, after: int =
     lake = store.folder / FOLDER
     tables = [parquet.read_table(lake / name, columns=list(wanted.names), partitioning=None) for (name,) in names]
     return pyarrow.concat_tables(tables) if tables else wanted.empty_table()
+
+
+def commits(store: Store) -> Array:
+    """(n,) The number of the commit that each event of `read_events` came in with."""
+    parts = store.rows("SELECT batch, rows FROM parts WHERE kind = ? ORDER BY batch, name", (EVENTS,))
+    return np.repeat([batch for batch, _ in parts], [rows for _, rows in parts]).astype(np.int64)
+
+
+def take_samples(source: Path, store: Store) -> int:
+    """Note which files of labelled samples came in since the last time, and after which commit; how many."""
+    known = {row[0] for row in store.rows("SELECT name FROM samples")}
+    new = [path.name for path in sorted(source.glob("*.npz")) if path.name not in known]
+    batch = last_commit(store)
+    with store.change() as base:
+        base.executemany("INSERT INTO samples VALUES (?, ?)", [(name, batch) for name in new])
+    return len(new)
 
 
 def last_commit(store: Store) -> int:

@@ -20,12 +20,14 @@ from toolchain.training.recipes.recipe import Recipe, load_recipe
 from toolchain.training.recipes.tracking import Tracker
 from toolchain.training.recipes.train import train
 
-TRAIN, OLD_TEST, FIELD_TEST, FACTS = "train.npz", "old_test.npz", "field_test.npz", "snapshot.json"
+TRAIN, OLD_TEST, FIELD_TEST, DRIFTED_TEST = "train.npz", "old_test.npz", "field_test.npz", "drifted_test.npz"
+FACTS = "snapshot.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a training saw. digest: SHA-256 of its arrays. field: labelled samples taken, refused: with the reasons why.
+    """What a training saw. digest: SHA-256 of its arrays. field: labelled samples trained on, drifted: those of them
+    from segments that drift, since they do. refused: with the reasons why.
 
     segments: field samples by segment. doubt: by class, `label_doubt`.
     """
@@ -33,7 +35,7 @@ class Snapshot:
     digest: str
     old: int
     field: int
-    field_test: int
+    drifted: int
     refused: Mapping[str, int]
     segments: Mapping[str, int]
     doubt: tuple[float, ...]
@@ -45,7 +47,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class TestSet:
-    """Samples no training saw. kind: `old` or `field`. segment: (n,) of each, empty texts for old ones."""
+    """Samples no training saw. kind: `old`, `field` or `drifted`. segment: (n,) of each, empty texts for old ones."""
 
     kind: str
     x: Array
@@ -56,21 +58,24 @@ class TestSet:
 def take_snapshot(place: Path, settings: TrainPart, recipe: Recipe, samples: Samples, classes: int) -> Snapshot:
     """Write the arrays of a training. Groups of samples go whole to training or to testing, by the digest of their names.
 
-    Raises DataError E203 where fewer than min_samples are left, E201.
+    Raises DataError E201, E203 where none hold.
     """
     checked = check_samples(samples, classes)
     good = samples.part(checked.good)
-    if len(good) < settings.min_samples:
-        what = f"{len(good):,} labelled samples hold, {settings.min_samples:,} are needed"
-        raise DataError(203, "field samples", what, "Let devices send more, or lower train.min_samples")
+    if not len(good):
+        raise DataError(203, "field samples", f"none of {len(samples):,} holds", "Let devices send others")
     old = load_data(recipe)
     tested = np.array([_share(str(group)) < settings.field_test for group in good.group])
     mine, field_test = good.part(~tested), good.part(tested)
-    old_x, old_y = (np.concatenate(pair) for pair in ((old.train.x, old.validation.x), (_labels(old.train.labels), _labels(old.validation.labels))))
+    old_x, old_y = (
+        np.concatenate(pair)
+        for pair in ((old.train.x, old.validation.x), (_labels(old.train.labels), _labels(old.validation.labels)))
+    )
     arrays = {
         TRAIN: {"x": np.concatenate([old_x, mine.x]), "y": np.concatenate([old_y, mine.y])},
         OLD_TEST: {"x": old.test.x, "y": _labels(old.test.labels), "segment": np.full(len(old.test.x), "", "U1")},
-        FIELD_TEST: {"x": field_test.x, "y": field_test.y, "segment": field_test.segment},
+        FIELD_TEST: _fields(field_test.part(~field_test.drifted)),
+        DRIFTED_TEST: _fields(field_test.part(field_test.drifted)),
     }
     digest = hashlib.sha256()
     for name in sorted(arrays):
@@ -81,10 +86,10 @@ def take_snapshot(place: Path, settings: TrainPart, recipe: Recipe, samples: Sam
         digest=digest.hexdigest(),
         old=len(old_x),
         field=len(mine),
-        field_test=len(field_test),
+        drifted=int(mine.drifted.sum()),
         refused=checked.reasons,
         segments={str(name): int(count) for name, count in zip(names, counts, strict=True)},
-        doubt=tuple(round(float(value), 4) for value in label_doubt(good.x, good.y, classes)),
+        doubt=tuple(round(float(value), 4) for value in label_doubt(good.x, good.y, good.group, classes)),
     )
     with whole_folder(place) as folder:
         for name, own in arrays.items():
@@ -92,6 +97,10 @@ def take_snapshot(place: Path, settings: TrainPart, recipe: Recipe, samples: Sam
                 np.savez_compressed(stream, allow_pickle=False, **own)
         write_whole(folder / FACTS, json.dumps(found.as_json(), indent=1).encode())
     return found
+
+
+def _fields(samples: Samples) -> dict[str, Array]:
+    return {"x": samples.x, "y": samples.y, "segment": samples.segment}
 
 
 def _labels(labels: Array | None) -> Array:
@@ -111,7 +120,9 @@ def retrain(place: Path, snapshot: Path | None, settings: TrainPart, tracker: Tr
     # The fleet's targets are compiled for later, and checked there.
     recipe = replace(recipe, compile=None if recipe.fine_tune is None else recipe.compile, search=None)
     if snapshot is not None:
-        data = replace(recipe.data, train=str(snapshot / TRAIN), test=str(snapshot / OLD_TEST), input="x", layout="channels_last", shape=())
+        data = replace(
+            recipe.data, train=str(snapshot / TRAIN), test=str(snapshot / OLD_TEST), input="x", layout="channels_last", shape=()
+        )
         recipe = replace(recipe, data=data)
     return train(recipe, place, tracker).as_json()
 
@@ -119,7 +130,7 @@ def retrain(place: Path, snapshot: Path | None, settings: TrainPart, tracker: Tr
 def test_sets(snapshot: Path) -> tuple[TestSet, ...]:
     """The samples of a snapshot that no training saw. Raises DataError E205."""
     found: list[TestSet] = []
-    for kind, name in (("old", OLD_TEST), ("field", FIELD_TEST)):
+    for kind, name in (("old", OLD_TEST), ("field", FIELD_TEST), ("drifted", DRIFTED_TEST)):
         try:
             with np.load(snapshot / name, allow_pickle=False) as stored:
                 found.append(TestSet(kind, stored["x"], stored["y"], stored["segment"]))

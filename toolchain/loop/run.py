@@ -17,7 +17,7 @@ from toolchain.loop.build import Built, build, float_scores
 from toolchain.loop.explain import model_card, slices
 from toolchain.loop.fleet import Fleet, InventoryFleet, version_of
 from toolchain.loop.gate import Answers, Candidate, canonical, decide
-from toolchain.loop.lake import ingest, last_commit, read_events
+from toolchain.loop.lake import ingest, last_commit, read_events, take_samples
 from toolchain.loop.programs import HOST, host_scores
 from toolchain.loop.retrain import TRAIN, retrain, take_snapshot, test_sets
 from toolchain.loop.rollout import check_record, manifest_digests, next_turn, read_record, roll_out
@@ -125,7 +125,8 @@ def take_in(current: Round) -> dict[str, object]:
     """Step 1: new events into the lake."""
     before = last_commit(current.store)
     found = ingest(current.settings.fleet.events, current.store, current.settings.ingest)
-    return {**found.as_json(), "after": before}
+    files = take_samples(current.settings.fleet.samples, current.store)
+    return {**found.as_json(), "sample_files": files, "after": before}
 
 
 def validate(current: Round) -> dict[str, object]:
@@ -149,13 +150,18 @@ def drift(current: Round) -> dict[str, object]:
 def train(current: Round) -> dict[str, object]:
     """Step 4: a snapshot, and the recipe on it."""
     settings = current.settings
-    samples = read_samples(sorted(settings.fleet.samples.glob("*.npz")))
-    if len(samples) < settings.train.min_samples:
-        return {"enough": False, "samples": len(samples)}
+    files = [
+        (settings.fleet.samples / name, int(batch)) for name, batch in current.store.rows("SELECT * FROM samples ORDER BY name")
+    ]
+    since = {one["segment"]: int(one["since"]) for one in current.result("drift")["segments"] if one["drifted"]}
+    samples = read_samples(files, since)
+    drifted = int(samples.drifted.sum())
+    if drifted < settings.train.min_samples:
+        return {"enough": False, "samples": drifted}
     recipe = load_recipe(settings.train.recipe)
     snapshot = take_snapshot(current.folder / SNAPSHOT, settings.train, recipe, samples, settings.validate.classes)
     trained = retrain(current.folder / TRAINED, current.folder / SNAPSHOT, settings.train, current.tracker)
-    return {"enough": True, "samples": len(samples), "snapshot": snapshot.as_json(), "trained": trained}
+    return {"enough": True, "samples": drifted, "snapshot": snapshot.as_json(), "trained": trained}
 
 
 def explain(current: Round) -> dict[str, object]:
@@ -191,7 +197,8 @@ def gate(current: Round) -> dict[str, object]:
     )
     right = {one.kind: float((one.new == one.y).mean()) if len(one.y) else 0.0 for one in answers}
     sizes = {one.kind: len(one.y) for one in answers}
-    mix = (snapshot["old"] * right["old"] + snapshot["field"] * right["field"]) / (snapshot["old"] + snapshot["field"])
+    shares = {"old": snapshot["old"], "field": snapshot["field"] - snapshot["drifted"], "drifted": snapshot["drifted"]}
+    mix = sum(right[kind] * count for kind, count in shares.items()) / sum(shares.values())
     integer = sum(right[kind] * sizes[kind] for kind in right) / max(1, sum(sizes.values()))
     candidate = Candidate(
         answers=answers,
@@ -272,13 +279,18 @@ def run_round(settings: LoopSettings, store: Store, fleet: Fleet, tracker: Track
 
 
 def approve(current: Round, by: str) -> None:
-    """A person lets the round's candidate pass; kept with a signature. Raises UsageError E901 where there is nothing to agree to."""
+    """A person lets the round's candidate pass; kept with a signature.
+
+    Raises UsageError E901 where there is nothing to agree to.
+    """
     if not by:
         raise UsageError(901, "--by", "an approval has no name", "Say who agrees: --by NAME")
     if not current.result("gate")["accepted"]:
         raise UsageError(901, f"round {current.number}", "its candidate was refused", "Nothing is to be approved")
     record = {"round": current.number, "by": by, "at": round(time.time(), 3)}
-    current.store.keep(f"{APPROVAL}:{current.number}", {**record, "signature": sign(current.settings.folder / KEYS, canonical(record))})
+    current.store.keep(
+        f"{APPROVAL}:{current.number}", {**record, "signature": sign(current.settings.folder / KEYS, canonical(record))}
+    )
 
 
 def _ended(current: Round, step: str, found: Mapping[str, Any]) -> Outcome | None:
@@ -290,7 +302,11 @@ def _ended(current: Round, step: str, found: Mapping[str, Any]) -> Outcome | Non
     if step == "drift" and not found["drifted"]:
         return Outcome(number, "no drift", "")
     if step == "train" and not found["enough"]:
-        return Outcome(number, "too few samples", f"{found['samples']:,} labelled, {settings.train.min_samples:,} are needed")
+        return Outcome(
+            number,
+            "too few samples",
+            f"{found['samples']:,} labelled ones of drifted segments, {settings.train.min_samples:,} are needed",
+        )
     if step == "gate" and not found["accepted"]:
         return Outcome(number, "refused", "; ".join(found["reasons"]))
     if step == "rollout":

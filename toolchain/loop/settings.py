@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 from targets.load import load_target
 from targets.table import Table, parse_table
@@ -62,7 +63,7 @@ class DriftPart:
 class TrainPart:
     """recipe: its file; its data are the old samples. field_test: share of field groups that no training sees.
 
-    min_samples: labelled field samples below which no training begins.
+    min_samples: labelled samples of drifted segments below which no training begins.
     """
 
     recipe: Path
@@ -126,9 +127,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class SimulationPart:
-    """A fleet that is simulated. data: DATA like the recipe's, with labels. begins: turn that changes set in at. always: noise that all see.
+    """A fleet that is simulated. data: DATA like the recipe's, with labels. begins: turn that changes set in at.
 
     devices: how many. segments: their names. inferences: of a device in a turn. corrections: share of them whose label is sent.
+    always: noise that all see.
     """
 
     data: str
@@ -179,9 +181,10 @@ def load_loop(path: str | Path) -> LoopSettings:
     optional = ("ingest", "drift", "gate", "rollout", "simulation")
     table.expect(("name", "folder", "fleet", "validate", "train", "compile"), optional)
     base = file.resolve().parent
+    folder = (base / table.text("folder")).resolve()
     return LoopSettings(
         name=table.identifier("name"),
-        folder=base / table.text("folder"),
+        folder=folder,
         digest=hashlib.sha256(content).hexdigest(),
         fleet=_fleet(table.table("fleet"), base),
         ingest=_ingest(_part(table, "ingest")),
@@ -209,8 +212,8 @@ def _whole(table: Table, key: str, normal: int, low: int, high: int) -> int:
 
 def _fleet(table: Table, base: Path) -> FleetPart:
     table.expect(("devices", "events", "samples"), ("pause_s",))
-    folders = (base / table.text(key) for key in ("devices", "events", "samples"))
-    return FleetPart(*folders, pause_s=_number(table, "pause_s", 60.0, 0, 1e6))
+    devices, events, samples = (base / table.text(key) for key in ("devices", "events", "samples"))
+    return FleetPart(devices, events, samples, _number(table, "pause_s", 60.0, 0, 1e6))
 
 
 def _ingest(table: Table) -> IngestPart:
@@ -260,15 +263,14 @@ def _gate(table: Table) -> GatePart:
     shares = ("max_loss", "min_gain", "max_slice_loss", "max_gap", "max_quantization_loss", "max_label_doubt")
     whole = ("slice_samples", "max_ram_bytes", "max_flash_bytes")
     table.expect((), (*shares, *whole, "max_latency_ms", "approval"))
-    normal = GatePart()
-    found = {key: _number(table, key, getattr(normal, key), 0, 1) for key in shares}
-    counts = {key: _whole(table, key, getattr(normal, key), 0, _LARGE) for key in whole}
-    return GatePart(
-        **found,
-        **counts,
-        max_latency_ms=_number(table, "max_latency_ms", 0.0, 0, 1e9),
-        approval=table.flag("approval") if "approval" in table.values else False,
-    )
+    given = table.values
+    found: dict[str, object] = {key: table.number(key, 0, 1) for key in shares if key in given}
+    found |= {key: table.integer(key, 0, _LARGE) for key in whole if key in given}
+    if "max_latency_ms" in given:
+        found["max_latency_ms"] = table.number("max_latency_ms", 0, 1e9)
+    if "approval" in given:
+        found["approval"] = table.flag("approval")
+    return replace(GatePart(), **cast("dict[str, Any]", found))
 
 
 def _rollout(table: Table) -> RolloutPart:

@@ -1,7 +1,7 @@
 """A fleet that is none: devices see images of a file, changed as their segment drifts, and run the real C program's host build.
 
-Every turn is a file of events, and one of labelled samples, which users corrected. What a turn holds depends on the seed, its number
-and what devices run; times of inference are those that the compiler predicts for the device.
+Every turn is a file of events, and one of labelled samples, which users corrected. What a turn holds depends on the seed, its
+number and what devices run; times of inference are those that the compiler predicts for the device.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from toolchain.loop.settings import Change, LoopSettings, SimulationPart
 from toolchain.loop.store import write_whole
 from toolchain.training.recipes.data import load_data
 from toolchain.training.recipes.recipe import load_recipe
-
 
 TRUTH = "truth"
 """The folder that gets what no real fleet tells: how many answers of a turn were right."""

@@ -9,7 +9,10 @@ from toolchain.loop.store import Store
 
 
 def status(store: Store) -> dict[str, Any]:
-    """`deployed`: round of the model in use, None before the first; `events`, `quarantined`: rows of the lake; `rounds`, the last first."""
+    """`deployed`: round of the model in use, None before the first; `events`, `quarantined`: rows of the lake; `rounds`.
+
+    Of a round, the last first: `round`, `decision` (None while it is open), `reason`, `steps` that are done.
+    """
     counts = dict(store.rows("SELECT kind, sum(rows) FROM parts GROUP BY kind"))
     known = store.fact("deployed")
     rounds: list[dict[str, Any]] = []

@@ -27,6 +27,7 @@ CREATE TABLE IF NOT EXISTS steps (
 CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, offset INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS ids (id TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS parts (name TEXT PRIMARY KEY, kind TEXT NOT NULL, batch INTEGER NOT NULL, rows INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS samples (name TEXT PRIMARY KEY, batch INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
@@ -46,7 +47,9 @@ class Store:
         except OSError as fault:
             raise RunError(505, str(folder), f"it cannot be written: {fault.strerror}", "Choose another folder") from fault
         except sqlite3.DatabaseError as fault:
-            raise DataError(205, str(folder / FILE), f"it cannot be read: {fault}", "Restore it, or begin in another folder") from fault
+            raise DataError(
+                205, str(folder / FILE), f"it cannot be read: {fault}", "Restore it, or begin in another folder"
+            ) from fault
 
     def close(self) -> None:
         """Close the file."""

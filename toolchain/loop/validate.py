@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,8 @@ NEIGHBOURS = 5
 class Samples:
     """Labelled samples from the field. x: (n, …) float32, channels last. y: (n,) classes. segment, group: (n,) texts.
 
+    drifted: (n,) whether a sample came in since its segment drifts.
+
     Samples of one group, such as one person or one thing looked at, are never parted between training and testing.
     """
 
@@ -33,10 +35,11 @@ class Samples:
     y: Array
     segment: Array
     group: Array
+    drifted: Array
 
     def part(self, chosen: Array) -> Samples:
         """The samples at the given places."""
-        return Samples(self.x[chosen], self.y[chosen], self.segment[chosen], self.group[chosen])
+        return Samples(self.x[chosen], self.y[chosen], self.segment[chosen], self.group[chosen], self.drifted[chosen])
 
     def __len__(self) -> int:
         return len(self.y)
@@ -66,7 +69,7 @@ def check_events(table: pa.Table, settings: ValidatePart, now: float) -> Checked
     top, confidence, latency = real("top"), real("confidence"), real("latency_us")
     moment = table["time"].cast("int64").to_numpy() / 1e6
     slack = _SLACK * (1 + np.abs(low) + np.abs(high))
-    broken = {
+    broken: dict[str, Array] = {
         "an input's figure is not finite": success & ~np.isfinite(low + high + mean + deviation),
         "an input's mean is not between its extremes": success & ~((low - slack <= mean) & (mean <= high + slack)),
         "a deviation is negative": success & (deviation < 0),
@@ -87,7 +90,7 @@ def check_samples(samples: Samples, classes: int) -> Checked:
     digests = np.array([hashlib.sha256(each.tobytes()).hexdigest() for each in samples.x])
     first = np.zeros(len(samples), bool)
     first[np.unique(digests, return_index=True)[1] if len(samples) else []] = True
-    broken = {
+    broken: dict[str, Array] = {
         "a value is not finite": ~np.isfinite(samples.x.reshape(len(samples), -1)).all(1) if len(samples) else first,
         f"a label is not in 0 to {classes - 1}": (samples.y < 0) | (samples.y >= classes),
         "it was there before": ~first,
@@ -102,11 +105,12 @@ def _checked(broken: Mapping[str, Array], rows: int) -> Checked:
     return Checked(good, {reason: int(found.sum()) for reason, found in broken.items() if found.any()})
 
 
-def label_doubt(x: Array, y: Array, classes: int) -> Array:
+def label_doubt(x: Array, y: Array, group: Array, classes: int) -> Array:
     """(classes,) By how much more than it is usual the samples that look like a class bear another class's label, 0 to 1.
 
-    A sample looks like the class of most of its five nearest neighbours. Usual is the median over the classes.
+    A sample looks like the class of most of its five nearest neighbours of other groups. Usual is the median over the classes.
     """
+    own = np.unique(group, return_inverse=True)[1]
     flat = x.reshape(len(x), -1).astype(np.float64)
     flat = (flat - flat.mean(1, keepdims=True)) / np.maximum(flat.std(1, keepdims=True), 1e-9)
     squares = (flat**2).sum(1)
@@ -114,23 +118,27 @@ def label_doubt(x: Array, y: Array, classes: int) -> Array:
     for start in range(0, len(x), 512):
         block = slice(start, start + 512)
         distance = squares[block, None] + squares[None] - 2 * flat[block] @ flat.T
-        distance[np.arange(len(distance)), np.arange(start, start + len(distance))] = np.inf
+        distance[own[block, None] == own[None]] = np.inf
         near = y[np.argpartition(distance, min(NEIGHBOURS, len(x) - 1), axis=1)[:, :NEIGHBOURS]]
         looks[block] = [np.bincount(row, minlength=classes).argmax() for row in near]
     shares = np.array([float((y[looks == one] != one).mean()) if (looks == one).any() else 0.0 for one in range(classes)])
     return np.maximum(shares - np.median(shares), 0.0)
 
 
-def read_samples(paths: list[Path]) -> Samples:
-    """Samples of .npz files with x, y, segment and group. Raises DataError E201, E203, E205."""
+def read_samples(files: Sequence[tuple[Path, int]], since: Mapping[str, int]) -> Samples:
+    """Samples of .npz files with x, y, segment and group. files: with the commit they came after.
+
+    since: the commit that drift began with, by drifted segment. Raises DataError E201, E203, E205.
+    """
     parts: list[Samples] = []
-    for path in paths:
+    for path, batch in files:
         try:
             with np.load(path, allow_pickle=False) as stored:
-                own = Samples(stored["x"].astype(np.float32), stored["y"].astype(np.int64), stored["segment"], stored["group"])
+                x, y, segment, group = (stored[name] for name in ("x", "y", "segment", "group"))
         except (OSError, ValueError, KeyError, EOFError) as fault:
             raise DataError(205, str(path), f"it cannot be read: {fault!s:.100}", "Give x, y, segment and group") from fault
-        parts.append(own)
+        drifted = np.array([batch >= since.get(str(name), batch + 1) for name in segment], bool)
+        parts.append(Samples(x.astype(np.float32), y.astype(np.int64), segment, group, drifted))
     if not parts:
         raise DataError(203, "field samples", "there are none", "Let devices send some with their labels")
     if len({part.x.shape[1:] for part in parts}) != 1:
