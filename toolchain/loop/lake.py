@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,8 +22,8 @@ from toolchain.loop.extras import need
 from toolchain.loop.settings import IngestPart
 from toolchain.loop.store import Store
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+Table = Any
+"""A pyarrow.Table, whose package has no types."""
 
 EVENTS, QUARANTINE = "events", "quarantine"
 FOLDER = "lake"
@@ -142,7 +142,7 @@ def _file(lake: Path, kind: str, batch: int, rows: Sequence[dict[str, Any]], day
     return place.relative_to(lake).as_posix()
 
 
-def _schema() -> pa.Schema:
+def _schema() -> Any:
     pyarrow = need("pyarrow", "loop")
     text, real = pyarrow.string(), pyarrow.float64()
     columns = {
@@ -202,7 +202,7 @@ def _row(line: bytes, now: float, late_s: float) -> dict[str, Any] | str:
         return f"{type(fault).__name__}: {fault!s:.100}"
 
 
-def read_events(store: Store, columns: Sequence[str] | None = None, after: int = 0) -> pa.Table:
+def read_events(store: Store, columns: Sequence[str] | None = None, after: int = 0) -> Table:
     """The events of commits after a number, in the order they came in."""
     pyarrow, parquet = need("pyarrow", "loop"), need("pyarrow.parquet", "loop")
     names = store.rows("SELECT name FROM parts WHERE kind = ? AND batch > ? ORDER BY batch, name", (EVENTS, after))

@@ -6,17 +6,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from toolchain.errors import DataError
 from toolchain.ir.types import Array
-from toolchain.loop.lake import FIGURES
+from toolchain.loop.lake import FIGURES, Table
 from toolchain.loop.settings import ValidatePart
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _SLACK = 1e-6
 NEIGHBOURS = 5
@@ -58,7 +54,7 @@ class Checked:
         return float(1 - self.good.mean()) if len(self.good) else 0.0
 
 
-def check_events(table: pa.Table, settings: ValidatePart, now: float) -> Checked:
+def check_events(table: Table, settings: ValidatePart, now: float) -> Checked:
     """Hold rows of the lake to what an event can say."""
     success = np.asarray(table["success"].to_numpy(zero_copy_only=False), bool)
 
@@ -91,7 +87,7 @@ def check_samples(samples: Samples, classes: int) -> Checked:
     first = np.zeros(len(samples), bool)
     first[np.unique(digests, return_index=True)[1] if len(samples) else []] = True
     broken: dict[str, Array] = {
-        "a value is not finite": ~np.isfinite(samples.x.reshape(len(samples), -1)).all(1) if len(samples) else first,
+        "a value is not finite": np.asarray(~np.isfinite(samples.x.reshape(len(samples), samples.x[:1].size)).all(1)),
         f"a label is not in 0 to {classes - 1}": (samples.y < 0) | (samples.y >= classes),
         "it was there before": ~first,
     }

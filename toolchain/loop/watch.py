@@ -22,7 +22,7 @@ _TEXTS = ("host", "version")
 @dataclass(frozen=True, slots=True)
 class SegmentDrift:
     """A segment's windows, oldest first. scores: the highest statistic of each, over the threshold. drifted: whether the policy
-    opens a training; since: commit of the first inference that it drifted by, 0 where it does not.
+    opens a training; since: commit of the last inference in the first window that it drifted by, 0 where it does not.
 
     alarms: numbers of windows with an alarm. causes: of those. confidence: mean of each window.
     """
@@ -84,7 +84,7 @@ def _judge(segment: str, whole: Window, came: Array, settings: DriftPart) -> Seg
         alarms=alarms,
         causes=tuple(verdicts[number].cause for number in alarms),
         drifted=opened is not None,
-        since=0 if opened is None else int(came[begin + opened * size]),
+        since=0 if opened is None else int(came[begin + (opened + 1) * size - 1]),
     )
 
 
