@@ -8,10 +8,11 @@ Fields that this version does not know are kept out; an event that lacks what it
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +106,9 @@ def _write(commit: _Commit, store: Store, settings: IngestPart) -> Ingested:
     fresh = [row for name, row in rows.items() if name not in known]
     batch = int(store.rows("SELECT coalesce(max(batch), 0) + 1 FROM parts")[0][0])
     lake = store.folder / FOLDER
-    parts = [(EVENTS, _file(lake, EVENTS, batch, fresh, day), day_count) for day, day_count in _days(fresh)]
+    parts = [(EVENTS, _file(lake, EVENTS, batch, own, day), len(own)) for day, own in _days(fresh)]
     if refused:
-        parts.append((QUARANTINE, _file(lake, QUARANTINE, batch, refused, ""), len(refused)))
+        parts.append((QUARANTINE, _file(lake, QUARANTINE, batch, refused), len(refused)))
     with store.change() as base:
         base.executemany("INSERT INTO ids VALUES (?)", [(row["id"],) for row in fresh])
         base.executemany("INSERT INTO parts VALUES (?, ?, ?, ?)", [(name, kind, batch, count) for kind, name, count in parts])
@@ -116,25 +117,22 @@ def _write(commit: _Commit, store: Store, settings: IngestPart) -> Ingested:
     return Ingested(len(fresh), doubled + len(known), len(refused), late, 1)
 
 
-def _days(rows: Sequence[dict[str, Any]]) -> list[tuple[str, int]]:
-    counts: dict[str, int] = {}
+def _days(rows: Sequence[dict[str, Any]]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Rows by day in UTC."""
+    days: dict[date, list[dict[str, Any]]] = {}
     for row in rows:
-        day = row["time"].strftime("%Y-%m-%d")
-        counts[day] = counts.get(day, 0) + 1
-    return sorted(counts.items())
+        days.setdefault(row["time"].astimezone(UTC).date(), []).append(row)
+    return [(day.isoformat(), days[day]) for day in sorted(days)]
 
 
-def _file(lake: Path, kind: str, batch: int, rows: Sequence[dict[str, Any]], day: str) -> str:
-    """Write the rows of a day, all for the empty day; the file's name in the lake."""
-    import os
-
+def _file(lake: Path, kind: str, batch: int, rows: Sequence[dict[str, Any]], day: str = "") -> str:
+    """Write rows, of a day where that is given; the file's name in the lake."""
     pyarrow, parquet = need("pyarrow", "loop"), need("pyarrow.parquet", "loop")
     folder = lake / kind / f"date={day}" if day else lake / kind
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = [row for row in rows if not day or row["time"].strftime("%Y-%m-%d") == day]
     place = folder / f"part-{batch:06d}.parquet"
     aside = place.with_suffix(".new")
-    table = pyarrow.Table.from_pylist(chosen, schema=_schema() if kind == EVENTS else None)
+    table = pyarrow.Table.from_pylist(rows, schema=_schema() if kind == EVENTS else None)
     parquet.write_table(table, aside)
     with aside.open("rb") as stream:
         os.fsync(stream.fileno())
