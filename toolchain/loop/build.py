@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from calibration.data import load_samples
 from runtimes.onnxruntime_engine import float_executor
 from toolchain.api import compile, verify
 from toolchain.frontends.load import load_model
@@ -73,17 +72,14 @@ def _numbers(part: object) -> dict[str, float]:
     return {str(key): value for key, value in part.items() if isinstance(value, int | float)} if isinstance(part, Mapping) else {}
 
 
-def float_scores(model: Path, x: Array) -> Array:
-    """(n, classes) scores of the float model on samples x (n, …), channels last."""
+def float_model(model: Path) -> Callable[[Array], Array]:
+    """Reads a float model once; gives (n, classes) scores of samples x (n, …), channels last."""
     graph = canonicalize(load_model(model))
     run, name, shape = float_executor(graph), graph.outputs[0].name, graph.inputs[0].type.shape
-    return np.concatenate([run([np.ascontiguousarray(one.reshape(shape), np.float32)])[name].reshape(1, -1) for one in x])
+    classes = graph.outputs[0].type.elements
 
+    def scores(x: Array) -> Array:
+        rows = [run([np.ascontiguousarray(one.reshape(shape), np.float32)])[name].reshape(classes) for one in x]
+        return np.stack(rows) if rows else np.zeros((0, classes), np.float32)
 
-def training_samples(snapshot: Path, most: int, model: Path) -> tuple[Array, Array]:
-    """Up to so many samples that a training saw, evenly taken, and their labels."""
-    graph = canonicalize(load_model(model))
-    taken = load_samples(str(snapshot), graph.inputs).take()
-    labels = taken.labels if taken.labels is not None else np.zeros(0, np.int64)
-    chosen = np.arange(0, len(labels), max(1, len(labels) // most))
-    return taken.real[0][chosen], labels[chosen]
+    return scores

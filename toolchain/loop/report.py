@@ -178,7 +178,7 @@ def chart(
     for place, text in marks.items():
         x = LEFT + (place - span[0]) * across
         parts.append(f'<line class="bound" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
-        parts.append(f'<text class="note" x="{x + 4:.1f}" y="{TOP + 10}">{escape(text)}</text>')
+        parts.append(f'<text class="note" x="{x + 4:.1f}" y="{HEIGHT - BOTTOM - 6}">{escape(text)}</text>')
     for number, (name, points) in enumerate(lines.items()):
         colour = COLOURS[number % len(COLOURS)]
         path = " ".join(at(*point) for point in points)

@@ -13,7 +13,7 @@ import numpy as np
 from toolchain.api.progress import Progress, silent
 from toolchain.errors import UsageError
 from toolchain.ir.types import Array
-from toolchain.loop.build import Built, build, float_scores
+from toolchain.loop.build import Built, build, float_model
 from toolchain.loop.explain import model_card, slices
 from toolchain.loop.fleet import Fleet, InventoryFleet, version_of
 from toolchain.loop.gate import Answers, Candidate, canonical, decide
@@ -167,9 +167,10 @@ def train(current: Round) -> dict[str, object]:
 def explain(current: Round) -> dict[str, object]:
     """Step 5: slices where the float models differ, and the model card."""
     done = current.result("train")
-    old, new = Path(current.deployed["model"]), current.folder / TRAINED / done["trained"]["model"]
+    files = (Path(current.deployed["model"]), current.folder / TRAINED / done["trained"]["model"])
+    old, new = (float_model(file) for file in files)
     answers = [
-        Answers(one.kind, float_scores(old, one.x).argmax(1), float_scores(new, one.x).argmax(1), one.y, one.segment)
+        Answers(one.kind, old(one.x).argmax(1), new(one.x).argmax(1), one.y, one.segment)
         for one in test_sets(current.folder / SNAPSHOT)
     ]
     parts = slices(answers)
