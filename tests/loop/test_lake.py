@@ -79,13 +79,27 @@ def test_a_commit_that_died_half_way_counts_for_nothing(
 def test_what_is_no_event_goes_to_the_quarantine(source: Path, store: Store) -> None:
     good = lines(1)[0]
     event = json.loads(good)
-    newer = {**event, "strop": {**event["strop"], "schema": 2}}
+    newer = {**event, "strop": {**event["strop"], "schema": 3}}
     naive = {**event, "@timestamp": "2026-01-01T00:00:00"}
     bad = [b"{", b"[]", b"null", b"\xff\xfe", b"[" * 5000, json.dumps(newer).encode(), json.dumps(naive).encode()]
     (source / "a.jsonl").write_bytes(good + b"\n".join(bad) + b"\n")
     found = ingest(source, store, IngestPart())
     assert (found.events, found.refused) == (1, len(bad))
     assert store.rows("SELECT rows FROM parts WHERE kind = 'quarantine'") == [(len(bad),)]
+
+
+def test_events_of_the_first_schema_and_of_other_kinds_are_kept(source: Path, store: Store) -> None:
+    event = json.loads(lines(1)[0])
+    first = {**event["strop"], "schema": 1, "bundle": {**event["strop"]["bundle"], "target": event["strop"]["target"]}}
+    del first["target"]
+    maker = EventMaker(Origin("net", "0" * 64, "rp2040_pico", "int8", "c", "device-1", "arm", "0", "b"))
+    health = maker.report("health", {"boots": 3}).line
+    (source / "a.jsonl").write_bytes(json.dumps({**event, "strop": first}).encode() + b"\n" + health)
+    assert ingest(source, store, IngestPart()).refused == 0
+    table = read_events(store)
+    assert table["kind"].to_pylist() == ["inference", "health"]
+    assert table["target"].to_pylist() == ["rp2040_pico"] * 2
+    assert check_events(table, ValidatePart(classes=10), 4e9).good.all()
 
 
 def test_old_events_are_late_and_lie_in_their_own_day(source: Path, store: Store) -> None:

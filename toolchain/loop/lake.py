@@ -30,6 +30,10 @@ EVENTS, QUARANTINE = "events", "quarantine"
 FOLDER = "lake"
 MAX_LINE_BYTES = 1 << 20
 _READ_BYTES = 1 << 24
+SCHEMAS = (1, 2)
+RUN = ("inference", "error")
+"""Kinds of events that tell of samples."""
+
 FIGURES = ("minimum", "maximum", "mean", "deviation")
 """What a device tells of its first input; features of drift, in this order."""
 
@@ -153,6 +157,7 @@ def _schema() -> Any:
         "service": text,
         "version": text,
         "target": text,
+        "kind": text,
         "success": pyarrow.bool_(),
         "samples": pyarrow.int64(),
         "latency_us": real,
@@ -171,12 +176,13 @@ def _row(line: bytes, now: float, late_s: float) -> dict[str, Any] | str:
     try:
         event = json.loads(line)
         own, told = event["strop"], event["event"]
-        if own["schema"] != 1:
+        if own["schema"] not in SCHEMAS:
             return f"schema {own['schema']!r:.20} is unknown"
         moment = datetime.fromisoformat(event["@timestamp"])
         if moment.tzinfo is None:
             return "the time has no zone"
-        success = told["outcome"] == "success"
+        kind = "error" if "error" in event else str(told["action"])
+        success = kind == "inference" and told["outcome"] == "success"
         first = own["inputs"][0] if success else {}
         return {
             "id": str(told["id"]),
@@ -186,10 +192,11 @@ def _row(line: bytes, now: float, late_s: float) -> dict[str, Any] | str:
             "session": str(event["agent"]["ephemeral_id"]),
             "sequence": int(told["sequence"]),
             "service": str(event["service"]["name"]),
-            "version": str(event["service"]["version"]),
-            "target": str(own["bundle"]["target"]),
+            "version": str(event["service"].get("version", "")),
+            "target": str(own["target"] if "target" in own else own["bundle"]["target"]),
+            "kind": kind,
             "success": success,
-            "samples": int(own["samples"]),
+            "samples": int(own["samples"]) if kind in RUN else None,
             "latency_us": float(own["latency_us"]["mean"]) if success else None,
             **{name: float(first[name]) if success else None for name in FIGURES},
             "top": int(own["top"][0]) if own.get("top") else None,

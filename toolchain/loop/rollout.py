@@ -15,7 +15,7 @@ from toolchain.errors import VerificationError
 from toolchain.ir.types import Array
 from toolchain.loop.fleet import Fleet, first_percent, version_of
 from toolchain.loop.gate import canonical
-from toolchain.loop.lake import ingest, last_commit, read_events
+from toolchain.loop.lake import RUN, ingest, last_commit, read_events
 from toolchain.loop.settings import LoopSettings, RolloutPart
 from toolchain.loop.signing import holds, public_key
 from toolchain.loop.store import Store
@@ -108,8 +108,9 @@ def _watched(settings: LoopSettings, store: Store, fleet: Fleet, versions: Seque
 
 
 def _health(store: Store, versions: Sequence[str], marker: int) -> Health:
-    table = read_events(store, ("version", "success", "confidence", "latency_us"), marker)
+    table = read_events(store, ("version", "kind", "success", "confidence", "latency_us"), marker)
     mine = np.isin(np.asarray(table["version"].to_pylist(), dtype=str), list(versions))
+    mine &= np.isin(np.asarray(table["kind"].to_pylist(), dtype=str), RUN)
     success = np.asarray(table["success"].to_numpy(zero_copy_only=False), bool)
     count = int(mine.sum())
 
