@@ -38,6 +38,10 @@ def made(folder: Path) -> Path:
     text = text.replace('["rp2040_pico", "mps2_an386"]', '["rp2040_pico"]').replace(
         "../digits", str(ROOT / "examples" / "digits")
     )
+    # A short training is not to be refused, so that the rollout is killed, too.
+    for limit in ("max_loss = 0.01", "min_gain = 0.1", "max_slice_loss = 0.1"):
+        name = limit.partition(" = ")[0]
+        text = text.replace(limit, f"{name} = {0 if name == 'min_gain' else 1}")
     (folder / "loop.toml").write_text(text)
     recipe = (EXAMPLE / "recipe.toml").read_text().replace("../digits", str(ROOT / "examples" / "digits"))
     (folder / "recipe.toml").write_text(recipe.replace("epochs = 25", "epochs = 4"))
