@@ -1,4 +1,5 @@
 # make demo       three targets from one example, verified, measured, one page
+# make loop-demo  a fleet drifts, is noticed, gets a better model; one page
 # make test       every fast test and all checks
 # make test-long  proofs that take minutes
 # make lint       ruff, mypy, pyright, import-linter
@@ -15,7 +16,9 @@ DEMO := build/demo
 DEMO_TARGETS := mps2_an386 rp2040_pico rv32_virt
 EXAMPLE := examples/digits
 
-.PHONY: demo test test-long lint venv tools clean
+LOOP := examples/loop/loop.toml
+
+.PHONY: demo loop-demo test test-long lint venv tools clean
 
 venv: .venv/tests.stamp
 
@@ -38,6 +41,14 @@ demo: .venv/core.stamp
 	    --model $(EXAMPLE)/digits.onnx || exit $$?; echo; \
 	done
 	@$(BIN)/strop report $(DEMO)/digits-* --on unicorn --compiler zig -o $(DEMO)/report.html
+
+loop-demo: .venv/tests.stamp
+	@rm -rf build/loop
+	@$(BIN)/strop loop start $(LOOP)
+	@$(BIN)/strop loop run $(LOOP) --rounds 10
+	@$(BIN)/strop loop run $(LOOP) --rounds 2
+	@$(BIN)/strop loop status $(LOOP)
+	@$(BIN)/strop loop report $(LOOP)
 
 tools:
 	@.ci/tools

@@ -1,0 +1,99 @@
+"""From what devices report to a better model on them: rounds of ingest, validate, drift, train, explain, compile, gate, rollout.
+
+start trains and installs the first model. run goes on with the open round, or begins one, until it is decided; one that was cut
+off, at any moment, goes on where it was. status tells where it is, approve lets a candidate pass that waits for a person, report
+writes a page with plots. The name of a step does that step of the open round alone.
+
+examples:
+  strop loop start examples/loop/loop.toml
+  strop loop run examples/loop/loop.toml --rounds 12
+  strop loop status examples/loop/loop.toml
+  strop loop drift examples/loop/loop.toml
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from toolchain.cli.answer import Answer, pairs, table
+from toolchain.cli.progress import shown_progress
+
+if TYPE_CHECKING:
+    from toolchain.loop.run import Round
+
+STEPS = ("observe", "ingest", "validate", "drift", "train", "explain", "compile", "gate", "rollout")
+ACTIONS = ("start", "run", "status", "approve", "report", *STEPS)
+DECIDED = ("rolled out", "rolled back", "refused", "stopped")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument("action", choices=ACTIONS, help="what to do")
+    parser.add_argument("loop", metavar="LOOP", help="a .toml file; docs/loop.md says what it may hold")
+    note = "run: go through so many rounds at most, and end with one that tried a new model (default: 1)"
+    parser.add_argument("--rounds", type=int, default=1, metavar="N", help=note)
+    parser.add_argument("--by", metavar="NAME", help="approve: who agrees")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="report: the page to write (default: report.html in the loop's folder)"
+    )
+    parser.add_argument(
+        "--track", metavar="URI", help="keep trainings in MLflow, too: a server or a store such as sqlite:///runs.db"
+    )
+
+
+def run(arguments: argparse.Namespace) -> Answer:
+    """Do the action."""
+    from toolchain.loop.run import APPROVAL, Round, do_step, make_fleet, start
+    from toolchain.loop.settings import load_loop
+    from toolchain.loop.store import Store
+    from toolchain.training.recipes.tracking import make_tracker
+
+    settings = load_loop(arguments.loop)
+    store = Store(settings.folder)
+    if arguments.action == "status":
+        from toolchain.loop.status import status
+
+        found = status(store)
+        return Answer(found, _told(found))
+    if arguments.action == "report":
+        from toolchain.loop.report import write_page
+
+        page = write_page(settings, store, arguments.output)
+        return Answer({"report": str(page)}, f"report  {page}")
+    fleet, tracker = make_fleet(settings), make_tracker(arguments.track)
+    if arguments.action == "start":
+        made = start(settings, store, fleet, tracker)
+        return Answer(made, pairs(tuple((key, str(value)) for key, value in made.items())))
+    current = Round(settings, store, fleet, tracker, store.open_round())
+    if arguments.action == "run":
+        return _run(current, arguments.rounds)
+    if arguments.action == "approve":
+        from toolchain.loop.run import approve
+
+        approve(current, arguments.by or "")
+        return Answer({APPROVAL: current.number, "by": arguments.by}, f"round {current.number} may go on, says {arguments.by}")
+    done = do_step(current, arguments.action)
+    return Answer(done, pairs(tuple((key, str(value)) for key, value in done.items())))
+
+
+def _run(current: Round, rounds: int) -> Answer:
+    """Rounds until one tried a new model, or waits."""
+    from toolchain.loop.run import run_round
+
+    found: list[dict[str, Any]] = []
+    with shown_progress() as progress:
+        for _ in range(rounds):
+            outcome = run_round(current.settings, current.store, current.fleet, current.tracker, progress)
+            found.append(outcome.as_json())
+            if outcome.decision is None or outcome.decision in DECIDED:
+                break
+    shown = table(("round", "decision", "reason"), [(one["round"], one["decision"] or "waits", one["reason"]) for one in found])
+    return Answer({"rounds": found}, shown)
+
+
+def _told(found: dict[str, Any]) -> str:
+    """Where the loop is, for a person."""
+    rows = [(one["round"], one["decision"] or "open", ", ".join(one["steps"]), one["reason"]) for one in found["rounds"]]
+    head = pairs((("model of round", found["deployed"]), ("events", found["events"]), ("quarantined", found["quarantined"])))
+    return f"{head}\n\n{table(('round', 'decision', 'steps done', 'reason'), rows)}"

@@ -1,0 +1,143 @@
+"""Validate: which rows of the lake, and which labelled samples, may be believed; the others are set apart with the reason."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from toolchain.errors import DataError
+from toolchain.ir.types import Array
+from toolchain.loop.lake import FIGURES, Table
+from toolchain.loop.settings import ValidatePart
+
+_SLACK = 1e-6
+NEIGHBOURS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Labelled samples from the field. x: (n, …) float32, channels last. y: (n,) classes. segment, group: (n,) texts.
+
+    drifted: (n,) whether a sample came in since its segment drifts.
+
+    Samples of one group, such as one person or one thing looked at, are never parted between training and testing.
+    """
+
+    x: Array
+    y: Array
+    segment: Array
+    group: Array
+    drifted: Array
+
+    def part(self, chosen: Array) -> Samples:
+        """The samples at the given places."""
+        return Samples(self.x[chosen], self.y[chosen], self.segment[chosen], self.group[chosen], self.drifted[chosen])
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """good: (n,) which rows hold. reasons: how many rows break each constraint."""
+
+    good: Array
+    reasons: Mapping[str, int]
+
+    @property
+    def share(self) -> float:
+        """Of rows that do not hold, 0 to 1."""
+        return float(1 - self.good.mean()) if len(self.good) else 0.0
+
+
+def check_events(table: Table, settings: ValidatePart, now: float) -> Checked:
+    """Hold rows of the lake to what an event can say."""
+    success = np.asarray(table["success"].to_numpy(zero_copy_only=False), bool)
+
+    def real(name: str) -> Array:
+        return np.asarray(table[name].to_numpy(zero_copy_only=False), np.float64)
+
+    low, high, mean, deviation = (real(name) for name in FIGURES)
+    top, confidence, latency = real("top"), real("confidence"), real("latency_us")
+    moment = table["time"].cast("int64").to_numpy() / 1e6
+    slack = _SLACK * (1 + np.abs(low) + np.abs(high))
+    broken: dict[str, Array] = {
+        "an input's figure is not finite": success & ~np.isfinite(low + high + mean + deviation),
+        "an input's mean is not between its extremes": success & ~((low - slack <= mean) & (mean <= high + slack)),
+        "a deviation is negative": success & (deviation < 0),
+        "a latency is negative or not finite": success & ~(np.isfinite(latency) & (latency >= 0)),
+        f"a class is not in 0 to {settings.classes - 1}": success & ~np.isnan(top) & ((top < 0) | (top >= settings.classes)),
+        "a confidence is not in 0 to 1": success & ~np.isnan(confidence) & ((confidence < 0) | (confidence > 1 + _SLACK)),
+        "a time lies in the future": moment > now + settings.future_s,
+        "it tells of no sample": real("samples") < 1,
+    }
+    return _checked(broken, len(success))
+
+
+def check_samples(samples: Samples, classes: int) -> Checked:
+    """Hold labelled samples to their constraints. Raises DataError E201 when arrays do not belong together."""
+    sizes = {len(samples.x), len(samples.y), len(samples.segment), len(samples.group)}
+    if len(sizes) != 1:
+        raise DataError(201, "field samples", f"arrays have {sorted(sizes)} rows", "Give as many of each")
+    digests = np.array([hashlib.sha256(each.tobytes()).hexdigest() for each in samples.x])
+    first = np.zeros(len(samples), bool)
+    first[np.unique(digests, return_index=True)[1] if len(samples) else []] = True
+    broken: dict[str, Array] = {
+        "a value is not finite": np.asarray(~np.isfinite(samples.x.reshape(len(samples), samples.x[:1].size)).all(1)),
+        f"a label is not in 0 to {classes - 1}": (samples.y < 0) | (samples.y >= classes),
+        "it was there before": ~first,
+    }
+    return _checked(broken, len(samples))
+
+
+def _checked(broken: Mapping[str, Array], rows: int) -> Checked:
+    good = np.ones(rows, bool)
+    for found in broken.values():
+        good &= ~found
+    return Checked(good, {reason: int(found.sum()) for reason, found in broken.items() if found.any()})
+
+
+def label_doubt(x: Array, y: Array, group: Array, classes: int) -> Array:
+    """(classes,) By how much more than it is usual the samples that look like a class bear another class's label, 0 to 1.
+
+    A sample looks like the class of most of its five nearest neighbours of other groups. Usual is the median over the classes.
+    """
+    own = np.unique(group, return_inverse=True)[1]
+    flat = x.reshape(len(x), -1).astype(np.float64)
+    flat = (flat - flat.mean(1, keepdims=True)) / np.maximum(flat.std(1, keepdims=True), 1e-9)
+    squares = (flat**2).sum(1)
+    looks = np.empty(len(x), np.int64)
+    for start in range(0, len(x), 512):
+        block = slice(start, start + 512)
+        distance = squares[block, None] + squares[None] - 2 * flat[block] @ flat.T
+        distance[own[block, None] == own[None]] = np.inf
+        near = y[np.argpartition(distance, min(NEIGHBOURS, len(x) - 1), axis=1)[:, :NEIGHBOURS]]
+        looks[block] = [np.bincount(row, minlength=classes).argmax() for row in near]
+    shares = np.array([float((y[looks == one] != one).mean()) if (looks == one).any() else 0.0 for one in range(classes)])
+    return np.maximum(shares - np.median(shares), 0.0)
+
+
+def read_samples(files: Sequence[tuple[Path, int]], since: Mapping[str, int]) -> Samples:
+    """Samples of .npz files with x, y, segment and group. files: with the commit they came after.
+
+    since: the commit that drift began with, by drifted segment. Raises DataError E201, E203, E205.
+    """
+    parts: list[Samples] = []
+    for path, batch in files:
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                x, y, segment, group = (stored[name] for name in ("x", "y", "segment", "group"))
+        except (OSError, ValueError, KeyError, EOFError) as fault:
+            raise DataError(205, str(path), f"it cannot be read: {fault!s:.100}", "Give x, y, segment and group") from fault
+        drifted = np.array([batch >= since.get(str(name), batch + 1) for name in segment], bool)
+        parts.append(Samples(x.astype(np.float32), y.astype(np.int64), segment, group, drifted))
+    if not parts:
+        raise DataError(203, "field samples", "there are none", "Let devices send some with their labels")
+    if len({part.x.shape[1:] for part in parts}) != 1:
+        raise DataError(201, "field samples", f"shapes {sorted({part.x.shape[1:] for part in parts})}", "Give one shape")
+    columns = ((getattr(part, name) for part in parts) for name in Samples.__slots__)
+    return Samples(*(np.concatenate(list(column)) for column in columns))
