@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-CONFIDENCE = 0.95
+from runtimes.board_timing import median_rank
+
 OUTLIER_DEVIATIONS = 3.5
 NORMAL_MAD = 1.4826
 """A normal distribution's standard deviation over its median absolute deviation."""
@@ -29,14 +30,10 @@ class Interval:
 def median_interval(values: Sequence[float]) -> Interval:
     """The median and its interval: the r-th smallest and r-th largest value, r by the binomial distribution.
 
-    values: at least one. The confidence is at least CONFIDENCE from six values on, else that of the extremes.
+    values: at least one. The confidence is at least 95 % from six values on, else that of the extremes.
     """
-    ordered, count = sorted(values), len(values)
-    tail, rank = 1, 0
-    while 2 * (rank + 1) < count and 1 - 2 * (tail + math.comb(count, rank + 1)) / 2**count >= CONFIDENCE:
-        rank += 1
-        tail += math.comb(count, rank)
-    reached = max(0.0, 1 - 2 * tail / 2**count)
+    ordered = sorted(values)
+    rank, reached = median_rank(len(ordered))
     return Interval(float(np.median(ordered)), ordered[rank], ordered[-1 - rank], reached)
 
 
