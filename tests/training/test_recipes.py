@@ -52,7 +52,7 @@ def recipe_of(folder: Path, text: str) -> Recipe:
     [
         (("seed = 3", "seeds = 3"), "key 'seeds' is unknown. Did you mean 'seed'?"),
         (("seed = 3", "seed = -1"), "key 'seed' is -1. It must lie in 0 to 2,147,483,647"),
-        (('kind = "mlp"', 'kind = "mpl"'), "key 'network.kind' is 'mpl'. Use one of: mlp, ds_cnn"),
+        (('kind = "mlp"', 'kind = "mpl"'), "key 'network.kind' is 'mpl'. Use one of: mlp, cnn, ds_cnn"),
         (("width = 16", "width = 0"), "key 'network.width' is 0. It must lie in 1 to 4,096"),
         (("width = 16", "with = 16"), "key 'network.with' is unknown. Did you mean 'width'?"),
         (("epochs = 4", 'epochs = "4"'), "key 'fit.epochs' must be an integer, is a string"),
