@@ -1,6 +1,6 @@
 """Test support: trains every network of the zoo in one framework on the digits and prints a JSON line for each.
 
-python -m tests.support.zoo_runs keras|torch FOLDER
+python -m tests.support.zoo_runs keras|torch FOLDER NETWORK …
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ target = "nucleo_l4r5zi"
 """
 
 
-def main(framework: str, folder: Path, epochs: int = 6) -> None:
-    for kind, entry in ZOO.items():
+def main(framework: str, folder: Path, kinds: list[str], epochs: int = 6) -> None:
+    for kind in kinds:
+        entry = ZOO[kind]
         path = folder / f"{kind}.toml"
         path.write_text(RECIPE.format(framework=framework, task=entry.task, digits=DIGITS, kind=kind, epochs=epochs))
         found = train(load_recipe(path), folder / kind, NoTracker())
@@ -44,4 +45,4 @@ def main(framework: str, folder: Path, epochs: int = 6) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])
