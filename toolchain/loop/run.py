@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from toolchain.api.progress import Progress, silent
-from toolchain.errors import UsageError
+from toolchain.errors import UsageError, VerificationError
 from toolchain.ir.types import Array
 from toolchain.loop.build import Built, build, float_model
 from toolchain.loop.explain import model_card, slices
@@ -22,7 +22,7 @@ from toolchain.loop.programs import HOST, host_scores
 from toolchain.loop.retrain import TRAIN, retrain, take_snapshot, test_sets
 from toolchain.loop.rollout import check_record, manifest_digests, next_turn, read_record, roll_out
 from toolchain.loop.settings import LoopSettings
-from toolchain.loop.signing import sign
+from toolchain.loop.signing import holds, public_key, sign
 from toolchain.loop.store import Store, write_whole
 from toolchain.loop.validate import check_events, read_samples
 from toolchain.loop.watch import watch
@@ -235,6 +235,9 @@ def _trained_right(place: Path, bundle: Path) -> float:
 
 def rollout(current: Round) -> dict[str, object]:
     """Step 8: to the fleet, in stages."""
+    if not approved(current):
+        hint = "A person agrees by `strop loop approve`"
+        raise UsageError(901, f"round {current.number}", "the policy asks for a person, and none has agreed", hint)
     bundles, before = current.programs(), current.programs(Path(current.deployed["programs"]))
     check_record(*read_record(current.folder / RECORD), current.settings.folder / KEYS, bundles)
     return roll_out(current.number, current.settings, current.store, current.fleet, bundles, before)
@@ -270,7 +273,7 @@ def run_round(settings: LoopSettings, store: Store, fleet: Fleet, tracker: Track
     current = Round(settings, store, fleet, tracker, store.open_round())
     for step in STEPS:
         progress(f"round {current.number}: {step}")
-        if step == "rollout" and settings.gate.approval and store.fact(f"{APPROVAL}:{current.number}") is None:
+        if step == "rollout" and not approved(current):
             return Outcome(current.number, None, "the policy asks for a person: `strop loop approve`")
         ended = _ended(current, step, do_step(current, step))
         if ended is not None:
@@ -292,6 +295,23 @@ def approve(current: Round, by: str) -> None:
     current.store.keep(
         f"{APPROVAL}:{current.number}", {**record, "signature": sign(current.settings.folder / KEYS, canonical(record))}
     )
+
+
+def approved(current: Round) -> bool:
+    """Whether the round may be rolled out: the policy asks for nobody, or somebody agreed.
+
+    Raises VerificationError E603 for an approval that this loop's key did not sign, or of another round.
+    """
+    if not current.settings.gate.approval:
+        return True
+    kept = current.store.fact(f"{APPROVAL}:{current.number}")
+    if kept is None:
+        return False
+    record = {key: value for key, value in kept.items() if key != "signature"}
+    signed = holds(public_key(current.settings.folder / KEYS), canonical(record), str(kept.get("signature", "")))
+    if not signed or record.get("round") != current.number:
+        raise VerificationError(603, "approval", "its signature is not of this loop's key", "Approve it again")
+    return True
 
 
 def _ended(current: Round, step: str, found: Mapping[str, Any]) -> Outcome | None:
