@@ -25,12 +25,12 @@ WARNING_FLAGS = ("-Wall", "-Wextra", "-Werror", "-Wconversion")
 # Entry points that the glue makes for programs that have other ones than those of io `arena`.
 SHIM_PREFIX = "strop_shim"
 HARNESS_FLAGS = ("-Os", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter")
-# GCC would turn the loops of memcpy and memset into calls of themselves.
-LOOP_FLAGS = {"gcc": ("-fno-tree-loop-distribute-patterns",), "zig": ("-fno-builtin",)}
+# Compilers would turn the loops of memcpy and memset into calls of themselves. zig makes -Os of an -Oz that is not Clang's own.
+HARNESS_OWN_FLAGS = {"gcc": ("-fno-tree-loop-distribute-patterns",), "zig": ("-fno-builtin", "-Xclang", "-Oz")}
 LINK_FLAGS = ("-static", "-Wl,--gc-sections")
 # zig cc drops its compiler-rt under -nostdlib, and has no C library for freestanding targets anyway.
 LIBRARY_FLAGS = {"gcc": ("-nostdlib", "-lgcc"), "zig": ("-nostartfiles",)}
-ALL_FLAGS = (FREESTANDING_FLAGS, WARNING_FLAGS, HARNESS_FLAGS, LOOP_FLAGS, LINK_FLAGS, LIBRARY_FLAGS)
+ALL_FLAGS = (FREESTANDING_FLAGS, WARNING_FLAGS, HARNESS_FLAGS, HARNESS_OWN_FLAGS, LINK_FLAGS, LIBRARY_FLAGS)
 START_UP = {"arm": "cortex_m.c", "riscv": "riscv.c"}
 HARNESS_OWN = (
     "boards/cortex_m.c",
@@ -224,7 +224,7 @@ def compile_around(
     # memory.c is no `harness_` object: what a program needs of it counts as the program's code.
     rows = [(source, f"harness_{Path(source).stem}.o") for source in ("glue.c", *sources, START_UP[target.core.architecture])]
     for source, name in (*rows, ("memory.c", "memory.o")):
-        flags = (*FREESTANDING_FLAGS, *extra, *HARNESS_FLAGS, *LOOP_FLAGS[compiler.name], "-I.", *include_flags(program))
+        flags = (*FREESTANDING_FLAGS, *extra, *HARNESS_FLAGS, *HARNESS_OWN_FLAGS[compiler.name], "-I.", *include_flags(program))
         run_compiler(compiler, (*flags, "-c", source, "-o", name), place=source, cwd=folder)
         objects.append(folder / name)
     return objects

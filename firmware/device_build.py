@@ -313,14 +313,14 @@ def models_glue(models: Sequence[DeviceModel], target: Target, build_id: bytes, 
         scale = models[scored].scale
         numbers = f"{{{float(scale.input_scale)!r}f, {scale.input_zero_point}}}"
         further += f"#ifdef STROP_ANOMALY\nconst struct strop_input_scale strop_anomaly_scale = {numbers};\n#endif\n"
+    payload = "{STROP_PAYLOAD_BYTES & 255, STROP_PAYLOAD_BYTES >> 8}"
     return (
         '#include "device.h"\n'
         f"{entries}{further}"
         f"const struct strop_model strop_models[] = {{\n{rows}}};\n"
-        f"const uint32_t strop_model_count = {len(models)};\n"
-        f"const uint8_t strop_build_id[16] = {{{_bytes(build_id)}}};\n"
+        f"const struct strop_identity strop_identity = {{STROP_PROTOCOL, {len(models)}, {payload},\n"
+        f"    {{{_bytes(build_id)}}}, {clock_hz}}};\n"
         f'const char strop_board[] = "{target.name}";\n'
-        f"const uint32_t strop_clock_hz = {clock_hz};\n"
     )
 
 

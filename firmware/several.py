@@ -10,7 +10,7 @@ from pathlib import Path
 from firmware.build import (
     FREESTANDING_FLAGS,
     HARNESS_FLAGS,
-    LOOP_FLAGS,
+    HARNESS_OWN_FLAGS,
     compile_program,
     glue_source,
     include_flags,
@@ -78,7 +78,7 @@ def _entries(program: CProgram, programs: Sequence[CProgram], number: int, compi
     places = [memories.index(memory) for memory, _ in program.further]
     source, made = f"glue_{number}.c", folder / f"harness_glue_{number}.o"
     (folder / source).write_text(glue_source(program, f"_{number}", places), encoding="utf-8")
-    flags = (*FREESTANDING_FLAGS, *HARNESS_FLAGS, *LOOP_FLAGS[compiler.name], "-I.", *include_flags(program))
+    flags = (*FREESTANDING_FLAGS, *HARNESS_FLAGS, *HARNESS_OWN_FLAGS[compiler.name], "-I.", *include_flags(program))
     run_compiler(compiler, (*flags, "-c", source, "-o", made.name), place=source, cwd=folder)
     return made
 

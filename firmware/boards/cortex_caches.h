@@ -10,11 +10,15 @@ static inline void strop_caches_on(void)
     const uint32_t ccr = 0xe000ed14, ccsidr = 0xe000ed80, csselr = 0xe000ed84, iciallu = 0xe000ef50, dcisw = 0xe000ef60;
     strop_write(csselr, 0);
     __asm__ volatile("dsb" ::: "memory");
-    for (uint32_t set = (*strop_word(ccsidr) >> 13 & 0x7fff) + 1; set-- != 0;) {
-        for (uint32_t way = 0; way < 4; ++way) {
-            strop_write(dcisw, way << 30 | set << 5);
-        }
-    }
+    const uint32_t last = (*strop_word(ccsidr) >> 13 & 0x7fff) << 5;
+    uint32_t line = 0;
+    do {
+        do {
+            strop_write(dcisw, line);
+            line += 1u << 30; /* the next way, after the last one the first again */
+        } while (line >> 30 != 0);
+        line += 32;
+    } while (line <= last);
     strop_write(iciallu, 0);
     __asm__ volatile("dsb\n\tisb" ::: "memory");
     strop_set(ccr, 1u << 17 | 1u << 16); /* IC, DC */

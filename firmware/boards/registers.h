@@ -24,6 +24,13 @@ static inline void strop_write_byte(uint32_t address, uint32_t value)
     *(volatile uint8_t *)(uintptr_t)address = (uint8_t)value;
 }
 
+/* A block of registers whose address stays in a processor register: short instructions reach it, and no constant per access. */
+static inline uint32_t strop_block(uint32_t address)
+{
+    __asm__("" : "+r"(address));
+    return address;
+}
+
 /* Fields under the mask become the bits; the others stay. */
 static inline void strop_change(uint32_t address, uint32_t mask, uint32_t bits)
 {

@@ -11,30 +11,33 @@ static const uint32_t received = 0x80000000u, received_or_broken = 0x99000000u; 
 void strop_serial_start(void)
 {
     const uint32_t cycles = 16u * STROP_SERIAL_BAUD, rate = (STROP_SERIAL_CLOCK_HZ + cycles / 2) / cycles - 1;
-    strop_write(STROP_SERIAL_BASE + CONTROL_0, 0);
-    strop_write(STROP_SERIAL_BASE + CONTROL_3, EIGHT_BITS | LOW_BIT_FIRST | START_BY_EDGE);
-    strop_write(STROP_SERIAL_BASE + CONTROL_2, DOUBLED_RATE | rate << 8);
-    strop_write(STROP_SERIAL_BASE + CONTROL_1, 0);
-    strop_write(STROP_SERIAL_BASE + CLEAR, received_or_broken);
-    strop_write(STROP_SERIAL_BASE + CONTROL_0, RECEIVE_AND_SEND);
+    const uint32_t serial = strop_block(STROP_SERIAL_BASE);
+    strop_write(serial + CONTROL_0, 0);
+    strop_write(serial + CONTROL_3, EIGHT_BITS | LOW_BIT_FIRST | START_BY_EDGE);
+    strop_write(serial + CONTROL_2, DOUBLED_RATE | rate << 8);
+    strop_write(serial + CONTROL_1, 0);
+    strop_write(serial + CLEAR, received_or_broken);
+    strop_write(serial + CONTROL_0, RECEIVE_AND_SEND);
 }
 
 /* Flags are cleared by CFCLR only. */
 int strop_serial_get(void)
 {
-    if (!(*strop_word(STROP_SERIAL_BASE + STATUS) & received_or_broken)) {
-        return -1;
+    const uint32_t serial = strop_block(STROP_SERIAL_BASE), status = *strop_word(serial + STATUS) & received_or_broken;
+    int byte = -1;
+    if (status != 0) {
+        const int sent = *(volatile uint8_t *)(uintptr_t)(serial + RECEIVE);
+        strop_write(serial + CLEAR, received_or_broken);
+        byte = status & received ? sent : -1;
     }
-    const int whole = (*strop_word(STROP_SERIAL_BASE + STATUS) & received) != 0;
-    const int byte = (int)(*strop_word(STROP_SERIAL_BASE + RECEIVE) & 0xffu);
-    strop_write(STROP_SERIAL_BASE + CLEAR, received_or_broken);
-    return whole ? byte : -1;
+    return byte;
 }
 
 /* Cleared before the byte goes, which may leave for the shift register at once. */
 void strop_serial_put(uint8_t byte)
 {
-    strop_await(STROP_SERIAL_BASE + STATUS, SEND_EMPTY, SEND_EMPTY);
-    strop_write(STROP_SERIAL_BASE + CLEAR, SEND_EMPTY);
-    strop_write_byte(STROP_SERIAL_BASE + SEND, byte);
+    const uint32_t serial = strop_block(STROP_SERIAL_BASE);
+    strop_await(serial + STATUS, SEND_EMPTY, SEND_EMPTY);
+    strop_write(serial + CLEAR, SEND_EMPTY);
+    strop_write_byte(serial + SEND, byte);
 }

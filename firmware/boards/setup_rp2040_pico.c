@@ -3,49 +3,51 @@
 #include "device.h"
 #include "registers.h"
 
-enum { RESETS_RESET = 0x4000c000, RESETS_DONE = 0x4000c008 };                                      /* 2.14.3 */
-enum { CLK_REF_CTRL = 0x40008030, CLK_REF_SELECTED = 0x40008038, CLK_SYS_CTRL = 0x4000803c };       /* 2.15.7 */
-enum { CLK_SYS_SELECTED = 0x40008044, CLK_PERI_CTRL = 0x40008048 };                                /* 2.15.7 */
-enum { XOSC_CTRL = 0x40024000, XOSC_STATUS = 0x40024004, XOSC_STARTUP = 0x4002400c };              /* 2.16.7 */
-enum { PLL_CS = 0x40028000, PLL_PWR = 0x40028004, PLL_FBDIV = 0x40028008, PLL_PRIM = 0x4002800c };  /* 2.18.4 */
-enum { GPIO0_CTRL = 0x40014004, GPIO1_CTRL = 0x4001400c };                                         /* 2.19.6.1 */
-enum { IO_BANK0 = 1 << 5, PADS_BANK0 = 1 << 8, PLL_SYS = 1 << 12, UART0 = 1 << 22 };               /* 2.14.3 */
+enum { RESETS = 0x4000c000, RESET = 0, RESET_DONE = 8 };                                    /* 2.14.3 */
+enum { CLOCKS = 0x40008000, REF_CTRL = 0x30, REF_SELECTED = 0x38, SYS_CTRL = 0x3c };        /* 2.15.7 */
+enum { SYS_SELECTED = 0x44, PERI_CTRL = 0x48 };                                             /* 2.15.7 */
+enum { XOSC = 0x40024000, XOSC_CTRL = 0, XOSC_STATUS = 4, XOSC_STARTUP = 0xc };             /* 2.16.7 */
+enum { PLL = 0x40028000, PLL_CS = 0, PLL_PWR = 4, PLL_FBDIV = 8, PLL_PRIM = 0xc };          /* 2.18.4 */
+enum { GPIO = 0x40014000, GPIO0_CTRL = 4, GPIO1_CTRL = 0xc };                               /* 2.19.6.1 */
+enum { IO_BANK0 = 1 << 5, PADS_BANK0 = 1 << 8, PLL_SYS = 1 << 12, UART0 = 1 << 22 };        /* 2.14.3 */
+enum { FROM_REF = 0, FROM_XOSC = 2, FROM_PLL = 1 };                                         /* SRC of CLK_SYS, CLK_REF, CLK_SYS */
 
+/* Done when the block's clock runs. */
 static void release(uint32_t blocks)
 {
-    strop_change(RESETS_RESET, blocks, 0);
-    strop_await(RESETS_DONE, blocks, blocks);
-}
-
-static void clock_start(void)
-{
-    /* After a restart the PLL may be what runs: the ring oscillator takes over first. */
-    strop_change(CLK_SYS_CTRL, 1, 0);
-    strop_await(CLK_SYS_SELECTED, 1, 1);
-    strop_write(XOSC_STARTUP, 47); /* 1 ms in 256 cycles each */
-    strop_write(XOSC_CTRL, 0xfabaa0);
-    strop_await(XOSC_STATUS, 0x80000000u, 0x80000000u);
-    strop_change(CLK_REF_CTRL, 3, 2);
-    strop_await(CLK_REF_SELECTED, 4, 4);
-    /* 12 * 125 / 6 / 2. */
-    strop_set(RESETS_RESET, PLL_SYS);
-    release(PLL_SYS);
-    strop_write(PLL_CS, 1);
-    strop_write(PLL_FBDIV, 125);
-    strop_change(PLL_PWR, 0x21, 0); /* VCO and all of it on */
-    strop_await(PLL_CS, 0x80000000u, 0x80000000u);
-    strop_write(PLL_PRIM, 6u << 16 | 2u << 12);
-    strop_change(PLL_PWR, 8, 0); /* post dividers on */
-    strop_change(CLK_SYS_CTRL, 0xe0, 0);
-    strop_change(CLK_SYS_CTRL, 1, 1);
-    strop_await(CLK_SYS_SELECTED, 2, 2);
-    strop_write(CLK_PERI_CTRL, 1u << 11); /* from the system clock */
+    const uint32_t resets = strop_block(RESETS);
+    strop_change(resets + RESET, blocks, 0);
+    strop_await(resets + RESET_DONE, blocks, blocks);
 }
 
 void strop_board_start(void)
 {
-    clock_start();
+    const uint32_t clocks = strop_block(CLOCKS);
+    /* After a restart the PLL may be what runs: the ring oscillator takes over first. */
+    strop_change(clocks + SYS_CTRL, 1, FROM_REF);
+    strop_await(clocks + SYS_SELECTED, 1, 1);
+    const uint32_t oscillator = strop_block(XOSC);
+    strop_write(oscillator + XOSC_STARTUP, 47); /* 1 ms in 256 cycles each */
+    strop_write(oscillator + XOSC_CTRL, 0xfabaa0);
+    strop_await(oscillator + XOSC_STATUS, 0x80000000u, 0x80000000u);
+    strop_write(clocks + REF_CTRL, FROM_XOSC);
+    strop_await(clocks + REF_SELECTED, 1u << FROM_XOSC, 1u << FROM_XOSC);
+    strop_set(RESETS + RESET, PLL_SYS);
+    release(PLL_SYS);
+    /* 12 * 125 / 6 / 2. */
+    const uint32_t pll = strop_block(PLL);
+    strop_write(pll + PLL_CS, 1);
+    strop_write(pll + PLL_FBDIV, 125);
+    strop_write(pll + PLL_PWR, 0xc); /* VCO and all of it on, but for the post dividers and the fractional part */
+    strop_await(pll + PLL_CS, 0x80000000u, 0x80000000u);
+    strop_write(pll + PLL_PRIM, 6u << 16 | 2u << 12);
+    strop_write(pll + PLL_PWR, 4); /* the post dividers, too */
+    /* AUXSRC 0 is this PLL. */
+    strop_write(clocks + SYS_CTRL, FROM_PLL);
+    strop_await(clocks + SYS_SELECTED, 1u << FROM_PLL, 1u << FROM_PLL);
+    strop_write(clocks + PERI_CTRL, 1u << 11); /* from the system clock */
     release(IO_BANK0 | PADS_BANK0 | UART0);
-    strop_write(GPIO0_CTRL, 2);
-    strop_write(GPIO1_CTRL, 2);
+    const uint32_t pins = strop_block(GPIO);
+    strop_write(pins + GPIO0_CTRL, 2);
+    strop_write(pins + GPIO1_CTRL, 2);
 }

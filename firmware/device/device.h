@@ -28,9 +28,14 @@ enum { strop_turn = 0 };
 #ifndef STROP_FLOAT_RESULTS
 #define STROP_FLOAT_RESULTS 1
 #endif
-extern const uint32_t strop_model_count;
-extern const uint8_t strop_build_id[16];
-extern const uint32_t strop_clock_hz;
+/* What HELLO's reply begins with, as it lies on the line. */
+extern const struct strop_identity {
+    uint8_t protocol;
+    uint8_t models;
+    uint8_t payload_bytes[2];
+    uint8_t build_id[16];
+    uint32_t clock_hz;
+} strop_identity;
 
 /* Per board, in firmware/boards/setup_NAME.c: clocks, and the pins of the serial port. */
 void strop_board_start(void);
@@ -48,7 +53,7 @@ void strop_watchdog_start(void);
 void strop_watchdog_feed(void);
 
 /* One buffer for what comes in and what goes out. */
-enum { STROP_PAYLOAD_BYTES = 256, STROP_HEAD_BYTES = 4, STROP_CHECK_BYTES = 4, STROP_LINE_BYTES = 80 };
+enum { STROP_PROTOCOL = 1, STROP_PAYLOAD_BYTES = 256, STROP_HEAD_BYTES = 4, STROP_CHECK_BYTES = 4, STROP_LINE_BYTES = 80 };
 enum { STROP_FRAME_BYTES = STROP_HEAD_BYTES + STROP_PAYLOAD_BYTES + STROP_CHECK_BYTES + 2 };
 extern uint8_t strop_buffer[STROP_FRAME_BYTES];
 

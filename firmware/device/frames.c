@@ -14,7 +14,7 @@
  * how: 0 checks the inputs; 1 does not, and times whatever they hold. */
 #include "device.h"
 
-enum { VERSION = 1, HELLO = 1, MODEL, WRITE, RUN, READ, TIMER, MARKS, REPLY = 0x80, ERROR = 0xff };
+enum { HELLO = 1, MODEL, WRITE, RUN, READ, TIMER, MARKS, REPLY = 0x80, ERROR = 0xff };
 enum { BAD_TYPE = 1, BAD_LENGTH, BAD_MODEL, BAD_TENSOR, BAD_RANGE, BAD_INPUTS, BAD_TURN };
 enum { SPIN_LOOPS = 400000, SEQUENCE_KNOWN = 0x10000 };
 
@@ -36,14 +36,6 @@ static uint32_t word_at(const uint8_t *from)
     return (uint32_t)from[0] | (uint32_t)from[1] << 8 | (uint32_t)from[2] << 16 | (uint32_t)from[3] << 24;
 }
 
-static __attribute__((noinline)) uint8_t *put_word(uint8_t *to, uint32_t word)
-{
-    for (int i = 0; i < 4; ++i, word >>= 8) {
-        *to++ = (uint8_t)word;
-    }
-    return to;
-}
-
 static __attribute__((noinline)) uint8_t *put_bytes(uint8_t *to, const void *from, uint32_t bytes)
 {
     const uint8_t *source = from;
@@ -51,6 +43,12 @@ static __attribute__((noinline)) uint8_t *put_bytes(uint8_t *to, const void *fro
         *to++ = source[i];
     }
     return to;
+}
+
+/* Processors are little endian, as frames are. */
+static __attribute__((noinline)) uint8_t *put_word(uint8_t *to, uint32_t word)
+{
+    return put_bytes(to, &word, sizeof word);
 }
 
 static __attribute__((noinline)) uint8_t *put_name(uint8_t *to, const char *name)
@@ -103,12 +101,7 @@ static void send(uint8_t *frame, uint32_t bytes)
 
 static uint8_t *hello(uint8_t *to)
 {
-    *to++ = VERSION;
-    *to++ = (uint8_t)strop_model_count;
-    *to++ = (uint8_t)(STROP_PAYLOAD_BYTES & 255);
-    *to++ = (uint8_t)(STROP_PAYLOAD_BYTES >> 8);
-    to = put_bytes(to, strop_build_id, 16);
-    to = put_word(to, strop_clock_hz);
+    to = put_bytes(to, &strop_identity, sizeof strop_identity);
     to = put_word(to, strop_spin_instructions);
     to = put_word(to, strop_init_status);
     return put_name(to, strop_board);
@@ -120,12 +113,8 @@ static uint8_t *describe(uint8_t *to, const struct strop_model *model)
     *to++ = (uint8_t)program->inputs;
     *to++ = (uint8_t)program->outputs;
     to = put_word(to, model->arena_bytes);
-    for (uint32_t i = 0; i < program->inputs; ++i) {
-        to = put_word(to, program->input_bytes[i]);
-    }
-    for (uint32_t i = 0; i < program->outputs; ++i) {
-        to = put_word(to, program->output_bytes[i]);
-    }
+    to = put_bytes(to, program->input_bytes, 4 * program->inputs);
+    to = put_bytes(to, program->output_bytes, 4 * program->outputs);
 #ifdef STROP_SEVERAL
     to = put_bytes(to, strop_program_ids[model - strop_models], 16);
 #endif
@@ -162,8 +151,8 @@ static uint8_t *answer(uint8_t *frame, uint32_t bytes, uint8_t *reason)
         struct strop_timed timed;
         int32_t guard;
         uint32_t stack_bytes;
+        uint32_t sequence; /* not sent: with SEQUENCE_KNOWN; 0 where the last run was left */
     } last;
-    static uint32_t last_sequence; /* with SEQUENCE_KNOWN; 0 where the last run was left */
     const uint8_t type = frame[1];
     uint8_t *const payload = frame + STROP_HEAD_BYTES;
     struct strop_timed record;
@@ -195,7 +184,7 @@ static uint8_t *answer(uint8_t *frame, uint32_t bytes, uint8_t *reason)
         *reason = BAD_LENGTH;
         return 0;
     }
-    if (payload[0] >= strop_model_count) {
+    if (payload[0] >= strop_identity.models) {
         *reason = BAD_MODEL;
         return 0;
     }
@@ -206,22 +195,22 @@ static uint8_t *answer(uint8_t *frame, uint32_t bytes, uint8_t *reason)
     }
     if (type == RUN) {
         const uint32_t sequence = frame[2] | (uint32_t)frame[3] << 8 | SEQUENCE_KNOWN;
-        if (last_sequence != sequence) {
+        if (last.sequence != sequence) {
             strop_use(payload[0]);
             if (payload[1] == 0 && inputs_check(program) != word_at(payload + 2)) {
                 *reason = BAD_INPUTS;
                 return 0;
             }
-            last_sequence = 0;
+            last.sequence = 0;
 #ifdef STROP_PROFILE
             strop_profile_start();
 #endif
             strop_timed_call(&last.timed, program->run, strop_arena);
             last.guard = strop_broken_guard();
             last.stack_bytes = strop_stack_used();
-            last_sequence = sequence;
+            last.sequence = sequence;
         }
-        return put_bytes(payload, &last, sizeof last);
+        return put_bytes(payload, &last, sizeof last - sizeof last.sequence);
     }
     const uint32_t index = payload[1], offset = word_at(payload + 2);
     const uint32_t *const sizes = type == WRITE ? program->input_bytes : program->output_bytes;
@@ -256,7 +245,7 @@ void strop_frame(uint8_t *frame, uint32_t bytes)
         return;
     }
     bytes -= STROP_CHECK_BYTES;
-    if (strop_check(0, frame, bytes) != word_at(frame + bytes) || frame[0] != VERSION) {
+    if (strop_check(0, frame, bytes) != word_at(frame + bytes) || frame[0] != STROP_PROTOCOL) {
         return;
     }
     uint8_t reason = 0;

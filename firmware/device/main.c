@@ -58,7 +58,7 @@ void strop_timed_call(struct strop_timed *record, int (*function)(void *), void 
 uint32_t strop_microseconds(void)
 {
     static uint32_t seen, rest, total;
-    const uint32_t rate = strop_clock_hz / 1000000u, now = strop_ticks();
+    const uint32_t rate = strop_identity.clock_hz / 1000000u, now = strop_ticks();
     const uint32_t passed = now - seen + rest;
     seen = now;
     total += passed / rate;

@@ -125,10 +125,13 @@ static const uint8_t *after(const uint8_t *at, const char *word)
     return at;
 }
 
-/* The number there, 0 where none is; goes behind it. */
+/* The number there or behind spaces, 0 where none is; goes behind it. */
 static uint32_t take_number(const uint8_t **at)
 {
     uint32_t value = 0;
+    while (**at == ' ') {
+        ++*at;
+    }
     while (**at >= '0' && **at <= '9') {
         value = value * 10 + (uint32_t)(*(*at)++ - '0');
     }
@@ -245,9 +248,6 @@ static int run_times(uint32_t times)
 static void infer(const uint8_t *rest)
 {
     const uint32_t times = take_number(&rest);
-    while (*rest == ' ') {
-        ++rest;
-    }
     const uint32_t warm_up = take_number(&rest);
     put_line_of("m-warmup-start-#", warm_up);
     if (!run_times(warm_up)) {
@@ -282,7 +282,7 @@ static void tell_name(const uint8_t *rest)
 /* `profile NAME` gives the model of that name its turn; without a name, or with one that no model has, nothing changes. */
 static void choose(const uint8_t *name)
 {
-    for (uint32_t number = 0; number < strop_model_count; ++number) {
+    for (uint32_t number = 0; number < strop_identity.models; ++number) {
         if (*name && after(name, strop_models[number].name)) {
             input_bytes.expected = input_bytes.loaded = 0;
             strop_use(number);
@@ -318,8 +318,8 @@ void strop_banner(void)
 /* Program counter, cause, address. */
 void strop_fault_text(const struct strop_fault *fault)
 {
-    const uint32_t words[] = {fault->pc, fault->cause, fault->address};
     put_text("\r\ne-[Fault");
+    const uint32_t *const words = (const uint32_t *)(const void *)fault;
     for (uint32_t i = 0; i < 3; ++i) {
         put_text(" ");
         put_hex(words[i], 8);

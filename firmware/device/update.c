@@ -42,7 +42,7 @@ static int self_test(void)
 {
     const struct strop_program *const program = strop_models[0].program;
     uint32_t noise = 1, check = 0;
-    if (strop_init_status != 0 || !same((uint32_t)(uintptr_t)own_header()->build_id, strop_build_id, sizeof strop_build_id)) {
+    if (strop_init_status != 0 || !same((uint32_t)(uintptr_t)own_header()->build_id, strop_identity.build_id, sizeof strop_identity.build_id)) {
         return 0;
     }
     for (uint32_t i = 0; i < program->inputs; ++i) {

@@ -11,7 +11,7 @@ from firmware.build import (
     ELF_NAME,
     FREESTANDING_FLAGS,
     HARNESS_FLAGS,
-    LOOP_FLAGS,
+    HARNESS_OWN_FLAGS,
     link_into,
     own_text,
     write_sources,
@@ -91,7 +91,7 @@ def build_boot(target: Target, public: bytes, compiler: Compiler) -> Path:
     script = linker_script(alone, flash, RamLayout(512, 32, 0, 16, BOOT_RAM_BYTES))
     names = (*BOOT_OWN, f"boards/flash_{update.driver}.c")
     glue = _boot_glue(target, public)
-    flags = (*FREESTANDING_FLAGS, *HARNESS_FLAGS, *LOOP_FLAGS[compiler.name], "-I.", *update_defines(update))
+    flags = (*FREESTANDING_FLAGS, *HARNESS_FLAGS, *HARNESS_OWN_FLAGS[compiler.name], "-I.", *update_defines(update))
     parts = (script, glue, repr(compiler), repr(flags), *FILES.values(), *(own_text(name) for name in names))
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from firmware.build import (
     FREESTANDING_FLAGS,
     HARNESS_FLAGS,
+    HARNESS_OWN_FLAGS,
     LIBRARY_FLAGS,
     LINK_FLAGS,
-    LOOP_FLAGS,
     START_UP,
     STRING_FOLDER,
     WARNING_FLAGS,
@@ -49,7 +49,7 @@ def firmware(network: Network, built: DeviceFirmware) -> dict[str, str]:
 def _project(network: Network, parts: DeviceParts, compiled: Sequence[str]) -> str:
     target = network.target
     common = [flag for flag in FREESTANDING_FLAGS if flag not in BUILT_IN]
-    around = [*common, *parts.flags, *HARNESS_FLAGS, *LOOP_FLAGS["gcc"]]
+    around = [*common, *parts.flags, *HARNESS_FLAGS, *HARNESS_OWN_FLAGS["gcc"]]
     program = [*common, *WARNING_FLAGS, *network.flags]
     networks = [f"network/{Path(name).relative_to(Path(network.program.header).parent)}" for name in network.program.sources]
     boards = [*(f"board/{AROUND}{name}" for name in compiled), "board/memory.c"]
