@@ -49,7 +49,7 @@ def run_gateway(
     threads = [
         threading.Thread(target=guarded, args=(watch,), name=f"strop-board-{number}") for number, watch in enumerate(watches)
     ]
-    with _until_signal(stop):
+    with until_signal(stop):
         for thread in threads:
             thread.start()
         stop.wait(seconds)
@@ -78,7 +78,7 @@ def _opener(port: str, baud: int) -> Opener:
 
 
 @contextlib.contextmanager
-def _until_signal(stop: threading.Event) -> Generator[None]:
+def until_signal(stop: threading.Event) -> Generator[None]:
     """Signals end the waiting, not the process; only the main thread can say so."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -44,6 +44,10 @@ class JsonLines:
         except OSError as fault:
             raise self._fault(fault) from fault
 
+    def flush(self, timeout_s: float) -> bool:
+        """Lines are written when they are sent."""
+        return True
+
     def close(self) -> None:
         """Close the file."""
         os.close(self._file)

@@ -8,72 +8,31 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import socket
 import time
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from benchmarks.telemetry.event import MAX_EVENT_BYTES
-from benchmarks.telemetry.https import forbidden, tls_context
+from benchmarks.telemetry.kafka_client import Brokers, client_of
 from benchmarks.telemetry.sender import Refusal, Transport
 from benchmarks.telemetry.settings import SinkSettings
 from benchmarks.telemetry.spool import Record
-from toolchain.errors import EnvironmentFault, RunError
 
 WAIT_S = 10.0
 MOST_REQUEST_BYTES = MAX_EVENT_BYTES + (1 << 16)
-CLIENTS = ("confluent", "kafka-python")
 
 
 def kafka(settings: SinkSettings) -> Transport:
     """A transport by the client that the settings name, `auto` takes the first there is. Raises EnvironmentFault(404)."""
-    found = [name for name in CLIENTS if settings.client in ("auto", name) and _has(name)]
-    if not found:
-        wanted = "confluent-kafka or kafka-python" if settings.client == "auto" else settings.client
-        raise EnvironmentFault(404, wanted, "it is not installed", "pip install 'strop[telemetry]'")
-    return Confluent(settings) if found[0] == "confluent" else KafkaPython(settings)
+    return Confluent(settings) if client_of(settings) == "confluent" else KafkaPython(settings)
 
 
-def _has(client: str) -> bool:
-    with contextlib.suppress(ImportError):
-        importlib.import_module("confluent_kafka" if client == "confluent" else "kafka")
-        return True
-    return False
-
-
-class _Batches:
+class _Batches(Brokers):
     """Remembers which batch is in the client's hands."""
 
     def __init__(self, settings: SinkSettings) -> None:
-        self._settings = settings
-        self._servers = urlsplit(settings.url).netloc or settings.url
+        super().__init__(settings)
         self._handed = ""
-
-    def unreachable(self, what: str) -> RunError:
-        """The fault of a broker that is not there."""
-        hint = "Start it, or mend the url"
-        return RunError(521, self._settings.name, f"Kafka at {self._servers} cannot be reached: {what:.160}", hint)
-
-    def fault(self, name: str, text: str) -> RunError:
-        """The fault that a client's error stands for; name: as Kafka or the client calls it."""
-        word = name.upper()
-        if "AUTHORIZATION" in word:
-            return forbidden(self._settings.name, f"{name}: {text}")
-        if "AUTHENTICATION" in word or "SASL" in word:
-            what = f"Kafka at {self._servers} refuses the credentials: {text:.160}"
-            return RunError(522, self._settings.name, what, "Mend username and password")
-        if "SSL" in word or "CERTIFICATE" in text.upper():
-            what = f"the certificate of Kafka at {self._servers} is not trusted: {text:.160}"
-            return RunError(523, self._settings.name, what, "Name the authority that signed it as ca_file")
-        return self.unreachable(f"{name}: {text}")
-
-    @property
-    def protocol(self) -> str:
-        """Kafka's word for what is on the line."""
-        tls = self._settings.tls or bool(self._settings.ca_file or self._settings.client_cert)
-        sasl = bool(self._settings.username)
-        return f"{'SASL_' if sasl else ''}{'SSL' if tls else 'PLAINTEXT'}"
 
 
 class Confluent(_Batches):
@@ -97,7 +56,7 @@ class Confluent(_Batches):
         producer = self._producer = self._producer or self._module.Producer(self._options())
         if self._handed != number:
             self._refused, self._lost, self._error = [], None, None
-            topic = self._settings.topic
+            topic = self.settings.topic
             for record in records:
                 while True:
                     try:
@@ -113,12 +72,12 @@ class Confluent(_Batches):
         while producer.flush(0.5):
             if self._error is not None or time.monotonic() > end:
                 error, self._error = self._error, None
-                raise self.fault(error.name(), error.str()) if error else self.unreachable("it does not answer")
+                raise self.fault_for(error.name(), error.str()) if error else self.unreachable("it does not answer")
         self._handed, self._cause = "", None
         if self._lost is not None:
             # What the client gave up is produced anew, by a client without a past.
             error, self._producer = self._lost, None
-            raise self.fault(error.name(), error.str())
+            raise self.fault_for(error.name(), error.str())
         return self._refused
 
     def close(self) -> None:
@@ -146,26 +105,17 @@ class Confluent(_Batches):
 
     def _options(self) -> dict[str, Any]:
         """Settings in librdkafka's words."""
-        own = self._settings
-        given: dict[str, Any] = {
-            "bootstrap.servers": self._servers,
-            "client.id": "strop",
-            "security.protocol": self.protocol,
+        return {
+            **self.confluent(),
             "enable.idempotence": True,
             "linger.ms": 5,
             "message.timeout.ms": 0,
             "message.max.bytes": MOST_REQUEST_BYTES,
             "queue.buffering.max.kbytes": 16 << 10,
-            "reconnect.backoff.max.ms": 1000,
-            "compression.type": own.compression,
+            "compression.type": self.settings.compression,
             "delivery.report.only.error": True,
             "error_cb": self._failed,
-            "log_level": 0,
         }
-        if own.username:
-            given.update({"sasl.mechanism": own.sasl, "sasl.username": own.username, "sasl.password": own.password})
-        files = {"ssl.ca.location": own.ca_file, "ssl.certificate.location": own.client_cert, "ssl.key.location": own.client_key}
-        return {**given, **{key: value for key, value in files.items() if value}}
 
 
 class KafkaPython(_Batches):
@@ -191,18 +141,18 @@ class KafkaPython(_Batches):
                 self._futures = []
                 for record in records:
                     try:
-                        self._futures.append((record, producer.send(self._settings.topic, record.line, record.id)))
+                        self._futures.append((record, producer.send(self.settings.topic, record.line, record.id)))
                     except self._errors.MessageSizeTooLargeError as fault:
                         refused.append(Refusal(record, str(fault)))
                 self._handed = number
             producer.flush(WAIT_S)
         except self._errors.KafkaError as fault:
-            if self._producer is None and self._settings.username and self._listens():
+            if self._producer is None and self.settings.username and self.listens():
                 # All that this client tells of refused credentials is that it could not begin.
-                raise self.fault("AuthenticationFailed", "it closes the line when credentials are given") from fault
+                raise self.fault_for("AuthenticationFailed", "it closes the line when credentials are given") from fault
             if not isinstance(fault, self._errors.KafkaTimeoutError):
                 self._forget()
-            raise self.fault(type(fault).__name__, str(fault)) from fault
+            raise self.fault_for(type(fault).__name__, str(fault)) from fault
         self._handed = ""
         for record, future in self._futures:
             if future.failed():
@@ -211,21 +161,13 @@ class KafkaPython(_Batches):
                     refused.append(Refusal(record, str(error)))
                 else:
                     self._forget()
-                    raise self.fault(type(error).__name__, str(error))
+                    raise self.fault_for(type(error).__name__, str(error))
         self._futures = []
         return refused
 
     def close(self) -> None:
         """What the client still has stays in the spool."""
         self._forget()
-
-    def _listens(self) -> bool:
-        """Whether anybody is at the first server's port."""
-        parts = urlsplit(f"//{self._servers.split(',')[0]}")
-        with contextlib.suppress(OSError):
-            socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 9092), 2).close()
-            return True
-        return False
 
     def _forget(self) -> None:
         self._handed, self._futures = "", []
@@ -236,11 +178,9 @@ class KafkaPython(_Batches):
 
     def _options(self) -> dict[str, Any]:
         """Settings in kafka-python's words."""
-        own = self._settings
-        given: dict[str, Any] = {
-            "bootstrap_servers": self._servers.split(","),
-            "client_id": "strop",
-            "security_protocol": self.protocol,
+        compression = self.settings.compression
+        return {
+            **self.kafka_python(),
             "acks": "all",
             "enable_idempotence": True,
             "linger_ms": 5,
@@ -248,11 +188,5 @@ class KafkaPython(_Batches):
             "max_request_size": MOST_REQUEST_BYTES,
             "max_block_ms": int(WAIT_S * 1000),
             "bootstrap_timeout_ms": int(WAIT_S * 1000),
-            "reconnect_backoff_max_ms": 1000,
-            "compression_type": None if own.compression == "none" else own.compression,
+            "compression_type": None if compression == "none" else compression,
         }
-        if own.username:
-            given.update(sasl_mechanism=own.sasl, sasl_plain_username=own.username, sasl_plain_password=own.password)
-        if "SSL" in self.protocol:
-            given["ssl_context"] = tls_context(own)
-        return given

@@ -24,6 +24,10 @@ class Sink(Protocol):
         """Take an event; one that cannot be goes to the dead letters. Raises RunError(505) when the disk takes none."""
         ...
 
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until all events are where they should be; False when time was over before."""
+        ...
+
     def close(self) -> None:
         """Let go of what the sink holds; a service is waited for, for a while."""
         ...

@@ -43,7 +43,7 @@ def built(target: Target, compiler: str, folder: Path) -> DeviceFirmware:
 
 
 def check_sections(target: Target, elf: Path) -> None:
-    """All that is loaded lies in a flash, all else in a RAM, of the target's memories; beside the network a Cortex-M takes 4 KiB."""
+    """All that is loaded lies in a flash, all else in a RAM, of the target's memories. A Cortex-M's own part is 4 KiB at most."""
     from elftools.elf.elffile import ELFFile
 
     sizes: dict[str, int] = {}

@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ import pytest
 from benchmarks.telemetry.event import EventMaker
 from benchmarks.telemetry.sinks import sink_of
 from tests.support.events import inference, origin, settings
-from tests.support.services import Server, elasticsearch, kafka, needs_elasticsearch, needs_kafka
+from tests.support.services import Elasticsearch, Server, elasticsearch, kafka, needs_elasticsearch, needs_kafka
 
 pytestmark = [pytest.mark.long, pytest.mark.services]
 ROOT = Path(__file__).parents[2]
@@ -41,6 +42,19 @@ sink.close()
 memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 print(sink.figures, sink.fault, f"{memory:.0f}", f"{time.monotonic() - begun:.0f}", sep=";")
 """
+
+
+FORWARDER = """
+import resource, sys, threading
+from benchmarks.gateway.run import until_signal
+from benchmarks.telemetry.forward import forward
+stop = threading.Event()
+with until_signal(stop):
+    document, fault = forward(*sys.argv[1:], stop)
+memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(document, fault, f"{memory:.0f}", sep=";")
+"""
+STREAM = "/metrics-strop.inference-default"
 
 
 def send_while_killing(
@@ -99,31 +113,65 @@ def test_a_million_events_arrive_once_though_the_broker_is_killed_five_times(tmp
     assert memory <= 200
 
 
+@needs_kafka
 @needs_elasticsearch
-def test_events_arrive_once_though_elasticsearch_is_killed_five_times(tmp_path: Path) -> None:
+def test_events_arrive_once_through_kafka_and_elasticsearch_though_each_is_killed_five_times(tmp_path: Path) -> None:
+    """Spool, broker, forwarder, spool, Elasticsearch; whoever is killed next is drawn."""
     count = int(os.environ.get("STROP_EVENTS", "200000"))
-    with elasticsearch() as server:
-        memory, seconds = send_while_killing(server, "elasticsearch", server.url, tmp_path, count, rate=2_000, apart_s=8)
-        server.ask("POST", "/_refresh")
-        stream = "/metrics-strop.inference-default"
-        total = server.ask("GET", f"{stream}/_count")["count"]
-        found = server.ask(
-            "POST",
-            f"{stream}/_search",
-            {
-                "size": 0,
-                "aggs": {
-                    "ids": {"cardinality": {"field": "event.id", "precision_threshold": 40000}},
-                    "last": {"max": {"field": "event.sequence"}},
-                    "sum": {"sum": {"field": "event.sequence"}},
-                },
-            },
-        )["aggregations"]
-    print(f"elasticsearch: {total:,} documents, {count / seconds:,.0f} events/s, {found}")
-    assert total == count
+    rate, rng = 1500, random.Random(11)
+    with kafka() as broker, elasticsearch() as store:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(tmp_path / "state")}
+        sender = subprocess.Popen(
+            [sys.executable, "-c", SENDER, "kafka", broker.url, str(tmp_path), str(count), str(rate)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        forwarder = subprocess.Popen(
+            [sys.executable, "-c", FORWARDER, f"{broker.url}/bar", store.url],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        killed = rng.sample([broker, store] * KILLS, 2 * KILLS)
+        for server in killed:
+            time.sleep(count / rate / (2 * KILLS + 4) * rng.uniform(0.3, 1.0))
+            assert sender.poll() is None and forwarder.poll() is None
+            server.kill()
+            time.sleep(rng.uniform(0.5, 3))
+            server.start()
+        said, _ = sender.communicate(timeout=1500)
+        figures, fault, memory, seconds = said.strip().split(";")
+        print(f"\nsender: {figures}, fault {fault}, {memory} MiB at most, {seconds} s")
+        end = time.monotonic() + 1200
+        while documents(store) < count and time.monotonic() < end:
+            time.sleep(2)
+        forwarder.send_signal(signal.SIGINT)
+        told, _ = forwarder.communicate(timeout=120)
+        print(f"forwarder: {told.strip()}")
+        total, found = documents(store), figures_of(store)
+        print(f"elasticsearch: {total:,} documents, {found}")
+    assert fault == "None" and int(memory) <= 200 and int(told.strip().split(";")[-1]) <= 200
     # Documents have their event's id as their own, so so many documents with this sum are each number once.
+    assert total == count
     assert found["last"]["value"] == count - 1 and found["sum"]["value"] == count * (count - 1) / 2
-    assert memory <= 200
+
+
+def documents(store: Elasticsearch) -> int:
+    """How many events Elasticsearch has; 0 before the first."""
+    try:
+        store.ask("POST", "/_refresh")
+        return int(store.ask("GET", f"{STREAM}/_count")["count"])
+    except OSError:
+        return 0
+
+
+def figures_of(store: Elasticsearch) -> Any:
+    """The highest number of an event, and the sum of all."""
+    sums = {"last": {"max": {"field": "event.sequence"}}, "sum": {"sum": {"field": "event.sequence"}}}
+    return store.ask("POST", f"{STREAM}/_search", {"size": 0, "aggs": sums})["aggregations"]
 
 
 def bare(client: str, url: str, topic: str, count: int) -> float:

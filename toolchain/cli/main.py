@@ -40,6 +40,7 @@ COMMANDS: dict[str, Command] = {
     "export": Command("toolchain.cli.export", "write a bundle for CMake, Arduino, Zephyr, PlatformIO or ESP-IDF"),
     "agent": Command("toolchain.cli.agent", "run a bundle on a Linux board and report every inference"),
     "gateway": Command("toolchain.cli.gateway", "watch boards on serial ports and forward what they tell"),
+    "forward": Command("toolchain.cli.forward", "carry events from Kafka or files to a sink"),
     "tune": Command("toolchain.cli.tune", "fit the cost model of a core by measuring micro-kernels"),
     "report": Command("toolchain.cli.report", "one self-contained HTML page about bundles and suites"),
     "dashboard": Command("toolchain.cli.dashboard", "serve the history of measurements as a page on this machine"),
