@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.telemetry import sources
+from benchmarks.forward import sources
+from benchmarks.forward.run import forward
 from benchmarks.telemetry.event import EventMaker
-from benchmarks.telemetry.forward import forward
 from tests.support.events import inference, origin
 from toolchain.cli.main import main
 

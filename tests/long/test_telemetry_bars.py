@@ -47,7 +47,7 @@ print(sink.figures, sink.fault, f"{memory:.0f}", f"{time.monotonic() - begun:.0f
 FORWARDER = """
 import resource, sys, threading
 from benchmarks.gateway.run import until_signal
-from benchmarks.telemetry.forward import forward
+from benchmarks.forward.run import forward
 stop = threading.Event()
 with until_signal(stop):
     document, fault = forward(*sys.argv[1:], stop)

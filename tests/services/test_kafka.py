@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.forward.run import forward
+from benchmarks.forward.sources import open_source
 from benchmarks.telemetry.event import EventMaker
-from benchmarks.telemetry.forward import forward
 from benchmarks.telemetry.sinks import sink_of
-from benchmarks.telemetry.sources import open_source
 from tests.long.test_telemetry_bars import ids_in_topic
 from tests.support.events import inference, origin, settings
 from tests.support.services import Kafka, kafka, needs_kafka

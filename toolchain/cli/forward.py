@@ -35,8 +35,8 @@ def run(arguments: argparse.Namespace) -> Answer:
         raise UsageError(901, "--idle", f"it is {arguments.idle:g}", "Give more than 0 s")
     import threading
 
+    from benchmarks.forward.run import forward
     from benchmarks.gateway.run import until_signal
-    from benchmarks.telemetry.forward import forward
 
     stop = threading.Event()
     with until_signal(stop):

@@ -7,9 +7,9 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks.forward.sources import open_source
 from benchmarks.telemetry.intake import Intake
 from benchmarks.telemetry.sinks import open_sink
-from benchmarks.telemetry.sources import open_source
 from toolchain.errors import RunError, StropError
 
 FLUSH_S = 1.0

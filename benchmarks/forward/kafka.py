@@ -10,9 +10,9 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from benchmarks.forward.sources import MOST_BYTES, MOST_LINES, Source
 from benchmarks.telemetry.kafka_client import Brokers, client_of
 from benchmarks.telemetry.settings import SinkSettings
-from benchmarks.telemetry.sources import MOST_BYTES, MOST_LINES, Source
 from toolchain.errors import StropError
 
 WAIT_S = 1.0

@@ -45,7 +45,7 @@ def open_source(name: str, group: str) -> Source:
     """
     settings = resolve(name)
     if settings.kind == "kafka":
-        from benchmarks.telemetry.kafka_source import kafka_source
+        from benchmarks.forward.kafka import kafka_source
 
         return kafka_source(settings, group)
     if settings.kind != "jsonl":

@@ -1,0 +1,1 @@
+"""Events carried on: from Kafka or files of JSON lines to a sink."""
