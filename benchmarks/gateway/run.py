@@ -9,7 +9,9 @@ from collections.abc import Generator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks.fleet.inventory import read_inventory
 from benchmarks.gateway.board import BoardWatch, Opener, total
+from benchmarks.gateway.carry import Carrier, Patience
 from benchmarks.telemetry.intake import Intake
 from benchmarks.telemetry.sinks import open_sink
 from firmware.serial.board import Line
@@ -27,13 +29,20 @@ def run_gateway(
     seconds: float | None,
     version: str,
     dead: Path = Path("telemetry.dead.jsonl"),
+    inventory: Path | None = None,
+    feeds: Path | None = None,
+    patience: Patience | None = None,
+    stop: threading.Event | None = None,
 ) -> tuple[dict[str, object], StropError | None]:
-    """Watch boards for so many seconds, or until SIGINT or SIGTERM; what was done, and why not all events arrived.
+    """Watch boards for so many seconds, or until SIGINT, SIGTERM or stop; what was done, and why not all events arrived.
 
-    telemetry: as `open_sink` takes it. Raises UsageError E901, E903, EnvironmentFault E404, RunError E505, E523.
+    telemetry: as `open_sink` takes it. inventory: whose updates are brought to the boards. feeds: folder with one of samples for
+    every device of it. Raises DataError E205, UsageError E901, E903, EnvironmentFault E404, RunError E505, E523.
     """
+    if inventory is not None:
+        read_inventory(inventory)
     sink = open_sink(telemetry)
-    intake, stop = Intake(sink, dead), threading.Event()
+    intake, stop = Intake(sink, dead), stop or threading.Event()
     faults: list[StropError] = []
 
     def guarded(watch: BoardWatch) -> None:
@@ -43,9 +52,14 @@ def run_gateway(
             faults.append(fault)
             stop.set()
 
-    watches = [
-        BoardWatch(port, _opener(port, baud), sink, intake, interval_s=interval_s, runs=runs, version=version) for port in ports
-    ]
+    def watched(port: str) -> BoardWatch:
+        carrier = None if inventory is None else Carrier(inventory, port, sink, patience or Patience())
+        opener = _opener(port, baud)
+        return BoardWatch(
+            port, opener, sink, intake, interval_s=interval_s, runs=runs, version=version, carrier=carrier, feeds=feeds
+        )
+
+    watches = [watched(port) for port in ports]
     threads = [
         threading.Thread(target=guarded, args=(watch,), name=f"strop-board-{number}") for number, watch in enumerate(watches)
     ]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.fleet.inventory import Delivery
 from benchmarks.telemetry.event import EventMaker, Failure, Inference, InputFigures, Origin
 from toolchain.loop.fleet import Device, InventoryFleet, first_percent, write_inventory
 from toolchain.loop.rollout import next_turn, roll_out
@@ -25,9 +26,9 @@ class Fleet(InventoryFleet):
         self.folder, self.ill, self.dies_at = folder, ill, -1
         self.installs: list[int] = []
 
-    def install(self, chosen: Sequence[str], bundles: Mapping[str, Path]) -> None:
+    def install(self, chosen: Sequence[str], bundles: Mapping[str, Path], signed: Mapping[str, Delivery]) -> None:
         self.installs.append(len(chosen))
-        super().install(chosen, bundles)
+        super().install(chosen, bundles, signed)
 
     def wait(self, turn: int) -> None:
         if turn == self.dies_at:
@@ -60,7 +61,7 @@ def prepared(tmp_path: Path, ill: str = "") -> tuple[LoopSettings, Store, Fleet,
         (one["t"] / "manifest.json").write_text(str(one))
     fleet, store = Fleet(tmp_path, ill), Store(settings.folder)
     write_inventory(tmp_path / "devices.json", [Device(f"d{n}", ("a", "b")[n % 2], "t") for n in range(40)])
-    fleet.install([device.id for device in fleet.devices()], bundles[1])
+    fleet.install([device.id for device in fleet.devices()], bundles[1], {})
     next_turn(store, fleet)
     return settings, store, fleet, *bundles
 

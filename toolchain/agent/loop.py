@@ -9,25 +9,22 @@ import signal
 import sys
 import time
 from array import array
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-import numpy as np
-
 from benchmarks.telemetry.event import EventMaker, Failure, Inference, Origin
+from benchmarks.telemetry.figures import input_figures, top_and_confidence
 from benchmarks.telemetry.sinks import Sink
 from runtimes.onboard.bundle import Opened
-from runtimes.onboard.network import Array, InputError, LibraryError, stored_inputs
-from toolchain.agent.figures import input_figures, top_and_confidence
-from toolchain.agent.samples import Sample, read_samples, results_of, watch
+from runtimes.onboard.network import InputError, LibraryError, stored_inputs
+from runtimes.onboard.results import result_line, whole_file
+from runtimes.onboard.samples import Sample, read_samples, results_of, watch
 from toolchain.errors import DataError, RunError
 
 # So many of the last inferences are looked at for quantiles.
 KEPT = 10_000
-_encode = json.JSONEncoder(allow_nan=False).encode
 
 
 @dataclass
@@ -122,20 +119,13 @@ class Agent:
         spent = time.perf_counter_ns() - begun
         real = [tensor.real(output) for tensor, output in zip(self._outputs, outputs)]
         top, confidence = top_and_confidence(real[0])
-        self._write(sample, real, top, confidence, out)
+        out.write(result_line(sample.name, self._names, real, top, confidence))
         if self._sink is not None:
             figures = input_figures(self.inputs, stored, raw=self._raw)
             self._pending.append(Inference(spent / 1000, figures, top, confidence))
             if len(self._pending) >= self._batch:
                 self.flush()
         return spent
-
-    def _write(self, sample: Sample, real: list[Array], top: int | None, confidence: float | None, out: IO[str]) -> None:
-        values = ", ".join([f"{name}: {_numbers(output)}" for name, output in zip(self._names, real)])
-        rest = "" if top is None else f', "top": {top}'
-        rest += "" if confidence is None else f', "confidence": {confidence!r}'
-        name = sample.name if type(sample.name) is int else json.dumps(sample.name)
-        out.write(f'{{"id": {name}, "outputs": {{{values}}}{rest}}}\n')
 
     def refuse(self, sample: Sample, fault: InputError | DataError, out: IO[str]) -> None:
         """Tell why a sample could not be run, where its outputs would stand and in an event."""
@@ -147,15 +137,6 @@ class Agent:
         if self._sink is not None:
             self.flush()
             self._sink.send(self._events.failure(Failure(fault.code, str(fault))))
-
-
-def _numbers(output: Array) -> str:
-    """An array as nested lists of JSON, which has no word for what is not finite but null."""
-    try:
-        return _encode(output.tolist())
-    except ValueError:
-        finite: Array = np.where(np.isfinite(output), output, None)
-        return _encode(finite.tolist())
 
 
 def serve(agent: Agent, place: str, output: str, poll_s: float | None) -> None:
@@ -190,22 +171,9 @@ def _serve_folder(agent: Agent, folder: Path, results: Path, poll_s: float) -> N
     """Run every file of a folder that has no results. A file that cannot be read has the fault as its result."""
     results.mkdir(parents=True, exist_ok=True)
     for path in watch(folder, results, poll_s):
-        with _whole(results_of(path, results)) as file:
+        with whole_file(results_of(path, results)) as file:
             try:
                 agent.run(read_samples(str(path), agent.inputs), file)
             except DataError as fault:
                 agent.refuse(Sample(None, str(path)), fault, file)
         agent.flush()
-
-
-@contextmanager
-def _whole(path: Path) -> Generator[IO[str], None, None]:
-    """A file that is there once it is written to its end."""
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        with aside.open("w", encoding="utf-8") as file:
-            yield file
-        aside.replace(path)
-    finally:
-        with suppress(FileNotFoundError):
-            aside.unlink()

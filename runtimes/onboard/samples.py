@@ -158,19 +158,25 @@ def watch(folder: Path, done: Path, poll_s: float) -> Iterator[Path]:
     """
     seen: dict[Path, tuple[int, int]] = {}
     while True:
-        fresh: dict[Path, tuple[int, int]] = {}
-        try:
-            for path in sorted(folder.iterdir()):
-                if _waits(path, done):
-                    status = path.stat()
-                    fresh[path] = (status.st_size, status.st_mtime_ns)
-        except OSError as fault:
-            raise DataError(205, str(folder), f"it cannot be read: {fault.strerror}", "Check the path") from fault
+        fresh = waiting(folder, done)
         yield from (path for path, state in fresh.items() if poll_s == 0 or seen.get(path) == state)
         if poll_s == 0:
             return
         seen = fresh
         time.sleep(poll_s)
+
+
+def waiting(folder: Path, done: Path) -> dict[Path, tuple[int, int]]:
+    """Size and time of files that have no results yet, in order of their names. Raises DataError E205."""
+    found: dict[Path, tuple[int, int]] = {}
+    try:
+        for path in sorted(folder.iterdir()):
+            if _waits(path, done):
+                status = path.stat()
+                found[path] = (status.st_size, status.st_mtime_ns)
+    except OSError as fault:
+        raise DataError(205, str(folder), f"it cannot be read: {fault.strerror}", "Check the path") from fault
+    return found
 
 
 def _waits(path: Path, done: Path) -> bool:
