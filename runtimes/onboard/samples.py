@@ -6,7 +6,7 @@ import io
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -150,14 +150,16 @@ def _split(array: Array, tensor: Tensor, source: str) -> Sequence[Array]:
     return list(array)
 
 
-def watch(folder: Path, done: Path, poll_s: float) -> Iterator[Path]:
+def watch(folder: Path, done: Path, poll_s: float, between: Callable[[], None] = lambda: None) -> Iterator[Path]:
     """Files of a folder that have no results yet, in order of their names; without end where poll_s is not 0.
 
     A file is given once its size and time are the same at two looks. done: the folder of results, see `results_of`.
+    between: called before every look.
     Raises DataError E205 when the folder cannot be read.
     """
     seen: dict[Path, tuple[int, int]] = {}
     while True:
+        between()
         fresh = waiting(folder, done)
         yield from (path for path, state in fresh.items() if poll_s == 0 or seen.get(path) == state)
         if poll_s == 0:

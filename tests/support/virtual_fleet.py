@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -49,7 +49,7 @@ class Signed:
 
 def signed(bundle: Path, key: SigningKey, number: int, folder: Path, *, spoilt: bool = False) -> Signed:
     """Sign a bundle. spoilt: with an answer that no board gives."""
-    with spoilt_answers({bundle} if spoilt else set()):
+    with spoilt_answers(lambda path: spoilt and path == bundle):
         images = updating.sign(bundle, key, number)
     data = pack_update(images)
     file = folder / f"{bundle.name}-{number}.update"
@@ -59,13 +59,13 @@ def signed(bundle: Path, key: SigningKey, number: int, folder: Path, *, spoilt: 
 
 
 @contextmanager
-def spoilt_answers(bundles: set[Path]) -> Generator[None]:
-    """Bundles that are signed here get a known answer that is wrong."""
+def spoilt_answers(chosen: Callable[[Path], bool]) -> Generator[None]:
+    """Chosen bundles that are signed here get a known answer that is wrong."""
     right = updating.known_answer
 
     def wrong(opened: updating.Bundle) -> KnownAnswer | None:
         found = right(opened)
-        return replace(found, check=found.check ^ 1) if found is not None and opened.path in bundles else found
+        return replace(found, check=found.check ^ 1) if found is not None and chosen(opened.path) else found
 
     with patch.object(updating, "known_answer", wrong):
         yield

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -21,6 +21,7 @@ from runtimes.onboard.bundle import Opened
 from runtimes.onboard.network import InputError, LibraryError, stored_inputs
 from runtimes.onboard.results import result_line, whole_file
 from runtimes.onboard.samples import Sample, read_samples, results_of, watch
+from toolchain.agent.follow import Follower
 from toolchain.errors import DataError, RunError
 
 # So many of the last inferences are looked at for quantiles.
@@ -57,16 +58,32 @@ def quantiles(values: array[float]) -> dict[str, float] | None:
 class Agent:
     """Runs samples through an opened bundle; outputs go where each call says, events to a sink."""
 
-    def __init__(self, opened: Opened, sink: Sink | None, batch: int, version: str, *, raw: bool = False) -> None:
-        """batch: inferences told of by one event. version: of Strop. raw: events hold the inputs themselves, too."""
-        bundle = opened.bundle
+    def __init__(
+        self,
+        opened: Opened,
+        sink: Sink | None,
+        batch: int,
+        version: str,
+        *,
+        raw: bool = False,
+        follower: Follower | None = None,
+    ) -> None:
+        """batch: inferences told of by one event. version: of Strop. raw: events hold the inputs themselves, too.
+
+        follower: changes the bundle while samples are run, None where it stays.
+        """
         self.tally = Tally()
-        self.inputs = bundle.inputs
-        self._network, self._outputs = opened.network, bundle.outputs
-        self._names = [json.dumps(tensor.name) for tensor in bundle.outputs]
+        self._version, self._follower = version, follower
         self._sink, self._batch, self._pending, self._raw = sink, batch, list[Inference](), raw
         self._last_fault: DataError | None = None
-        machine = platform.uname()
+        self.use(opened)
+
+    def use(self, opened: Opened) -> None:
+        """Run this bundle from now on."""
+        bundle, machine = opened.bundle, platform.uname()
+        self.opened, self.inputs = opened, bundle.inputs
+        self._network, self._outputs = opened.network, bundle.outputs
+        self._names = [json.dumps(tensor.name) for tensor in bundle.outputs]
         self._events = EventMaker(
             Origin(
                 service=bundle.name,
@@ -74,15 +91,35 @@ class Agent:
                 target=bundle.target,
                 precision=bundle.precision,
                 engine=opened.engine,
-                hostname=machine.node,
+                hostname=machine.node if self._follower is None else self._follower.device,
                 architecture=machine.machine,
-                agent_version=version,
+                agent_version=self._version,
             )
         )
+
+    def turn(self) -> None:
+        """Between samples: another bundle may be there."""
+        if self._follower is None:
+            return
+        other = self._follower.turn(self._tell)
+        if other is not None:
+            self.flush()
+            self.use(other)
+
+    def _tell(self, phase: str, facts: Mapping[str, str], ok: bool) -> None:
+        """Tell of a deployment."""
+        if self._sink is None:
+            return
+        self.flush()
+        self._sink.send(self._events.report("deployment", {"phase": phase, **facts}, ok=ok))
+        if not ok:
+            reason = facts["reason"]
+            self._sink.send(self._events.failure(Failure(reason[:4], reason)))
 
     def run(self, samples: Iterator[Sample], out: IO[str]) -> None:
         """Run every sample and write its outputs as a line of JSON. Samples that cannot be run are told of, and passed over."""
         for sample in samples:
+            self.turn()
             begun = time.perf_counter_ns()
             try:
                 if sample.fault is not None:
@@ -91,7 +128,10 @@ class Agent:
             except (InputError, DataError) as fault:
                 self.refuse(sample, fault, out)
             except LibraryError as fault:
-                raise RunError(502, sample.source, str(fault), "Report this with the bundle") from fault
+                told = RunError(502, sample.source, str(fault), "Report this with the bundle")
+                if self._follower is None or not self._follower.failed():
+                    raise told from fault
+                self.refuse(sample, DataError(502, told.place, told.message, told.hint), out)
             else:
                 whole = time.perf_counter_ns() - begun
                 self.tally.add(spent / 1000, (whole - spent) / 1000)
@@ -119,6 +159,8 @@ class Agent:
         spent = time.perf_counter_ns() - begun
         real = [tensor.real(output) for tensor, output in zip(self._outputs, outputs)]
         top, confidence = top_and_confidence(real[0])
+        if self._follower is not None:
+            self._follower.ran(spent / 1000, confidence)
         out.write(result_line(sample.name, self._names, real, top, confidence))
         if self._sink is not None:
             figures = input_figures(self.inputs, stored, raw=self._raw)
@@ -170,7 +212,7 @@ def serve(agent: Agent, place: str, output: str, poll_s: float | None) -> None:
 def _serve_folder(agent: Agent, folder: Path, results: Path, poll_s: float) -> None:
     """Run every file of a folder that has no results. A file that cannot be read has the fault as its result."""
     results.mkdir(parents=True, exist_ok=True)
-    for path in watch(folder, results, poll_s):
+    for path in watch(folder, results, poll_s, agent.turn):
         with whole_file(results_of(path, results)) as file:
             try:
                 agent.run(read_samples(str(path), agent.inputs), file)

@@ -21,6 +21,7 @@ MODULES = (
     "firmware/__init__.py",
     "firmware/update/__init__.py",
     "firmware/update/keys.py",
+    "firmware/update/known.py",
 )
 SHEBANG = b"#!/usr/bin/env python3\n"
 MAIN = '''"""The agent of Strop {version}."""
