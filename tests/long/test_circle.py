@@ -57,13 +57,15 @@ reference = 200
 window = 50
 [train]
 recipe = "recipe.toml"
-min_samples = 300
+min_samples = 400
 [compile]
 targets = ["mps2_an386", "mps2_an385"]
 [gate]
 max_loss = 0.05
 min_gain = 0.1
-max_slice_loss = 0.2
+max_slice_loss = 0.3
+max_gap = 0.3
+max_label_doubt = 0.5
 [rollout]
 stages = [50, 100]
 inferences = 50

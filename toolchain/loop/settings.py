@@ -119,12 +119,16 @@ class RolloutPart:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What drift does to a segment's images: turned by degrees, multiplied by gain, normal noise of a deviation added."""
+    """What drift does to a segment's images: turned by degrees, multiplied by gain, normal noise of a deviation added.
+
+    classes: of images that nobody sees there before.
+    """
 
     segment: str
     gain: float = 1.0
     noise: float = 0.0
     rotation: float = 0.0
+    classes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,9 +302,10 @@ def _simulation(table: Table, base: Path) -> SimulationPart:
     segments = table.texts("segments")
     changes: list[Change] = []
     for each in table.tables("change") if "change" in table.values else ():
-        each.expect(("segment",), ("gain", "noise", "rotation"))
+        each.expect(("segment",), ("gain", "noise", "rotation", "classes"))
         noise, turned = _number(each, "noise", 0.0, 0, 10), _number(each, "rotation", 0.0, -360, 360)
-        changes.append(Change(each.choice("segment", segments), _number(each, "gain", 1.0, 0, 100), noise, turned))
+        new = tuple(int(one) for one in each.numbers("classes", tuple(range(1, 20)))) if "classes" in each.values else ()
+        changes.append(Change(each.choice("segment", segments), _number(each, "gain", 1.0, 0, 100), noise, turned, new))
     return SimulationPart(
         data=resolved(table.text("data"), base),
         devices=table.integer("devices", 1, 1_000_000),
