@@ -111,9 +111,10 @@ def read_inventory(path: Path) -> tuple[Device, ...]:
 
 
 def _device(row: dict[str, Any]) -> Device:
-    device = Device(**{**row, "delivery": Delivery(**row["delivery"]) if row.get("delivery") else None})
-    texts = (device.id, device.segment, device.target, device.version, device.bundle, device.port)
-    if not device.id or not all(isinstance(text, str) for text in texts):
+    whole: dict[str, Any] = {**row, "delivery": Delivery(**row["delivery"]) if row.get("delivery") else None}
+    device = Device(**whole)
+    texts = ("id", "segment", "target", "version", "bundle", "port")
+    if not device.id or not all(isinstance(row.get(name, ""), str) for name in texts):
         raise ValueError(f"device {device.id!r:.40} has something that is no text")
     return device
 
@@ -128,7 +129,9 @@ def read_actual(inventory: Path, device: str) -> Actual:
     with suppress(OSError, ValueError, TypeError):
         row = json.loads(_place(inventory, device).read_bytes())
         known = {field.name for field in fields(Actual)}
-        return Actual(**{**{key: value for key, value in row.items() if key in known}, "id": device})
+        told: dict[str, Any] = {key: value for key, value in row.items() if key in known}
+        told["id"] = device
+        return Actual(**told)
     return Actual(device)
 
 
