@@ -40,6 +40,8 @@ class Fleet(InventoryFleet):
             maker = EventMaker(
                 Origin("n", device.version.ljust(64, "0"), "t", "int8", "c", device.id, "a", "0", f"{device.id}-{turn}")
             )
+            if self.ill == "unplugged":
+                lines += [maker.failure(Failure("E506", "the port is gone")).line]
             for _ in range(5):
                 if new and self.ill == "fails":
                     lines.append(maker.failure(Failure("E502", "it crashed")).line)
@@ -66,8 +68,9 @@ def prepared(tmp_path: Path, ill: str = "") -> tuple[LoopSettings, Store, Fleet,
     return settings, store, fleet, *bundles
 
 
-def test_a_well_candidate_reaches_everyone_stage_by_stage(tmp_path: Path) -> None:
-    settings, store, fleet, new, old = prepared(tmp_path)
+@pytest.mark.parametrize("ill", ["", "unplugged"])
+def test_a_well_candidate_reaches_everyone_stage_by_stage(tmp_path: Path, ill: str) -> None:
+    settings, store, fleet, new, old = prepared(tmp_path, ill)
     found = roll_out(1, settings, store, fleet, new, old)
     assert found["complete"]
     assert fleet.installs[1:] == [2, 10, 40]

@@ -21,6 +21,9 @@ from toolchain.loop.settings import LoopSettings, RolloutPart
 from toolchain.loop.signing import holds, public_key
 from toolchain.loop.store import Store
 
+OF_THE_WAY = ("E405", "E506", "E507", "E508", "E511", "E512")
+"""Errors of a line or of an update: no sample failed by them."""
+
 MAX_TURNS = 20
 """Turns that a stage may wait for its inferences."""
 
@@ -112,9 +115,10 @@ def _watched(
 
 
 def _health(store: Store, versions: Sequence[str], marker: int) -> Health:
-    table = read_events(store, ("version", "kind", "success", "confidence", "latency_us"), marker)
+    table = read_events(store, ("version", "kind", "success", "confidence", "latency_us", "code"), marker)
     mine = np.isin(np.asarray(table["version"].to_pylist(), dtype=str), list(versions))
     mine &= np.isin(np.asarray(table["kind"].to_pylist(), dtype=str), RUN)
+    mine &= ~np.isin(np.asarray(table["code"].to_pylist(), dtype=str), OF_THE_WAY)
     success = np.asarray(table["success"].to_numpy(zero_copy_only=False), bool)
     count = int(mine.sum())
 
