@@ -6,7 +6,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Generator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from benchmarks.fleet.inventory import read_inventory
@@ -19,6 +19,15 @@ from firmware.serial.port import open_port
 from toolchain.errors import StropError
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Devices that are brought updates. inventory: its file. feeds: folder with one of samples for every device."""
+
+    inventory: Path
+    feeds: Path | None = None
+    patience: Patience = field(default_factory=Patience)
+
+
 def run_gateway(
     ports: Sequence[str],
     telemetry: str,
@@ -29,18 +38,16 @@ def run_gateway(
     seconds: float | None,
     version: str,
     dead: Path = Path("telemetry.dead.jsonl"),
-    inventory: Path | None = None,
-    feeds: Path | None = None,
-    patience: Patience | None = None,
+    fleet: Served | None = None,
     stop: threading.Event | None = None,
 ) -> tuple[dict[str, object], StropError | None]:
     """Watch boards for so many seconds, or until SIGINT, SIGTERM or stop; what was done, and why not all events arrived.
 
-    telemetry: as `open_sink` takes it. inventory: whose updates are brought to the boards. feeds: folder with one of samples for
-    every device of it. Raises DataError E205, UsageError E901, E903, EnvironmentFault E404, RunError E505, E523.
+    telemetry: as `open_sink` takes it. fleet: None where boards are only watched.
+    Raises DataError E205, UsageError E901, E903, EnvironmentFault E404, RunError E505, E523.
     """
-    if inventory is not None:
-        read_inventory(inventory)
+    if fleet is not None:
+        read_inventory(fleet.inventory)
     sink = open_sink(telemetry)
     intake, stop = Intake(sink, dead), stop or threading.Event()
     faults: list[StropError] = []
@@ -53,11 +60,9 @@ def run_gateway(
             stop.set()
 
     def watched(port: str) -> BoardWatch:
-        carrier = None if inventory is None else Carrier(inventory, port, sink, patience or Patience())
-        opener = _opener(port, baud)
-        return BoardWatch(
-            port, opener, sink, intake, interval_s=interval_s, runs=runs, version=version, carrier=carrier, feeds=feeds
-        )
+        more = (None, None) if fleet is None else (Carrier(fleet.inventory, port, sink, fleet.patience), fleet.feeds)
+        options = (port, _opener(port, baud), sink, intake)
+        return BoardWatch(*options, interval_s=interval_s, runs=runs, version=version, carrier=more[0], feeds=more[1])
 
     watches = [watched(port) for port in ports]
     threads = [

@@ -20,7 +20,7 @@ import pytest
 
 from benchmarks.fleet.inventory import Device, read_actual, write_inventory
 from benchmarks.gateway.carry import Patience
-from benchmarks.gateway.run import run_gateway
+from benchmarks.gateway.run import Served, run_gateway
 from firmware.update.keys import SigningKey, new_keys
 from tests.benchmarks.test_event_check import SCHEMA
 from tests.support.digits import CALIBRATION, MODEL, images
@@ -85,9 +85,7 @@ def serve(folder: Path, until: Callable[[], bool], ports: list[str], limit_s: fl
             seconds=limit_s,
             version="1.0",
             dead=folder / "dead.jsonl",
-            inventory=folder / "devices.json",
-            feeds=folder / "feed",
-            patience=Patience(2, 0.2),
+            fleet=Served(folder / "devices.json", folder / "feed", Patience(2, 0.2)),
             stop=stop,
         )
         found.extend((document, fault))

@@ -22,7 +22,7 @@ from runtimes.onboard.network import InputError, LibraryError, stored_inputs
 from runtimes.onboard.results import result_line, whole_file
 from runtimes.onboard.samples import Sample, read_samples, results_of, watch
 from toolchain.agent.follow import Follower
-from toolchain.errors import DataError, RunError
+from toolchain.errors import DataError, RunError, StropError
 
 # So many of the last inferences are looked at for quantiles.
 KEPT = 10_000
@@ -75,7 +75,7 @@ class Agent:
         self.tally = Tally()
         self._version, self._follower = version, follower
         self._sink, self._batch, self._pending, self._raw = sink, batch, list[Inference](), raw
-        self._last_fault: DataError | None = None
+        self._last_fault: StropError | None = None
         self.use(opened)
 
     def use(self, opened: Opened) -> None:
@@ -131,7 +131,7 @@ class Agent:
                 told = RunError(502, sample.source, str(fault), "Report this with the bundle")
                 if self._follower is None or not self._follower.failed():
                     raise told from fault
-                self.refuse(sample, DataError(502, told.place, told.message, told.hint), out)
+                self.refuse(sample, told, out)
             else:
                 whole = time.perf_counter_ns() - begun
                 self.tally.add(spent / 1000, (whole - spent) / 1000)
@@ -142,14 +142,14 @@ class Agent:
             self._sink.send(self._events.inferences(self._pending))
         self._pending.clear()
 
-    def fault(self) -> DataError | None:
+    def fault(self) -> StropError | None:
         """What became of the samples that could not be run, None where all could be."""
         last = self._last_fault
         if last is None:
             return None
         failed, tried = self.tally.failed, self.tally.samples + self.tally.failed
         what = f"{failed:,} of {tried:,} samples were not run, the last because: {last.message}"
-        return DataError(last.number, last.place, what, last.hint)
+        return type(last)(last.number, last.place, what, last.hint)
 
     def _one(self, sample: Sample, out: IO[str]) -> int:
         """Run a sample; the nanoseconds that the network took."""
@@ -169,7 +169,7 @@ class Agent:
                 self.flush()
         return spent
 
-    def refuse(self, sample: Sample, fault: InputError | DataError, out: IO[str]) -> None:
+    def refuse(self, sample: Sample, fault: InputError | StropError, out: IO[str]) -> None:
         """Tell why a sample could not be run, where its outputs would stand and in an event."""
         if isinstance(fault, InputError):
             fault = DataError(fault.number, f"{sample.source} sample {sample.name}", str(fault), "See the bundle's README.md")

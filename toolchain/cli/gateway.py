@@ -53,9 +53,11 @@ def run(arguments: argparse.Namespace) -> Answer:
         raise UsageError(901, "--feed", "samples go to devices of an inventory, and none is given", "Give --inventory FILE")
     ports = arguments.port or _ports(arguments.inventory)
     from benchmarks.gateway.carry import Patience
-    from benchmarks.gateway.run import run_gateway
+    from benchmarks.gateway.run import Served, run_gateway
     from toolchain.cli.main import version
 
+    patience = Patience(arguments.tries, arguments.backoff)
+    fleet = None if arguments.inventory is None else Served(arguments.inventory, arguments.feed, patience)
     document, fault = run_gateway(
         ports,
         arguments.telemetry,
@@ -64,9 +66,7 @@ def run(arguments: argparse.Namespace) -> Answer:
         runs=arguments.runs,
         seconds=arguments.seconds,
         version=version(),
-        inventory=arguments.inventory,
-        feeds=arguments.feed,
-        patience=Patience(arguments.tries, arguments.backoff),
+        fleet=fleet,
     )
     whole, events = document["total"], document["events"]
     text = f"{len(ports)} boards: {whole}\nevents: {events}"
