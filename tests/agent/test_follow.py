@@ -24,6 +24,7 @@ from toolchain.agent.loop import Agent
 from toolchain.api import compile
 from toolchain.api.updating import known_answer
 from toolchain.bundle.read import read_bundle
+from toolchain.cli.main import main
 from toolchain.errors import RunError
 
 pytestmark = [runs_libraries]
@@ -216,3 +217,18 @@ def test_without_anything_to_begin_with_it_takes_what_is_wished(lab: Lab) -> Non
     (lab.folder / "kept" / CURRENT).write_text("{")
     with pytest.raises(RunError, match="E504"):
         lab.started(None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["agent", "b", "--device", "pi"], "E901 strop agent: following an inventory takes"),
+        (["gateway", "--telemetry", "t", "--feed", "f"], "E901 --feed: samples go to devices of an inventory"),
+        (["gateway", "--telemetry", "t"], "E901 --port: no port is named"),
+        (["gateway", "--telemetry", "t", "--port", "p", "--tries", "0"], "E901 --tries: it is 0"),
+        (["gateway", "--telemetry", "t", "--inventory", "nowhere.json"], "E205 nowhere.json: it cannot be read"),
+    ],
+)
+def test_wrong_options_are_told(arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) in (12, 19)
+    assert text in capsys.readouterr().err
