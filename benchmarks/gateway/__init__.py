@@ -1,1 +1,1 @@
-"""Forwards what boards on serial lines tell."""
+"""Forwards what boards on serial lines tell, and brings them updates."""

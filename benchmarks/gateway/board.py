@@ -8,8 +8,12 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from urllib.parse import quote
 
+from benchmarks.gateway.carry import Carrier
 from benchmarks.gateway.events import EVENT, forward
+from benchmarks.gateway.feed import Feed, Talk, described
 from benchmarks.telemetry.event import EventMaker, Failure, Origin
 from benchmarks.telemetry.intake import Intake
 from benchmarks.telemetry.sinks import Sink
@@ -68,15 +72,29 @@ class BoardWatch:
     """One board on one port."""
 
     def __init__(
-        self, port: str, opener: Opener, sink: Sink, intake: Intake, *, interval_s: float, runs: bool, version: str
+        self,
+        port: str,
+        opener: Opener,
+        sink: Sink,
+        intake: Intake,
+        *,
+        interval_s: float,
+        runs: bool,
+        version: str,
+        carrier: Carrier | None = None,
+        feeds: Path | None = None,
     ) -> None:
-        """runs: have every model run once each interval, on whatever its input holds, and report the time."""
+        """runs: have every model run once each interval, on whatever its input holds, and report the time.
+
+        carrier: brings updates, None where none are brought. feeds: folder with one of samples for every device.
+        """
         self.tally = Tally()
         self._port, self._opener, self._sink, self._intake = port, opener, sink, intake
         self._interval_s, self._runs, self._version = interval_s, runs, version
         self._origin = Origin("board", "", "unknown", "", "firmware", port, "unknown", version)
         self._maker = EventMaker(self._origin)
         self._there = False
+        self._carrier, self._feeds, self._feed, self._fed = carrier, feeds, Feed(Path(), sink), ""
 
     def watch(self, stop: threading.Event) -> None:
         """Until stop is set. A board that is gone is told of once, and again when it is back."""
@@ -92,24 +110,53 @@ class BoardWatch:
 
     def _stay(self, line: TappedLine, stop: threading.Event) -> None:
         board = Board(line, self._port)
-        hello = board.hello()
-        models = [board.model(index) for index in range(hello.models)]
-        self._meet(hello, models)
+        hello, models = self._greeted(board)
         while not stop.is_set():
-            begun = time.monotonic()
-            self._ask(board, len(models))
-            while not stop.is_set() and time.monotonic() < begun + self._interval_s:
-                line.read(max(1, line.in_waiting))
+            due = time.monotonic() + self._interval_s
+            self._ask(board, models)
+            if self._carrier is not None and self._carrier.look(board, hello, self._maker, self._between(board, line, models)):
+                hello, models = self._greeted(board)
+            while not stop.is_set() and time.monotonic() < due:
+                if not self._feed.step():
+                    line.read(max(1, line.in_waiting))
                 self._pass_on(line)
 
-    def _meet(self, hello: Hello, models: list[Model]) -> None:
-        """Events from now on are of this firmware."""
+    def _greeted(self, board: Board) -> tuple[Hello, int]:
+        """Who is there, and how many models it has."""
+        hello = board.hello()
+        self._meet(board, hello, [board.model(index) for index in range(hello.models)])
+        return hello, hello.models
+
+    def _between(self, board: Board, line: TappedLine, models: int) -> Callable[[], None]:
+        """What goes on between the parts of an update: events, samples, and the question how the board is."""
+        due = time.monotonic() + self._interval_s
+
+        def go_on() -> None:
+            nonlocal due
+            self._feed.step()
+            self._pass_on(line)
+            if time.monotonic() >= due:
+                due = time.monotonic() + self._interval_s
+                self._ask(board, models)
+
+        return go_on
+
+    def _meet(self, board: Board, hello: Hello, models: list[Model]) -> None:
+        """Events from now on are of this firmware, and of its bundle where the inventory tells it."""
         name = models[0].name if models else "board"
-        firmware = hello.build_id.hex()
-        if (name, firmware, hello.board) != (self._origin.service, self._origin.firmware, self._origin.target):
-            host = f"{platform.node()}:{self._port}"
-            self._origin = Origin(name, "", hello.board, "", "firmware", host, hello.board, self._version, firmware=firmware)
-            self._maker = EventMaker(self._origin)
+        firmware, host, sha256, described_as = hello.build_id.hex(), f"{platform.node()}:{self._port}", "", None
+        device = self._carrier.device if self._carrier is not None else None
+        if self._carrier is not None and device is not None:
+            known = self._carrier.known(device, hello)
+            host, sha256, described_as = device.id, known.sha256, described(known.bundle, known.sha256)
+        precision = described_as.precision if described_as is not None else ""
+        origin = Origin(name, sha256, hello.board, precision, "firmware", host, hello.board, self._version, firmware=firmware)
+        if replace(origin, session=self._origin.session) != self._origin:
+            self._origin, self._maker = origin, EventMaker(origin)
+        if self._feeds is not None and device is not None:
+            if self._fed != device.id:
+                self._fed, self._feed = device.id, Feed(self._feeds / quote(device.id, safe=""), self._sink)
+            self._feed.meet(None if described_as is None else Talk(board, hello, self._maker, described_as))
         self._there = True
 
     def _ask(self, board: Board, models: int) -> None:

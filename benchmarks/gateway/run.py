@@ -6,15 +6,26 @@ import contextlib
 import signal
 import threading
 from collections.abc import Generator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from benchmarks.fleet.inventory import read_inventory
 from benchmarks.gateway.board import BoardWatch, Opener, total
+from benchmarks.gateway.carry import Carrier, Patience
 from benchmarks.telemetry.intake import Intake
 from benchmarks.telemetry.sinks import open_sink
 from firmware.serial.board import Line
 from firmware.serial.port import open_port
 from toolchain.errors import StropError
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Devices that are brought updates. inventory: its file. feeds: folder with one of samples for every device."""
+
+    inventory: Path
+    feeds: Path | None = None
+    patience: Patience = field(default_factory=Patience)
 
 
 def run_gateway(
@@ -27,13 +38,18 @@ def run_gateway(
     seconds: float | None,
     version: str,
     dead: Path = Path("telemetry.dead.jsonl"),
+    fleet: Served | None = None,
+    stop: threading.Event | None = None,
 ) -> tuple[dict[str, object], StropError | None]:
-    """Watch boards for so many seconds, or until SIGINT or SIGTERM; what was done, and why not all events arrived.
+    """Watch boards for so many seconds, or until SIGINT, SIGTERM or stop; what was done, and why not all events arrived.
 
-    telemetry: as `open_sink` takes it. Raises UsageError E901, E903, EnvironmentFault E404, RunError E505, E523.
+    telemetry: as `open_sink` takes it. fleet: None where boards are only watched.
+    Raises DataError E205, UsageError E901, E903, EnvironmentFault E404, RunError E505, E523.
     """
+    if fleet is not None:
+        read_inventory(fleet.inventory)
     sink = open_sink(telemetry)
-    intake, stop = Intake(sink, dead), threading.Event()
+    intake, stop = Intake(sink, dead), stop or threading.Event()
     faults: list[StropError] = []
 
     def guarded(watch: BoardWatch) -> None:
@@ -43,9 +59,12 @@ def run_gateway(
             faults.append(fault)
             stop.set()
 
-    watches = [
-        BoardWatch(port, _opener(port, baud), sink, intake, interval_s=interval_s, runs=runs, version=version) for port in ports
-    ]
+    def watched(port: str) -> BoardWatch:
+        more = (None, None) if fleet is None else (Carrier(fleet.inventory, port, sink, fleet.patience), fleet.feeds)
+        options = (port, _opener(port, baud), sink, intake)
+        return BoardWatch(*options, interval_s=interval_s, runs=runs, version=version, carrier=more[0], feeds=more[1])
+
+    watches = [watched(port) for port in ports]
     threads = [
         threading.Thread(target=guarded, args=(watch,), name=f"strop-board-{number}") for number, watch in enumerate(watches)
     ]

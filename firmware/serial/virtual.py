@@ -43,6 +43,29 @@ def qemu_command(path: str, qemu: Qemu, elf: Path, slots: Path | None = None) ->
 
 
 @contextlib.contextmanager
+def running(qemu: Qemu, path: str, elf: Path, slots: Path | None) -> Generator[str]:
+    """The pseudo-terminal of a board that runs while the context lasts. path: of QEMU. slots: see `qemu_command`.
+
+    Raises EnvironmentFault E405 where QEMU does not start.
+    """
+    process = subprocess.Popen(
+        qemu_command(path, qemu, elf, slots),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        yield _terminal(process)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+@contextlib.contextmanager
 def powered(target: Target, path: str, elf: Path) -> Generator[Line]:
     """The serial line of a board that runs while the context lasts. path: of QEMU.
 
@@ -51,22 +74,9 @@ def powered(target: Target, path: str, elf: Path) -> Generator[Line]:
     if target.qemu is None:
         raise EnvironmentFault(403, target.name, "QEMU has no machine for it", "Give the port of a real board")
     slots = slots_of(target)
-    process = subprocess.Popen(
-        qemu_command(path, target.qemu, elf, slots if slots.is_file() else None),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
-        with contextlib.closing(open_port(_terminal(process), 115_200)) as line:
-            yield line
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+    kept = slots if slots.is_file() else None
+    with running(target.qemu, path, elf, kept) as port, contextlib.closing(open_port(port, 115_200)) as line:
+        yield line
 
 
 def _terminal(process: subprocess.Popen[bytes]) -> str:

@@ -52,18 +52,6 @@ class KnownAnswer:
     check: int
 
 
-def generated_inputs(sizes: tuple[int, ...]) -> tuple[bytes, ...]:
-    """The inputs of the self-test, as firmware/device/update.c makes them: the upper bytes of a linear congruence."""
-    noise, made = 1, []
-    for size in sizes:
-        data = bytearray()
-        for _ in range(size):
-            noise = (noise * 1_664_525 + 1_013_904_223) & 0xFFFF_FFFF
-            data.append(noise >> 24)
-        made.append(bytes(data))
-    return tuple(made)
-
-
 def update_of(target: Target) -> Update:
     """Where the target's updates lie. Raises EnvironmentFault E403 where it takes none."""
     if target.update is None or target.core.architecture != "arm":

@@ -23,7 +23,7 @@ def _library(module: str) -> Any:
         raise EnvironmentFault(404, "cryptography", "it is not installed", "pip install 'strop[mcu]'") from fault
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SigningKey:
     """A private key. public: its 32 bytes for boot loaders."""
 
@@ -76,6 +76,20 @@ def load_key(path: Path) -> SigningKey:
     if not isinstance(private, kind.Ed25519PrivateKey):
         raise UsageError(901, str(path), "it is no Ed25519 key", hint)
     return _signing_key(private)
+
+
+def load_public(path: Path) -> bytes:
+    """The 32 bytes of a public key in PEM. Raises UsageError E901 where it holds none, EnvironmentFault E404."""
+    serialization, kind = _library("hazmat.primitives.serialization"), _library("hazmat.primitives.asymmetric.ed25519")
+    try:
+        with path.open("rb") as file:
+            public = serialization.load_pem_public_key(file.read(_MAX_FILE_BYTES))
+        if not isinstance(public, kind.Ed25519PublicKey):
+            raise ValueError("another kind of key")
+    except (OSError, ValueError, TypeError) as fault:
+        raise UsageError(901, str(path), f"it is no public key: {fault!s:.100}", "`strop keys DIR` makes a pair") from fault
+    raw: bytes = public.public_bytes_raw()
+    return raw
 
 
 def signature_holds(public: bytes, signature: bytes, message: bytes) -> bool:

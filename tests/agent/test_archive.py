@@ -18,7 +18,7 @@ from toolchain.api import compile
 from toolchain.cli.agent_archive import archive
 from toolchain.cli.main import main, version
 
-OWN = {"toolchain", "runtimes", "benchmarks"}
+OWN = {"toolchain", "runtimes", "benchmarks", "firmware"}
 # Of packages that are not Python's own: what every board has, and what it may have.
 ALLOWED = {"numpy"}
 PYTHON = (3, 9)

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from benchmarks.telemetry.event import Event
+from benchmarks.telemetry.figures import top_and_confidence
 from runtimes.onboard.bundle import BoardBundle, Opened
 from runtimes.onboard.network import LibraryError, Tensor
-from toolchain.agent.figures import top_and_confidence
+from runtimes.onboard.samples import Sample
 from toolchain.agent.loop import KEPT, Agent, Tally, quantiles
-from toolchain.agent.samples import Sample
 from toolchain.errors import RunError
 from toolchain.ir.types import Array
 

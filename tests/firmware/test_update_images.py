@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 from firmware.build import own_text
 from firmware.compilers import CompilerChoice, find_compiler
 from firmware.size import _sections
-from firmware.update.build import build_boot, generated_inputs
+from firmware.update.build import build_boot
 from firmware.update.image import HEADER_BYTES, SlotImage, pack_update, split_update
 from firmware.update.keys import SigningKey, new_keys
+from firmware.update.known import generated_inputs
 from firmware.update.send import BEGIN, BLOCK, FINISH, SlotState
 from targets.load import load_target
 from tests.support.engines import needs_arm_gcc

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.fleet.inventory import Delivery
 from benchmarks.telemetry.event import EventMaker, Failure, Inference, InputFigures, Origin
 from toolchain.loop.fleet import Device, InventoryFleet, first_percent, write_inventory
 from toolchain.loop.rollout import next_turn, roll_out
@@ -25,9 +26,9 @@ class Fleet(InventoryFleet):
         self.folder, self.ill, self.dies_at = folder, ill, -1
         self.installs: list[int] = []
 
-    def install(self, chosen: Sequence[str], bundles: Mapping[str, Path]) -> None:
+    def install(self, chosen: Sequence[str], bundles: Mapping[str, Path], signed: Mapping[str, Delivery]) -> None:
         self.installs.append(len(chosen))
-        super().install(chosen, bundles)
+        super().install(chosen, bundles, signed)
 
     def wait(self, turn: int) -> None:
         if turn == self.dies_at:
@@ -39,6 +40,8 @@ class Fleet(InventoryFleet):
             maker = EventMaker(
                 Origin("n", device.version.ljust(64, "0"), "t", "int8", "c", device.id, "a", "0", f"{device.id}-{turn}")
             )
+            if self.ill == "unplugged":
+                lines += [maker.failure(Failure("E506", "the port is gone")).line]
             for _ in range(5):
                 if new and self.ill == "fails":
                     lines.append(maker.failure(Failure("E502", "it crashed")).line)
@@ -60,13 +63,14 @@ def prepared(tmp_path: Path, ill: str = "") -> tuple[LoopSettings, Store, Fleet,
         (one["t"] / "manifest.json").write_text(str(one))
     fleet, store = Fleet(tmp_path, ill), Store(settings.folder)
     write_inventory(tmp_path / "devices.json", [Device(f"d{n}", ("a", "b")[n % 2], "t") for n in range(40)])
-    fleet.install([device.id for device in fleet.devices()], bundles[1])
+    fleet.install([device.id for device in fleet.devices()], bundles[1], {})
     next_turn(store, fleet)
     return settings, store, fleet, *bundles
 
 
-def test_a_well_candidate_reaches_everyone_stage_by_stage(tmp_path: Path) -> None:
-    settings, store, fleet, new, old = prepared(tmp_path)
+@pytest.mark.parametrize("ill", ["", "unplugged"])
+def test_a_well_candidate_reaches_everyone_stage_by_stage(tmp_path: Path, ill: str) -> None:
+    settings, store, fleet, new, old = prepared(tmp_path, ill)
     found = roll_out(1, settings, store, fleet, new, old)
     assert found["complete"]
     assert fleet.installs[1:] == [2, 10, 40]

@@ -9,25 +9,23 @@ import signal
 import sys
 import time
 from array import array
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-import numpy as np
-
 from benchmarks.telemetry.event import EventMaker, Failure, Inference, Origin
+from benchmarks.telemetry.figures import input_figures, top_and_confidence
 from benchmarks.telemetry.sinks import Sink
 from runtimes.onboard.bundle import Opened
-from runtimes.onboard.network import Array, InputError, LibraryError, stored_inputs
-from toolchain.agent.figures import input_figures, top_and_confidence
-from toolchain.agent.samples import Sample, read_samples, results_of, watch
-from toolchain.errors import DataError, RunError
+from runtimes.onboard.network import InputError, LibraryError, stored_inputs
+from runtimes.onboard.results import result_line, whole_file
+from runtimes.onboard.samples import Sample, read_samples, results_of, watch
+from toolchain.agent.follow import Follower
+from toolchain.errors import DataError, RunError, StropError
 
 # So many of the last inferences are looked at for quantiles.
 KEPT = 10_000
-_encode = json.JSONEncoder(allow_nan=False).encode
 
 
 @dataclass
@@ -60,16 +58,32 @@ def quantiles(values: array[float]) -> dict[str, float] | None:
 class Agent:
     """Runs samples through an opened bundle; outputs go where each call says, events to a sink."""
 
-    def __init__(self, opened: Opened, sink: Sink | None, batch: int, version: str, *, raw: bool = False) -> None:
-        """batch: inferences told of by one event. version: of Strop. raw: events hold the inputs themselves, too."""
-        bundle = opened.bundle
+    def __init__(
+        self,
+        opened: Opened,
+        sink: Sink | None,
+        batch: int,
+        version: str,
+        *,
+        raw: bool = False,
+        follower: Follower | None = None,
+    ) -> None:
+        """batch: inferences told of by one event. version: of Strop. raw: events hold the inputs themselves, too.
+
+        follower: changes the bundle while samples are run, None where it stays.
+        """
         self.tally = Tally()
-        self.inputs = bundle.inputs
+        self._version, self._follower = version, follower
+        self._sink, self._batch, self._pending, self._raw = sink, batch, list[Inference](), raw
+        self._last_fault: StropError | None = None
+        self.use(opened)
+
+    def use(self, opened: Opened) -> None:
+        """Run this bundle from now on."""
+        bundle, machine = opened.bundle, platform.uname()
+        self.opened, self.inputs = opened, bundle.inputs
         self._network, self._outputs = opened.network, bundle.outputs
         self._names = [json.dumps(tensor.name) for tensor in bundle.outputs]
-        self._sink, self._batch, self._pending, self._raw = sink, batch, list[Inference](), raw
-        self._last_fault: DataError | None = None
-        machine = platform.uname()
         self._events = EventMaker(
             Origin(
                 service=bundle.name,
@@ -77,15 +91,35 @@ class Agent:
                 target=bundle.target,
                 precision=bundle.precision,
                 engine=opened.engine,
-                hostname=machine.node,
+                hostname=machine.node if self._follower is None else self._follower.device,
                 architecture=machine.machine,
-                agent_version=version,
+                agent_version=self._version,
             )
         )
+
+    def turn(self) -> None:
+        """Between samples: another bundle may be there."""
+        if self._follower is None:
+            return
+        other = self._follower.turn(self._tell)
+        if other is not None:
+            self.flush()
+            self.use(other)
+
+    def _tell(self, phase: str, facts: Mapping[str, str], ok: bool) -> None:
+        """Tell of a deployment."""
+        if self._sink is None:
+            return
+        self.flush()
+        self._sink.send(self._events.report("deployment", {"phase": phase, **facts}, ok=ok))
+        if not ok:
+            reason = facts["reason"]
+            self._sink.send(self._events.failure(Failure(reason[:4], reason)))
 
     def run(self, samples: Iterator[Sample], out: IO[str]) -> None:
         """Run every sample and write its outputs as a line of JSON. Samples that cannot be run are told of, and passed over."""
         for sample in samples:
+            self.turn()
             begun = time.perf_counter_ns()
             try:
                 if sample.fault is not None:
@@ -94,7 +128,10 @@ class Agent:
             except (InputError, DataError) as fault:
                 self.refuse(sample, fault, out)
             except LibraryError as fault:
-                raise RunError(502, sample.source, str(fault), "Report this with the bundle") from fault
+                told = RunError(502, sample.source, str(fault), "Report this with the bundle")
+                if self._follower is None or not self._follower.failed():
+                    raise told from fault
+                self.refuse(sample, told, out)
             else:
                 whole = time.perf_counter_ns() - begun
                 self.tally.add(spent / 1000, (whole - spent) / 1000)
@@ -105,14 +142,14 @@ class Agent:
             self._sink.send(self._events.inferences(self._pending))
         self._pending.clear()
 
-    def fault(self) -> DataError | None:
+    def fault(self) -> StropError | None:
         """What became of the samples that could not be run, None where all could be."""
         last = self._last_fault
         if last is None:
             return None
         failed, tried = self.tally.failed, self.tally.samples + self.tally.failed
         what = f"{failed:,} of {tried:,} samples were not run, the last because: {last.message}"
-        return DataError(last.number, last.place, what, last.hint)
+        return type(last)(last.number, last.place, what, last.hint)
 
     def _one(self, sample: Sample, out: IO[str]) -> int:
         """Run a sample; the nanoseconds that the network took."""
@@ -122,7 +159,9 @@ class Agent:
         spent = time.perf_counter_ns() - begun
         real = [tensor.real(output) for tensor, output in zip(self._outputs, outputs)]
         top, confidence = top_and_confidence(real[0])
-        self._write(sample, real, top, confidence, out)
+        if self._follower is not None:
+            self._follower.ran(spent / 1000, confidence)
+        out.write(result_line(sample.name, self._names, real, top, confidence))
         if self._sink is not None:
             figures = input_figures(self.inputs, stored, raw=self._raw)
             self._pending.append(Inference(spent / 1000, figures, top, confidence))
@@ -130,14 +169,7 @@ class Agent:
                 self.flush()
         return spent
 
-    def _write(self, sample: Sample, real: list[Array], top: int | None, confidence: float | None, out: IO[str]) -> None:
-        values = ", ".join([f"{name}: {_numbers(output)}" for name, output in zip(self._names, real)])
-        rest = "" if top is None else f', "top": {top}'
-        rest += "" if confidence is None else f', "confidence": {confidence!r}'
-        name = sample.name if type(sample.name) is int else json.dumps(sample.name)
-        out.write(f'{{"id": {name}, "outputs": {{{values}}}{rest}}}\n')
-
-    def refuse(self, sample: Sample, fault: InputError | DataError, out: IO[str]) -> None:
+    def refuse(self, sample: Sample, fault: InputError | StropError, out: IO[str]) -> None:
         """Tell why a sample could not be run, where its outputs would stand and in an event."""
         if isinstance(fault, InputError):
             fault = DataError(fault.number, f"{sample.source} sample {sample.name}", str(fault), "See the bundle's README.md")
@@ -147,15 +179,6 @@ class Agent:
         if self._sink is not None:
             self.flush()
             self._sink.send(self._events.failure(Failure(fault.code, str(fault))))
-
-
-def _numbers(output: Array) -> str:
-    """An array as nested lists of JSON, which has no word for what is not finite but null."""
-    try:
-        return _encode(output.tolist())
-    except ValueError:
-        finite: Array = np.where(np.isfinite(output), output, None)
-        return _encode(finite.tolist())
 
 
 def serve(agent: Agent, place: str, output: str, poll_s: float | None) -> None:
@@ -189,23 +212,10 @@ def serve(agent: Agent, place: str, output: str, poll_s: float | None) -> None:
 def _serve_folder(agent: Agent, folder: Path, results: Path, poll_s: float) -> None:
     """Run every file of a folder that has no results. A file that cannot be read has the fault as its result."""
     results.mkdir(parents=True, exist_ok=True)
-    for path in watch(folder, results, poll_s):
-        with _whole(results_of(path, results)) as file:
+    for path in watch(folder, results, poll_s, agent.turn):
+        with whole_file(results_of(path, results)) as file:
             try:
                 agent.run(read_samples(str(path), agent.inputs), file)
             except DataError as fault:
                 agent.refuse(Sample(None, str(path)), fault, file)
         agent.flush()
-
-
-@contextmanager
-def _whole(path: Path) -> Generator[IO[str], None, None]:
-    """A file that is there once it is written to its end."""
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        with aside.open("w", encoding="utf-8") as file:
-            yield file
-        aside.replace(path)
-    finally:
-        with suppress(FileNotFoundError):
-            aside.unlink()

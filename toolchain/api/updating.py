@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from firmware.compilers import CompilerChoice, find_compiler
-from firmware.update.build import KnownAnswer, build_boot, build_images, factory_flash, generated_inputs, update_of
+from firmware.update.build import KnownAnswer, build_boot, build_images, factory_flash, update_of
 from firmware.update.image import VERSION_MOST, SlotImage, pack_update, split_update
 from firmware.update.keys import SigningKey
+from firmware.update.known import generated_inputs
 from firmware.update.send import SlotState, Updater
 from runtimes.board_engine import VIRTUAL, connected, flash_virtual
 from targets.load import load_target

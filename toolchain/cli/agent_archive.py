@@ -11,9 +11,18 @@ from pathlib import Path
 from toolchain.errors import RunError
 
 # Folders whose modules the agent is made of, and what lies above them.
-FOLDERS = ("toolchain/agent", "runtimes/onboard", "benchmarks/telemetry", "benchmarks/telemetry/elastic")
+FOLDERS = ("toolchain/agent", "runtimes/onboard", "benchmarks/fleet", "benchmarks/telemetry", "benchmarks/telemetry/elastic")
 ENDINGS = (".py", ".json")
-MODULES = ("toolchain/__init__.py", "toolchain/errors.py", "runtimes/__init__.py", "benchmarks/__init__.py")
+MODULES = (
+    "toolchain/__init__.py",
+    "toolchain/errors.py",
+    "runtimes/__init__.py",
+    "benchmarks/__init__.py",
+    "firmware/__init__.py",
+    "firmware/update/__init__.py",
+    "firmware/update/keys.py",
+    "firmware/update/known.py",
+)
 SHEBANG = b"#!/usr/bin/env python3\n"
 MAIN = '''"""The agent of Strop {version}."""
 

@@ -1,35 +1,21 @@
 """The fleet as the loop sees it: an inventory of devices, bundles that are installed on some of them, and time that passes.
 
-The inventory is a JSON file: `{"devices": [{"id", "segment", "target", "version", "bundle"}]}`. What brings bundles to
-boards reads `bundle` there; `version` is what the device's events say.
+What brings bundles to devices reads the inventory, and keeps beside it what each of them really runs (`benchmarks.fleet`).
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from benchmarks.fleet.inventory import GIVEN_UP, Delivery, Device, read_actual, read_inventory, write_inventory
 from toolchain.errors import DataError
-from toolchain.loop.store import write_whole
 
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """One device. segment: devices that see alike. bundle: the folder it runs, empty before the first.
-
-    version: the begin of its digest.
-    """
-
-    id: str
-    segment: str
-    target: str
-    version: str = ""
-    bundle: str = ""
+__all__ = ["Device", "Fleet", "InventoryFleet", "first_percent", "version_of", "write_inventory"]
 
 
 class Fleet(Protocol):
@@ -39,8 +25,16 @@ class Fleet(Protocol):
         """All devices."""
         ...
 
-    def install(self, chosen: Sequence[str], bundles: Mapping[str, Path]) -> None:
-        """Bring each chosen device the bundle of its target."""
+    def install(self, chosen: Sequence[str], bundles: Mapping[str, Path], signed: Mapping[str, Delivery]) -> None:
+        """Wish each chosen device the bundle of its target. signed: how it gets there, by target, where it is signed."""
+        ...
+
+    def refused(self, chosen: Sequence[str]) -> dict[str, str]:
+        """Those of some devices that do not take what is wished for them now, with the reasons."""
+        ...
+
+    def highest(self) -> int:
+        """The highest number of a delivery that any device has."""
         ...
 
     def wait(self, turn: int) -> None:
@@ -56,14 +50,9 @@ class InventoryFleet:
 
     def devices(self) -> tuple[Device, ...]:
         """All devices of the inventory. Raises DataError E205 when it cannot be read."""
-        try:
-            return tuple(Device(**row) for row in json.loads(self._inventory.read_text())["devices"])
-        except (OSError, ValueError, TypeError, KeyError) as fault:
-            raise DataError(
-                205, str(self._inventory), f"it cannot be read: {fault!s:.100}", "Give id, segment, target"
-            ) from fault
+        return read_inventory(self._inventory)
 
-    def install(self, chosen: Sequence[str], bundles: Mapping[str, Path]) -> None:
+    def install(self, chosen: Sequence[str], bundles: Mapping[str, Path], signed: Mapping[str, Delivery]) -> None:
         """Change the inventory. Raises DataError E205 for a device whose target has no bundle."""
         names = set(chosen)
         versions = {target: version_of(bundle) for target, bundle in bundles.items()}
@@ -73,18 +62,29 @@ class InventoryFleet:
                 if device.target not in bundles:
                     what = f"{device.id} is a {device.target}, there are bundles for {', '.join(sorted(bundles))}"
                     raise DataError(205, str(self._inventory), what, "Add the target to [compile]")
-                device = replace(device, bundle=str(bundles[device.target]), version=versions[device.target])
+                target = device.target
+                device = replace(device, bundle=str(bundles[target]), version=versions[target], delivery=signed.get(target))
             changed.append(device)
         write_inventory(self._inventory, changed)
+
+    def refused(self, chosen: Sequence[str]) -> dict[str, str]:
+        """Devices whose gateway or agent gave up, or went back, with what it keeps as the reason."""
+        found: dict[str, str] = {}
+        names = set(chosen)
+        for device in self.devices():
+            if device.id in names and device.delivery is not None:
+                actual = read_actual(self._inventory, device.id)
+                if (actual.wish, actual.phase) == (device.delivery.name, GIVEN_UP):
+                    found[device.id] = actual.reason
+        return found
+
+    def highest(self) -> int:
+        """Of all that is kept beside the inventory."""
+        return max((read_actual(self._inventory, device.id).number for device in self.devices()), default=0)
 
     def wait(self, turn: int) -> None:
         """Sleep."""
         time.sleep(self._pause_s)
-
-
-def write_inventory(path: Path, devices: Sequence[Device]) -> None:
-    """Write an inventory, whole or not at all."""
-    write_whole(path, json.dumps({"devices": [asdict(device) for device in devices]}, indent=1).encode())
 
 
 def version_of(bundle: Path) -> str:

@@ -13,12 +13,16 @@ import numpy as np
 
 from toolchain.errors import VerificationError
 from toolchain.ir.types import Array
+from toolchain.loop.deliver import deliveries
 from toolchain.loop.fleet import Fleet, first_percent, version_of
 from toolchain.loop.gate import canonical
 from toolchain.loop.lake import RUN, ingest, last_commit, read_events
 from toolchain.loop.settings import LoopSettings, RolloutPart
 from toolchain.loop.signing import holds, public_key
 from toolchain.loop.store import Store
+
+OF_THE_WAY = ("E405", "E506", "E507", "E508", "E511", "E512")
+"""Errors of a line or of an update: no sample failed by them."""
 
 MAX_TURNS = 20
 """Turns that a stage may wait for its inferences."""
@@ -75,16 +79,17 @@ def roll_out(
         if state["marker"] is None:
             state["marker"] = last_commit(store)
             store.keep(key, state)
-        fleet.install(chosen, bundles)
-        health = _watched(settings, store, fleet, new, int(state["marker"]))
+        fleet.install(chosen, bundles, deliveries(f"{number}:new", settings, store, fleet, bundles))
+        health = _watched(settings, store, fleet, new, int(state["marker"]), chosen)
         usual = _health(store, old, 0)
-        fault = _fault(health, usual, policy)
+        fault = _refusals(fleet, chosen, policy) or _fault(health, usual, policy)
         stage = Stage(percent, len(chosen), health.inferences, health.failures, health.confidence, usual.confidence, fault)
         state = {"stages": [*state["stages"], stage.as_json()], "marker": None}
         store.keep(key, state)
     whole = not any(stage["fault"] for stage in state["stages"])
     if not whole:
-        fleet.install([device.id for device in everyone], before)
+        back = deliveries(f"{number}:back", settings, store, fleet, before)
+        fleet.install([device.id for device in everyone], before, back)
     return {"complete": whole, "stages": state["stages"]}
 
 
@@ -96,10 +101,12 @@ def next_turn(store: Store, fleet: Fleet) -> int:
     return turn
 
 
-def _watched(settings: LoopSettings, store: Store, fleet: Fleet, versions: Sequence[str], marker: int) -> Health:
+def _watched(
+    settings: LoopSettings, store: Store, fleet: Fleet, versions: Sequence[str], marker: int, chosen: Sequence[str]
+) -> Health:
     health = _health(store, versions, marker)
     for _ in range(MAX_TURNS):
-        if health.inferences >= settings.rollout.inferences:
+        if health.inferences >= settings.rollout.inferences or _refusals(fleet, chosen, settings.rollout):
             break
         next_turn(store, fleet)
         ingest(settings.fleet.events, store, settings.ingest)
@@ -108,9 +115,10 @@ def _watched(settings: LoopSettings, store: Store, fleet: Fleet, versions: Seque
 
 
 def _health(store: Store, versions: Sequence[str], marker: int) -> Health:
-    table = read_events(store, ("version", "kind", "success", "confidence", "latency_us"), marker)
+    table = read_events(store, ("version", "kind", "success", "confidence", "latency_us", "code"), marker)
     mine = np.isin(np.asarray(table["version"].to_pylist(), dtype=str), list(versions))
     mine &= np.isin(np.asarray(table["kind"].to_pylist(), dtype=str), RUN)
+    mine &= ~np.isin(np.asarray(table["code"].to_pylist(), dtype=str), OF_THE_WAY)
     success = np.asarray(table["success"].to_numpy(zero_copy_only=False), bool)
     count = int(mine.sum())
 
@@ -121,6 +129,15 @@ def _health(store: Store, versions: Sequence[str], marker: int) -> Health:
 
     failures = float((mine & ~success).sum()) / count if count else 0.0
     return Health(count, round(failures, 6), mean("confidence"), mean("latency_us"))
+
+
+def _refusals(fleet: Fleet, chosen: Sequence[str], policy: RolloutPart) -> str:
+    """That more devices do not take the bundle than may, and the first one's reason; empty where they do."""
+    refused = fleet.refused(chosen)
+    if len(refused) <= policy.max_failures * len(chosen):
+        return ""
+    first = min(refused)
+    return f"{len(refused)} of {len(chosen)} devices did not take it, {first}: {refused[first]}"
 
 
 def _fault(health: Health, usual: Health, policy: RolloutPart) -> str:

@@ -14,6 +14,7 @@ from toolchain.api.progress import Progress, silent
 from toolchain.errors import UsageError, VerificationError
 from toolchain.ir.types import Array
 from toolchain.loop.build import Built, build, float_model
+from toolchain.loop.deliver import deliveries
 from toolchain.loop.explain import model_card, slices
 from toolchain.loop.fleet import Fleet, InventoryFleet, version_of
 from toolchain.loop.gate import Answers, Candidate, canonical, decide
@@ -101,7 +102,8 @@ def start(settings: LoopSettings, store: Store, fleet: Fleet, tracker: Tracker) 
     trained = retrain(first.folder / TRAINED, None, settings.train, tracker)
     model = str(trained["model"])
     build(first.folder / PROGRAMS, first.folder / TRAINED, model, settings.name, settings.compile)
-    fleet.install([device.id for device in fleet.devices()], first.programs())
+    signed = deliveries("0:new", settings, store, fleet, first.programs())
+    fleet.install([device.id for device in fleet.devices()], first.programs(), signed)
     return _deploy(first, model)
 
 

@@ -105,7 +105,8 @@ class GatePart:
 class RolloutPart:
     """stages: percent of the fleet, one after the other. inferences: of new devices that a stage is judged by.
 
-    max_failures: their share. max_confidence_loss: against devices that still run the old model. max_latency: times the old one.
+    max_failures: their share, and that of devices that do not take the update. max_confidence_loss: against devices that still
+    run the old model. max_latency: times the old one. update_key: private key that signs what devices take, None for none.
     """
 
     stages: tuple[int, ...] = (5, 25, 100)
@@ -113,16 +114,21 @@ class RolloutPart:
     max_failures: float = 0.02
     max_confidence_loss: float = 0.1
     max_latency: float = 5.0
+    update_key: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What drift does to a segment's images: turned by degrees, multiplied by gain, normal noise of a deviation added."""
+    """What drift does to a segment's images: turned by degrees, multiplied by gain, normal noise of a deviation added.
+
+    classes: of images that nobody sees there before.
+    """
 
     segment: str
     gain: float = 1.0
     noise: float = 0.0
     rotation: float = 0.0
+    classes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +199,7 @@ def load_loop(path: str | Path) -> LoopSettings:
         train=_train(table.table("train"), base),
         compile=_compile(table.table("compile")),
         gate=_gate(_part(table, "gate")),
-        rollout=_rollout(_part(table, "rollout")),
+        rollout=_rollout(_part(table, "rollout"), base),
         simulation=_simulation(table.table("simulation"), base) if "simulation" in table.values else None,
     )
 
@@ -273,8 +279,8 @@ def _gate(table: Table) -> GatePart:
     return replace(GatePart(), **cast("dict[str, Any]", found))
 
 
-def _rollout(table: Table) -> RolloutPart:
-    table.expect((), ("stages", "inferences", "max_failures", "max_confidence_loss", "max_latency"))
+def _rollout(table: Table, base: Path) -> RolloutPart:
+    table.expect((), ("stages", "inferences", "max_failures", "max_confidence_loss", "max_latency", "update_key"))
     normal = RolloutPart()
     stages = normal.stages
     if "stages" in table.values:
@@ -287,6 +293,7 @@ def _rollout(table: Table) -> RolloutPart:
         _number(table, "max_failures", normal.max_failures, 0, 1),
         _number(table, "max_confidence_loss", normal.max_confidence_loss, 0, 1),
         _number(table, "max_latency", normal.max_latency, 1, 1e6),
+        (base / table.text("update_key")).resolve() if "update_key" in table.values else None,
     )
 
 
@@ -295,9 +302,10 @@ def _simulation(table: Table, base: Path) -> SimulationPart:
     segments = table.texts("segments")
     changes: list[Change] = []
     for each in table.tables("change") if "change" in table.values else ():
-        each.expect(("segment",), ("gain", "noise", "rotation"))
+        each.expect(("segment",), ("gain", "noise", "rotation", "classes"))
         noise, turned = _number(each, "noise", 0.0, 0, 10), _number(each, "rotation", 0.0, -360, 360)
-        changes.append(Change(each.choice("segment", segments), _number(each, "gain", 1.0, 0, 100), noise, turned))
+        new = tuple(int(one) for one in each.numbers("classes", tuple(range(1, 20)))) if "classes" in each.values else ()
+        changes.append(Change(each.choice("segment", segments), _number(each, "gain", 1.0, 0, 100), noise, turned, new))
     return SimulationPart(
         data=resolved(table.text("data"), base),
         devices=table.integer("devices", 1, 1_000_000),

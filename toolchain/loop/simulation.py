@@ -58,7 +58,8 @@ class SimulatedFleet(InventoryFleet):
         for segment in sorted({device.segment for device in devices}):
             for bundle in sorted({device.bundle for device in devices if device.segment == segment}):
                 some = [device for device in devices if device.segment == segment and device.bundle == bundle]
-                chosen = rng.integers(0, len(self._x), len(some) * simulation.inferences)
+                pool = shown(self._y, simulation, segment, turn)
+                chosen = pool[rng.integers(0, len(pool), len(some) * simulation.inferences)]
                 x = self._seen(segment, turn, self._x[chosen], rng)
                 scores = device_scores(Path(bundle), x)
                 lines += self._lines(some, turn, x, scores, rng)
@@ -114,6 +115,12 @@ def _new_devices(simulation: SimulationPart, targets: Sequence[str]) -> list[Dev
         Device(f"device-{number:04d}", segments[number % len(segments)], targets[number // len(segments) % len(targets)])
         for number in range(simulation.devices)
     ]
+
+
+def shown(y: Array, simulation: SimulationPart, segment: str, turn: int) -> Array:
+    """(m,) Numbers of the images, of classes y (n,), that a segment's devices may see in a turn."""
+    new = [one for change in simulation.changes if change.segment == segment for one in change.classes]
+    return np.flatnonzero(~np.isin(y, new) | (turn >= simulation.begins))
 
 
 def changed(change: Change, x: Array, rng: np.random.Generator) -> Array:

@@ -6,7 +6,7 @@ import io
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -150,27 +150,35 @@ def _split(array: Array, tensor: Tensor, source: str) -> Sequence[Array]:
     return list(array)
 
 
-def watch(folder: Path, done: Path, poll_s: float) -> Iterator[Path]:
+def watch(folder: Path, done: Path, poll_s: float, between: Callable[[], None] = lambda: None) -> Iterator[Path]:
     """Files of a folder that have no results yet, in order of their names; without end where poll_s is not 0.
 
     A file is given once its size and time are the same at two looks. done: the folder of results, see `results_of`.
+    between: called before every look.
     Raises DataError E205 when the folder cannot be read.
     """
     seen: dict[Path, tuple[int, int]] = {}
     while True:
-        fresh: dict[Path, tuple[int, int]] = {}
-        try:
-            for path in sorted(folder.iterdir()):
-                if _waits(path, done):
-                    status = path.stat()
-                    fresh[path] = (status.st_size, status.st_mtime_ns)
-        except OSError as fault:
-            raise DataError(205, str(folder), f"it cannot be read: {fault.strerror}", "Check the path") from fault
+        between()
+        fresh = waiting(folder, done)
         yield from (path for path, state in fresh.items() if poll_s == 0 or seen.get(path) == state)
         if poll_s == 0:
             return
         seen = fresh
         time.sleep(poll_s)
+
+
+def waiting(folder: Path, done: Path) -> dict[Path, tuple[int, int]]:
+    """Size and time of files that have no results yet, in order of their names. Raises DataError E205."""
+    found: dict[Path, tuple[int, int]] = {}
+    try:
+        for path in sorted(folder.iterdir()):
+            if _waits(path, done):
+                status = path.stat()
+                found[path] = (status.st_size, status.st_mtime_ns)
+    except OSError as fault:
+        raise DataError(205, str(folder), f"it cannot be read: {fault.strerror}", "Check the path") from fault
+    return found
 
 
 def _waits(path: Path, done: Path) -> bool:
