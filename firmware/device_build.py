@@ -152,6 +152,16 @@ def watchdog_flags(target: Target, ms: int) -> tuple[str, ...]:
     return tuple(f"-DSTROP_WATCHDOG_{name}={number:#x}u" for name, number in numbers)
 
 
+def watchdog_sources(target: Target) -> tuple[str, ...]:
+    """The driver of the target's watchdog."""
+    return () if target.watchdog is None else (f"boards/watchdog_{target.watchdog.driver}.c",)
+
+
+def trial_ms_of(target: Target) -> int:
+    """How long an updated firmware may hang on trial before the watchdog restarts the board; 0 where nothing watches it."""
+    return 0 if target.watchdog is None else target.watchdog.trial_ms
+
+
 def build_device(program: CProgram, scale: Scale, target: Target, compiler: Compiler, variant: Variant = PLAIN) -> DeviceFirmware:
     """Compile and link the firmware of a board, or take the same build from the cache.
 
@@ -248,12 +258,15 @@ def _sources_of(models: Sequence[DeviceModel], target: Target, variant: Variant)
 
 
 def _with_variant(made: _Sources, target: Target, variant: Variant) -> _Sources:
-    """The same with a watchdog, and with what takes updates."""
+    """The same with a watchdog, and with what takes updates, which feeds the watchdog that the boot loader starts for a trial."""
+    placed, trial_ms = variant.placed, trial_ms_of(target)
+    flags: tuple[str, ...] = ()
     if variant.watchdog_ms:
         flags = watchdog_flags(target, variant.watchdog_ms)
-        assert target.watchdog is not None
-        made = replace(made, flags=(*made.flags, *flags), names=(*made.names, f"boards/watchdog_{target.watchdog.driver}.c"))
-    placed = variant.placed
+    elif placed is not None and trial_ms:
+        flags = (*watchdog_flags(target, trial_ms), "-DSTROP_WATCHDOG_STARTS=0")
+    if flags:
+        made = replace(made, flags=(*made.flags, *flags), names=(*made.names, *watchdog_sources(target)))
     if placed is None:
         return made
     # A slot has its vectors where it lies, on every machine.

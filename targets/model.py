@@ -105,13 +105,15 @@ class Serial:
 class Watchdog:
     """The watchdog that a firmware may start. driver: `firmware/boards/watchdog_DRIVER.c`; clock_hz: what it counts or divides.
 
-    ms_most: the longest it can wait.
+    ms_most: the longest it can wait. trial_ms: how long an updated firmware has for each of start and self-test; 0 where the
+    board takes no updates.
     """
 
     driver: str
     base: int
     clock_hz: int
     ms_most: int
+    trial_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

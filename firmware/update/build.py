@@ -18,7 +18,15 @@ from firmware.build import (
 )
 from firmware.cache import cached_folder
 from firmware.compilers import Compiler, run_compiler
-from firmware.device_build import Placed, Scale, Variant, build_device
+from firmware.device_build import (
+    Placed,
+    Scale,
+    Variant,
+    build_device,
+    trial_ms_of,
+    watchdog_flags,
+    watchdog_sources,
+)
 from firmware.image import read_image
 from firmware.linker import RamLayout, linker_script
 from firmware.program import CProgram
@@ -37,6 +45,8 @@ BOOT_OWN = (
     "boot/sha512.h",
     "boot/jump_cortex_m.c",
     "boards/cortex_m.c",
+    "boards/registers.h",
+    "device/device.h",
     "harness/harness.h",
     "harness/memory.c",
     "harness/include/string.h",
@@ -89,9 +99,11 @@ def build_boot(target: Target, public: bytes, compiler: Compiler) -> Path:
     flash = Memory("boot", target.flash.base, update.boot_bytes, 0, "flash")
     alone = dataclasses.replace(target, qemu=None)
     script = linker_script(alone, flash, RamLayout(512, 32, 0, 16, BOOT_RAM_BYTES))
-    names = (*BOOT_OWN, f"boards/flash_{update.driver}.c")
+    trial_ms = trial_ms_of(target)
+    watched = watchdog_flags(target, trial_ms) if trial_ms else ()
+    names = (*BOOT_OWN, f"boards/flash_{update.driver}.c", *(watchdog_sources(target) if trial_ms else ()))
     glue = _boot_glue(target, public)
-    flags = (*FREESTANDING_FLAGS, *HARNESS_FLAGS, *HARNESS_OWN_FLAGS[compiler.name], "-I.", *update_defines(update))
+    flags = (*FREESTANDING_FLAGS, *HARNESS_FLAGS, *HARNESS_OWN_FLAGS[compiler.name], "-I.", *update_defines(update), *watched)
     parts = (script, glue, repr(compiler), repr(flags), *FILES.values(), *(own_text(name) for name in names))
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
@@ -128,8 +140,11 @@ def build_images(
     key: SigningKey,
     version: int,
     answer: KnownAnswer | None,
+    watchdog_ms: int = 0,
 ) -> tuple[SlotImage, ...]:
     """The firmware for each slot, signed. answer: None where the reference cannot say the bytes of the outputs (float).
+
+    watchdog_ms: as of `Variant`; a firmware on trial is watched without it, too.
 
     Raises TargetError E301 and E302, EnvironmentFault E402 and E403, RunError E504.
     """
@@ -144,7 +159,7 @@ def build_images(
             f"const uint32_t strop_answer_known = {int(answer is not None)};\n"
             f"const uint32_t strop_answer_check = {answer.check if answer else 0:#010x}u;\n",
         )
-        firmware = build_device(program, scale, target, compiler, Variant(placed=placed))
+        firmware = build_device(program, scale, target, compiler, Variant(watchdog_ms=watchdog_ms, placed=placed))
         payload = flat(firmware.elf, flash)
         images.append(sign_image(payload, update.slot(slot), version, firmware.build_id, target.name, key))
     return tuple(images)

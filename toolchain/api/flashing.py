@@ -15,7 +15,6 @@ from firmware.serial.ports import Choose, FoundPort, settle_port
 from firmware.several import check_names
 from firmware.size import linked_size
 from runtimes.board_engine import VIRTUAL, check_firmware, connected, flash_virtual
-from targets.load import load_target
 from targets.model import Target
 from toolchain.api.places import c_program, output_scale
 from toolchain.api.progress import Progress, silent
@@ -85,7 +84,7 @@ def settled(bundle: str | Path, place: Place, *, choose: Choose | None = None, d
     choose: asks a person where several boards fit. dry_run: words stand for what was not found.
     Raises RunError E510, UsageError E901, EnvironmentFault E404 and E405.
     """
-    target = load_target(read_bundle(Path(bundle)).manifest.target)
+    target = read_bundle(Path(bundle)).target()
     if place.port == VIRTUAL:
         if place.tool:
             raise UsageError(901, "--tool", f"the port {VIRTUAL} takes no tool", "Leave --tool out")
@@ -176,12 +175,13 @@ def flash(
 
 
 def target_of(bundles: Sequence[Bundle]) -> Target:
-    """The target of all bundles. Raises UsageError(901) where they have several."""
-    names = dict.fromkeys(bundle.manifest.target for bundle in bundles)
-    if len(names) > 1:
-        what = f"the bundles are for {' and '.join(names)}"
+    """The target of all bundles. Raises UsageError(901) where they have several, or files that differ describe it."""
+    targets = [bundle.target() for bundle in bundles]
+    if any(target != targets[0] for target in targets):
+        names = dict.fromkeys(target.name for target in targets)
+        what = f"the bundles are for {' and '.join(names)}" if len(names) > 1 else f"they describe {targets[0].name} differently"
         raise UsageError(901, "BUNDLE", what, "Give bundles of one target, or flash them one by one")
-    return load_target(next(iter(names)))
+    return targets[0]
 
 
 def write_firmware(firmware: DeviceFirmware, target: Target, place: Place, progress: Progress = silent) -> None:

@@ -78,7 +78,7 @@ def sign(bundle: str | Path, key: SigningKey, version: int, *, compiler: Compile
     if not 0 < version <= VERSION_MOST:
         raise UsageError(901, "--version", f"{version} is no version", f"Give 1 to {VERSION_MOST}")
     opened = read_bundle(Path(bundle))
-    target = load_target(opened.manifest.target)
+    target = opened.target()
     update_of(target)
     found = find_compiler(target, compiler)
     return build_images(c_program(opened), output_scale(opened), target, found, key, version, known_answer(opened))
@@ -159,7 +159,7 @@ def next_version(target: Target, port: str) -> int:
 
 def target_of(bundle: str | Path) -> Target:
     """A bundle's target."""
-    return load_target(read_bundle(Path(bundle)).manifest.target)
+    return read_bundle(Path(bundle)).target()
 
 
 def check_board(name: str, target: Target, place: str) -> None:
