@@ -26,6 +26,7 @@ from targets.model import (
     Qemu,
     Serial,
     Target,
+    TimingPin,
     Update,
     Watchdog,
 )
@@ -64,7 +65,8 @@ BOARD_SETUPS = (
     "stellaris",
     "stm32f746g_disco",
 )
-WATCHDOGS = ("nrf_wdt", "stm32_iwdg")
+WATCHDOGS = ("esp32_mwdt", "nrf_wdt", "ra_wdt", "rp2040", "rp2350", "stm32_iwdg")
+PINS = ("nrf_gpio", "stm32_gpio")
 BOOT_BLOCKS = ("esp32c3", "rp2040", "rp2350")
 FLASH_DRIVERS = ("memory", "stm32l4", "nvmc")
 FLASH_METHODS = ("uf2", "pyocd", "openocd", "jlink", "stm32loader", "dfu", "esptool", "qemu", "none")
@@ -145,9 +147,12 @@ def _names(kind: Literal["boards", "cores"]) -> tuple[str, ...]:
     return tuple(sorted(entry.name[:-5] for entry in _folder(kind).iterdir() if entry.name.endswith(".toml")))
 
 
+_PARTS = ("core", "memory", "flash_tool", "qemu", "serial", "watchdog", "update", "timing_pin", "gpu")
+_OPTIONAL = (*_PARTS, "clock_hz", "default_formats")
+
+
 def _target(table: Table) -> Target:
-    optional = ("core", "memory", "flash_tool", "clock_hz", "qemu", "serial", "watchdog", "update", "gpu", "default_formats")
-    table.expect(("name", "description", "formats", "source"), optional)
+    table.expect(("name", "description", "formats", "source"), _OPTIONAL)
     formats = table.choices("formats", FORMATS)
     programmed = "core" in table.values or not NEEDS_CORE.isdisjoint(formats)
     if programmed:
@@ -170,6 +175,7 @@ def _target(table: Table) -> Target:
         gpu=read_gpu(table.table("gpu")) if "gpu" in table.values else None,
         watchdog=_watchdog(table.table("watchdog")) if "watchdog" in table.values else None,
         update=_update(table.table("update"), memories) if "update" in table.values else None,
+        timing_pin=_timing_pin(table.table("timing_pin")) if "timing_pin" in table.values else None,
     )
 
 
@@ -277,6 +283,19 @@ def _watchdog(table: Table) -> Watchdog:
         clock_hz=table.integer("clock_hz", 1, _MAX_CLOCK_HZ),
         ms_most=most,
         trial_ms=table.integer("trial_ms", 1, most) if "trial_ms" in table.values else 0,
+    )
+
+
+def _timing_pin(table: Table) -> TimingPin:
+    table.expect(("driver", "label", "base", "number"), ("clock", "clock_bit"))
+    clocked = "clock" in table.values or "clock_bit" in table.values
+    return TimingPin(
+        driver=table.choice("driver", PINS),
+        label=table.text("label"),
+        base=table.integer("base", 0, ADDRESS_END - 1),
+        number=table.integer("number", 0, 31),
+        clock=table.integer("clock", 0, ADDRESS_END - 1) if clocked else 0,
+        clock_bit=table.integer("clock_bit", 0, 31) if clocked else 0,
     )
 
 

@@ -117,6 +117,22 @@ class Watchdog:
 
 
 @dataclass(frozen=True, slots=True)
+class TimingPin:
+    """A pin that tells a power meter when runs begin and end. driver: `firmware/boards/pin_DRIVER.c`; label: its name.
+
+    base: of its port's registers; number: of the pin in the port. clock, clock_bit: the register that gives the port its clock,
+    and the bit; 0 where it always has one.
+    """
+
+    driver: str
+    label: str
+    base: int
+    number: int
+    clock: int = 0
+    clock_bit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Update:
     """Where updates lie: the boot loader at the start of the default flash; from base on, two state pages and two slots.
 
@@ -184,6 +200,7 @@ class Target:
     gpu: Gpu | None = None
     watchdog: Watchdog | None = None
     update: Update | None = None
+    timing_pin: TimingPin | None = None
 
     @property
     def takes_c(self) -> bool:

@@ -64,6 +64,13 @@ static inline void strop_feed(void)
     }
 }
 
+/* The board's timing pin, in firmware/boards/pin_NAME.c, where it is built in: it falls before the runs of `infer` and behind them. */
+#ifndef STROP_TIMING_PIN
+#define STROP_TIMING_PIN 0
+#endif
+void strop_pin_start(void);
+void strop_pin_put(int high);
+
 /* One buffer for what comes in and what goes out. */
 enum { STROP_PROTOCOL = 1, STROP_PAYLOAD_BYTES = 256, STROP_HEAD_BYTES = 4, STROP_CHECK_BYTES = 4, STROP_LINE_BYTES = 80 };
 enum { STROP_FRAME_BYTES = STROP_HEAD_BYTES + STROP_PAYLOAD_BYTES + STROP_CHECK_BYTES + 2 };

@@ -81,6 +81,9 @@ void strop_main(void)
     strop_board_start();
     strop_serial_start();
     strop_clock_start();
+    if (STROP_TIMING_PIN) {
+        strop_pin_start();
+    }
     if (STROP_WATCHDOG_STARTS) {
         strop_watchdog_start();
     }

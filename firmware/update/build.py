@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from firmware.build import (
@@ -19,6 +18,7 @@ from firmware.build import (
 from firmware.cache import cached_folder
 from firmware.compilers import Compiler, run_compiler
 from firmware.device_build import (
+    PLAIN,
     Placed,
     Scale,
     Variant,
@@ -30,6 +30,7 @@ from firmware.device_build import (
 from firmware.image import read_image
 from firmware.linker import RamLayout, linker_script
 from firmware.program import CProgram
+from firmware.programmers.base import ALIGN_BYTES, FlashImage, flash_image
 from firmware.update.image import HEADER_BYTES, SlotImage, sign_image, slot_room
 from firmware.update.keys import SigningKey
 from firmware.update.monocypher import FILES, monocypher_folder
@@ -97,7 +98,7 @@ def build_boot(target: Target, public: bytes, compiler: Compiler) -> Path:
     """The boot loader's ELF. Raises EnvironmentFault E402 to E404, TargetError E302 where it is larger than its place."""
     update = update_of(target)
     flash = Memory("boot", target.flash.base, update.boot_bytes, 0, "flash")
-    alone = dataclasses.replace(target, qemu=None)
+    alone = replace(target, qemu=None)
     script = linker_script(alone, flash, RamLayout(512, 32, 0, 16, BOOT_RAM_BYTES))
     trial_ms = trial_ms_of(target)
     watched = watchdog_flags(target, trial_ms) if trial_ms else ()
@@ -140,11 +141,11 @@ def build_images(
     key: SigningKey,
     version: int,
     answer: KnownAnswer | None,
-    watchdog_ms: int = 0,
+    how: Variant = PLAIN,
 ) -> tuple[SlotImage, ...]:
     """The firmware for each slot, signed. answer: None where the reference cannot say the bytes of the outputs (float).
 
-    watchdog_ms: as of `Variant`; a firmware on trial is watched without it, too.
+    how: a firmware on trial is watched whether it has a watchdog of its own or not.
 
     Raises TargetError E301 and E302, EnvironmentFault E402 and E403, RunError E504.
     """
@@ -159,7 +160,7 @@ def build_images(
             f"const uint32_t strop_answer_known = {int(answer is not None)};\n"
             f"const uint32_t strop_answer_check = {answer.check if answer else 0:#010x}u;\n",
         )
-        firmware = build_device(program, scale, target, compiler, Variant(watchdog_ms=watchdog_ms, placed=placed))
+        firmware = build_device(program, scale, target, compiler, replace(how, placed=placed))
         payload = flat(firmware.elf, flash)
         images.append(sign_image(payload, update.slot(slot), version, firmware.build_id, target.name, key))
     return tuple(images)
@@ -177,6 +178,25 @@ def flat(elf: Path, memory: Memory) -> bytes:
             raise TargetError(302, memory.name, what, "Report this with the bundle")
         made += b"\xff" * (start - len(made)) + data
     return bytes(made)
+
+
+def factory_image(boot: Path, target: Target, image: SlotImage) -> FlashImage:
+    """What a programmer writes to a new board, in one region: boot loader, erased state pages, the image in slot 0.
+
+    Slot 1 is left as it is: nothing starts from there while the state is erased, unless slot 0 is damaged.
+    Raises EnvironmentFault E403 where the slots do not lie in the flash that the boot loader lies in.
+    """
+    update, flash = update_of(target), target.flash
+    if not flash.base <= update.base <= update.base + update.bytes <= flash.base + flash.bytes:
+        hint = "Boards that QEMU stands in for take --port qemu"
+        raise EnvironmentFault(
+            403, target.name, "its slots lie in another memory than its boot loader, and no tool writes both", hint
+        )
+    start = flash_image(boot, target)
+    data = start.data.ljust(update.slot(0) - start.base, b"\xff") + image.data
+    data += b"\xff" * (-len(data) % ALIGN_BYTES)
+    digest = hashlib.sha256(data).hexdigest()[:16]
+    return FlashImage(boot.with_name(f"install-{digest}.elf"), start.base, data)
 
 
 def factory_flash(update: Update, image: SlotImage) -> bytes:

@@ -181,6 +181,7 @@ def test_a_trial_that_hangs_is_ended_by_the_watchdog(driver: str) -> None:
     updates = updates_for(driver)
     bad, good = hanging_image(updates, 1, 2).data, updates.versions[1][0].data
     board = updates.board(flash_with(updates, {0: good, 1: bad}, ON_TRIAL))
+    board.most_instructions = 15_000_000
     assert board.power_on() == 0
     state = updates.updater(board).state()
     assert (state.slot, state.stable, state.tries, state.version) == (0, 0, 0, 1)

@@ -180,6 +180,7 @@ class FlashBoard:
         self.target, self.update, self.flash = target, target.update, flash
         self.rng = random.Random(seed)
         self.operations: list[Operation] = []
+        self.most_instructions = STEP_INSTRUCTIONS
         self.cut_at: int | None = None
         self.known: dict[bytes, int] = {}
         """What checking a signature of the same bytes gave."""
@@ -241,7 +242,7 @@ class FlashBoard:
 
     def _run(self, start: int) -> None:
         self._lost, self._polls, self._stopped = False, 0, False
-        left = STEP_INSTRUCTIONS
+        left = self.most_instructions
         while not self._stopped and left > 0:
             part = min(left, self.watchdog.step or left)
             self._began = False
