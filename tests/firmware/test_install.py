@@ -13,17 +13,16 @@ import pytest
 from firmware.compilers import find_compiler
 from firmware.programmers.base import flash_image
 from firmware.update import monocypher
-from firmware.update.build import build_boot
+from firmware.update.build import build_boot, update_of
 from firmware.update.image import parse_image
 from firmware.update.keys import load_key, new_keys
 from targets.load import load_target
 from targets.model import Target
-from tests.support.digits import CALIBRATION, MODEL
 from tests.support.engines import needs_arm_gcc
 from tests.support.serial_boards import quick_lines, serial_bundle
 from tests.support.stm32_rom import Faults, Stm32Rom
-from toolchain.api import compile
 from toolchain.cli.main import main
+from toolchain.errors import EnvironmentFault
 
 pytestmark = [needs_arm_gcc]
 TOOLS = [("nucleo_l4r5zi", tool) for tool in ("pyocd", "openocd", "stm32loader", "dfu")]
@@ -63,25 +62,14 @@ def check_contents(data: bytes, target: Target, key: Path, version: int) -> None
     assert not data[start + len(image.data) :].strip(b"\xff")
 
 
-@pytest.fixture(scope="module")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    made: dict[str, Path] = {}
-    for name in ("nucleo_l4r5zi", "nrf52840_dk"):
-        made[name] = tmp_path_factory.mktemp("bundles") / name
-        compile(MODEL, name, made[name], formats=("c",), calibrate=str(CALIBRATION), precision="int8")
-    return made
-
-
 @pytest.mark.parametrize(("name", "tool"), TOOLS)
-def test_the_steps_of_every_tool(
-    name: str, tool: str, bundles: dict[str, Path], key: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_steps_of_every_tool(name: str, tool: str, key: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One region from the start of the flash on, which the tool itself verifies or which is read back."""
+    target, bundle = serial_bundle(name)
     how = ("--port", "auto", "--key", key, "--version", 3, "--tool", tool, "--dry-run")
-    status, found = strop(capsys, "flash", bundles[name], *how)
+    status, found = strop(capsys, "flash", bundle, *how)
     assert "error" not in found, found
     assert (status, found["build_id"], found["slots"], found["version"]) == (0, None, None, 3)
-    target = load_target(name)
     *steps, ask = found["steps"]
     words = [word for step in steps for word in shlex.split(step)]
     listed = [word for step in steps for word in step.replace('"', " ").replace("{", " ").replace("}", " ").split()]
@@ -103,14 +91,14 @@ def test_the_steps_of_every_tool(
     assert ask.startswith("ask the board at PORT for slot 0, version 3, build id ")
 
 
-def test_a_board_without_updates_has_no_boot_loader(key: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    compile(MODEL, "stm32f746g_disco", tmp_path / "b", formats=("c",), calibrate=str(CALIBRATION), precision="int8")
-    status, found = strop(capsys, "flash", tmp_path / "b", "--port", "auto", "--key", key, "--dry-run")
-    assert (status, found["error"]["code"]) == (14, "E403")
+def test_a_board_without_updates_has_no_boot_loader() -> None:
+    with pytest.raises(EnvironmentFault, match=r"E403 stm32f746g_disco: there is no boot loader for it"):
+        update_of(load_target("stm32f746g_disco"))
 
 
-def test_the_dry_run_of_an_update_is_refused(bundles: dict[str, Path], key: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status, found = strop(capsys, "flash", bundles["nucleo_l4r5zi"], "--port", "auto", "--key", key, "--update", "--dry-run")
+def test_the_dry_run_of_an_update_is_refused(key: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, bundle = serial_bundle("nucleo_l4r5zi")
+    status, found = strop(capsys, "flash", bundle, "--port", "auto", "--key", key, "--update", "--dry-run")
     assert (status, found["error"]["code"]) == (19, "E901")
 
 
