@@ -249,7 +249,7 @@ static void mark(void)
 {
     if (STROP_TIMING_PIN) {
         strop_pin_put(0);
-        (void)strop_spin((void *)(uintptr_t)(strop_clock_hz / 50000u));
+        (void)strop_spin((void *)(uintptr_t)(strop_identity.clock_hz / 50000u));
         strop_pin_put(1);
     }
 }
