@@ -77,6 +77,7 @@ _CPU = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.,=+-]{0,63}")
 _OPENOCD_WORD = r"(?:(?:interface|target|board)/[A-Za-z0-9_-]+(?:[./][A-Za-z0-9_-]+)*\.cfg|transport=[a-z_]+)"
 _CHIPS = {
     "openocd": re.compile(rf"{_OPENOCD_WORD}(?: {_OPENOCD_WORD})*"),
+    "jlink": re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+() -]{0,63}"),
     "stm32loader": re.compile(r"0x[0-9a-fA-F]{1,4}"),
     "dfu": re.compile(r"[0-9a-f]{4}:[0-9a-f]{4}"),
 }

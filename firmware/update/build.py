@@ -196,7 +196,7 @@ def factory_image(boot: Path, target: Target, image: SlotImage) -> FlashImage:
     data = start.data.ljust(update.slot(0) - start.base, b"\xff") + image.data
     data += b"\xff" * (-len(data) % ALIGN_BYTES)
     digest = hashlib.sha256(data).hexdigest()[:16]
-    return FlashImage(boot.with_name(f"install-{digest}.elf"), start.base, data)
+    return FlashImage(boot.with_name(f"install-{digest}.elf").resolve(), start.base, data)
 
 
 def factory_flash(update: Update, image: SlotImage) -> bytes:

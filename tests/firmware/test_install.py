@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Generator
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,9 @@ from targets.model import Target
 from tests.support.engines import needs_arm_gcc
 from tests.support.serial_boards import quick_lines, serial_bundle
 from tests.support.stm32_rom import Faults, Stm32Rom
+from toolchain.api.updating import check_trial
+from toolchain.bundle.manifest import Predicted
+from toolchain.bundle.read import read_bundle
 from toolchain.cli.main import main
 from toolchain.errors import EnvironmentFault
 
@@ -100,6 +105,16 @@ def test_the_dry_run_of_an_update_is_refused(key: Path, capsys: pytest.CaptureFi
     _, bundle = serial_bundle("nucleo_l4r5zi")
     status, found = strop(capsys, "flash", bundle, "--port", "auto", "--key", key, "--update", "--dry-run")
     assert (status, found["error"]["code"]) == (19, "E901")
+
+
+def test_a_run_that_outlasts_a_trial_is_no_update() -> None:
+    """70 % of 30 s, as predicted."""
+    target, path = serial_bundle("nucleo_l4r5zi")
+    bundle = read_bundle(path)
+    for latency_ms, fits in ((20_999.0, True), (21_001.0, False)):
+        slow = replace(bundle, manifest=replace(bundle.manifest, predicted=Predicted(1, 1, latency_ms)))
+        with nullcontext() if fits else pytest.raises(EnvironmentFault, match=r"E403 .*21,001 ms, and .* after 30,000 ms"):
+            check_trial(slow, target)
 
 
 # --- a board on a line

@@ -82,8 +82,7 @@ def compile(
     ModelError (E1xx), DataError (E2xx), TargetError (E3xx), EnvironmentFault(404), RunError(505), UsageError(901).
     """
     form_of(precision)
-    limits, half = Limits(max_ram_bytes, max_flash_bytes, max_latency_ms), precision == "float16"
-    path = Path(model)
+    limits, half, path = Limits(max_ram_bytes, max_flash_bytes, max_latency_ms), precision == "float16", Path(model)
     device, own = _described(target)
     progress("reading the model")
     canonical = canonicalize(load_model(path, input_shapes), after=after, skip=skip)
@@ -100,10 +99,10 @@ def compile(
     compiled = with_library(compile_model(converted.graph, device, options))
     described = describe_bundle(compiled, SourceModel(path.name, model_format(path), source_digest(path)), converted, notes)
     files = {**graph_files(compiled.graph), **compiled.files, **_evened(canonical, converted, compiled.graph)}
-    described = replace(described, target_file=TARGET_NAME if own else None)
+    described = replace(described, target_file=next(iter(own), None))
     manifest = write_bundle(Path(output), files | _pages(described, device) | own, described)
-    plan, doubts = compiled.program.plan if compiled.program else None, calibration_doubts(converted.quantized)
-    return CompileResult(Path(output), manifest, plan, doubts)
+    plan = compiled.program.plan if compiled.program else None
+    return CompileResult(Path(output), manifest, plan, calibration_doubts(converted.quantized))
 
 
 def _described(target: str) -> tuple[Target, dict[str, bytes]]:

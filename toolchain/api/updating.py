@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from firmware.compilers import CompilerChoice, find_compiler
-from firmware.device_build import PLAIN, Variant
+from firmware.device_build import PLAIN, Variant, trial_ms_of
 from firmware.programmers.base import Step
 from firmware.serial.ports import Choose
 from firmware.update.build import (
@@ -32,11 +32,14 @@ from toolchain.api.flashing import Place, image_steps, settled, take_steps, tool
 from toolchain.api.places import c_program, output_scale
 from toolchain.api.progress import Progress, silent
 from toolchain.bundle.read import Bundle, read_bundle
-from toolchain.errors import RunError, UsageError
+from toolchain.errors import EnvironmentFault, RunError, UsageError
 from toolchain.ir.types import DType
 from toolchain.reference.evaluator import run
 
 FIRST_VERSION = 1
+TRIAL_SHARE = 0.7
+"""Of a trial's time, the most that a run may be predicted to take: it is not known to the percent."""
+
 _MAX_FILE_BYTES = 1 << 26
 _ANY_BYTES = (DType.I8, DType.U8, DType.I16, DType.U16)
 
@@ -103,8 +106,18 @@ def sign(
     opened = read_bundle(Path(bundle))
     target = opened.target()
     update_of(target)
+    check_trial(opened, target)
     found = find_compiler(target, compiler)
     return build_images(c_program(opened), output_scale(opened), target, found, key, version, known_answer(opened), how)
+
+
+def check_trial(bundle: Bundle, target: Target) -> None:
+    """Raise EnvironmentFault E403 where one run is predicted to take so long that the watchdog would end every trial."""
+    predicted, trial_ms = bundle.manifest.predicted, trial_ms_of(target)
+    latency_ms = predicted.latency_ms if predicted else None
+    if trial_ms and latency_ms and latency_ms > TRIAL_SHARE * trial_ms:
+        what = f"a run takes some {latency_ms:,.0f} ms, and the watchdog ends a trial after {trial_ms:,} ms"
+        raise EnvironmentFault(403, target.name, what, "Compile a smaller model")
 
 
 def write_update(images: tuple[SlotImage, ...], path: Path) -> None:
