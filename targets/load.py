@@ -86,6 +86,7 @@ ADDRESS_END = 1 << 32
 _MAX_FILE_BYTES = 1 << 20
 _MAX_CLOCK_HZ = 100_000_000_000
 _MAX_WAIT_STATES = 1000
+_MAX_UPDATE_BYTES = 1 << 26
 
 
 def target_names() -> tuple[str, ...]:
@@ -308,7 +309,7 @@ def _update(table: Table, memories: tuple[Memory, ...]) -> Update:
         controller=table.integer("controller", 0, ADDRESS_END - 1),
         boot_bytes=table.integer("boot_bytes", 4096, 1 << 20),
         base=base,
-        bytes=table.integer("bytes", 1, ADDRESS_END - base),
+        bytes=table.integer("bytes", 1, min(ADDRESS_END - base, _MAX_UPDATE_BYTES)),
         page_bytes=table.integer("page_bytes", 256, 1 << 17),
         unit_bytes=table.integer("unit_bytes", 4, 32),
     )

@@ -52,6 +52,9 @@ BOOT_OWN = (
     "harness/memory.c",
     "harness/include/string.h",
 )
+REGION_BYTES_MOST = 1 << 24
+"""From the boot loader to slot 0: what a programmer fills in between."""
+
 BOOT_RAM_BYTES = 6144
 """Its stack: checking a signature takes 3 KB."""
 
@@ -187,11 +190,10 @@ def factory_image(boot: Path, target: Target, image: SlotImage) -> FlashImage:
     Raises EnvironmentFault E403 where the slots do not lie in the flash that the boot loader lies in.
     """
     update, flash = update_of(target), target.flash
-    if not flash.base <= update.base <= update.base + update.bytes <= flash.base + flash.bytes:
+    inside = flash.base <= update.base and update.base + update.bytes <= flash.base + flash.bytes
+    if not inside or update.slot(0) - flash.base > REGION_BYTES_MOST:
         hint = "Boards that QEMU stands in for take --port qemu"
-        raise EnvironmentFault(
-            403, target.name, "its slots lie in another memory than its boot loader, and no tool writes both", hint
-        )
+        raise EnvironmentFault(403, target.name, "its slots lie apart from its boot loader, and no tool writes both", hint)
     start = flash_image(boot, target)
     data = start.data.ljust(update.slot(0) - start.base, b"\xff") + image.data
     data += b"\xff" * (-len(data) % ALIGN_BYTES)

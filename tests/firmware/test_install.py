@@ -15,8 +15,8 @@ import pytest
 from firmware.compilers import find_compiler
 from firmware.programmers.base import flash_image
 from firmware.update import monocypher
-from firmware.update.build import build_boot, update_of
-from firmware.update.image import parse_image
+from firmware.update.build import build_boot, factory_image, update_of
+from firmware.update.image import SlotImage, parse_image
 from firmware.update.keys import load_key, new_keys
 from targets.load import load_target
 from targets.model import Target
@@ -105,6 +105,23 @@ def test_the_dry_run_of_an_update_is_refused(key: Path, capsys: pytest.CaptureFi
     _, bundle = serial_bundle("nucleo_l4r5zi")
     status, found = strop(capsys, "flash", bundle, "--port", "auto", "--key", key, "--update", "--dry-run")
     assert (status, found["error"]["code"]) == (19, "E901")
+
+
+def test_slots_that_lie_elsewhere_are_not_written_by_a_tool() -> None:
+    """QEMU's boards have theirs in another memory."""
+    target = load_target("mps2_an386")
+    with pytest.raises(EnvironmentFault, match=r"E403 mps2_an386: its slots lie apart from its boot loader"):
+        factory_image(Path("x"), target, SlotImage(0, 1, bytes(16), target.name, b""))
+
+
+def test_watchdog_and_pin_are_in_the_first_image(key: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One build id with and without; a time that the watchdog does not wait for is an error."""
+    _, bundle = serial_bundle("nucleo_l4r5zi")
+    command = ("flash", bundle, "--port", "auto", "--key", key, "--dry-run")
+    plain = strop(capsys, *command)[1]
+    more = strop(capsys, *command, "--watchdog", 5000, "--timing-pin")[1]
+    assert (plain["steps"][-1], plain["steps"] == more["steps"]) == (more["steps"][-1], False)
+    assert strop(capsys, *command, "--watchdog", 40_000)[1]["error"]["code"] == "E403"
 
 
 def test_a_run_that_outlasts_a_trial_is_no_update() -> None:
