@@ -17,7 +17,7 @@ from runtimes.board_engine import BoardCost, BoardProfile
 from runtimes.emulator import models_cycles
 from runtimes.meters.energy import EnergyResult
 from runtimes.meters.meter import Meter
-from targets.load import load_target
+from targets.model import Target
 from toolchain.api.board_energy import measure_energy
 from toolchain.api.board_profile import profile_board
 from toolchain.api.gpu import GpuProfile, profile_gpu, run_gpu
@@ -61,6 +61,11 @@ class BenchResult:
     board: BoardProfile | None = None
     bit_exact: bool | None = None
     energy: EnergyResult | None = None
+
+    @property
+    def target(self) -> Target:
+        """What the bundle was compiled for."""
+        return Bundle(self.bundle, self.manifest).target()
 
     def as_json(self) -> dict[str, object]:
         """The stable keys: `ram`, `flash`, `instructions`, `cycles`, `latency_us`, `outputs_sha256`, `runtime`, `device` …"""
@@ -173,16 +178,16 @@ def with_cycles(bundle: Bundle, on: Where, found: Measurement, inputs: Sequence[
 
     inputs: (1, *shape) each.
     """
-    if found.cycles is not None or on.place in ("host", "board") or not models_cycles(load_target(bundle.manifest.target)):
+    if found.cycles is not None or on.place in ("host", "board") or not models_cycles(bundle.target()):
         return found
     modelled = run_samples(bundle, Where("unicorn", on.compiler), inputs, count=True).measurement
     return replace(found, cycles=modelled.cycles, cycles_source=modelled.cycles_source)
 
 
-def modelled_us(found: Measurement, target: str) -> float | None:
+def modelled_us(found: Measurement, target: Target) -> float | None:
     """Microseconds that the cycles of an inference, or one each instruction, take at the target's clock, None without one."""
     cycles = found.cycles or found.instructions
-    milliseconds = None if cycles is None else latency_ms(load_target(target), cycles)
+    milliseconds = None if cycles is None else latency_ms(target, cycles)
     return None if milliseconds is None else round(milliseconds * 1000, 3)
 
 

@@ -112,11 +112,13 @@ class Variant:
     """How a firmware differs from the plain one. calls: it tells what each of the program's so many calls takes.
 
     watchdog_ms: the board restarts when a call into the model takes longer, 0 for never. placed: it takes updates.
+    timing_pin: the board's pin marks the runs that the text protocol asks for.
     """
 
     calls: int | None = None
     watchdog_ms: int = 0
     placed: Placed | None = None
+    timing_pin: bool = False
 
 
 PLAIN = Variant()
@@ -152,10 +154,30 @@ def watchdog_flags(target: Target, ms: int) -> tuple[str, ...]:
     return tuple(f"-DSTROP_WATCHDOG_{name}={number:#x}u" for name, number in numbers)
 
 
+def pin_flags(target: Target) -> tuple[str, ...]:
+    """Flags of a firmware with a timing pin. Raises EnvironmentFault E403 where the target has none."""
+    pin = target.timing_pin
+    if pin is None:
+        hint = "Choose a board with a [timing_pin] section, or leave --timing-pin out"
+        raise EnvironmentFault(403, target.name, "it has no timing pin", hint)
+    numbers = (("BASE", pin.base), ("NUMBER", pin.number), ("CLOCK", pin.clock), ("CLOCK_BIT", pin.clock_bit))
+    return ("-DSTROP_TIMING_PIN=1", *(f"-DSTROP_PIN_{name}={number:#x}u" for name, number in numbers))
+
+
+def watchdog_sources(target: Target) -> tuple[str, ...]:
+    """The driver of the target's watchdog."""
+    return () if target.watchdog is None else (f"boards/watchdog_{target.watchdog.driver}.c",)
+
+
+def trial_ms_of(target: Target) -> int:
+    """How long an updated firmware may hang on trial before the watchdog restarts the board; 0 where nothing watches it."""
+    return 0 if target.watchdog is None else target.watchdog.trial_ms
+
+
 def build_device(program: CProgram, scale: Scale, target: Target, compiler: Compiler, variant: Variant = PLAIN) -> DeviceFirmware:
     """Compile and link the firmware of a board, or take the same build from the cache.
 
-    The build id is that of the same firmware without watchdog and place: it says what runs.
+    The build id is that of the same firmware without watchdog, pin and place: it says what runs.
     Raises TargetError E301 and E302 where RAM or flash is too small, EnvironmentFault E402 and E403, RunError E504.
     """
     return build_models((DeviceModel(program, scale),), target, compiler, variant)
@@ -248,12 +270,19 @@ def _sources_of(models: Sequence[DeviceModel], target: Target, variant: Variant)
 
 
 def _with_variant(made: _Sources, target: Target, variant: Variant) -> _Sources:
-    """The same with a watchdog, and with what takes updates."""
+    """The same with a watchdog, a timing pin, and what takes updates, which feeds the watchdog that a trial is started with."""
+    placed, trial_ms = variant.placed, trial_ms_of(target)
+    flags: tuple[str, ...] = ()
     if variant.watchdog_ms:
         flags = watchdog_flags(target, variant.watchdog_ms)
-        assert target.watchdog is not None
-        made = replace(made, flags=(*made.flags, *flags), names=(*made.names, f"boards/watchdog_{target.watchdog.driver}.c"))
-    placed = variant.placed
+    elif placed is not None and trial_ms:
+        flags = (*watchdog_flags(target, trial_ms), "-DSTROP_WATCHDOG_STARTS=0")
+    if flags:
+        made = replace(made, flags=(*made.flags, *flags), names=(*made.names, *watchdog_sources(target)))
+    if variant.timing_pin:
+        flags = pin_flags(target)
+        assert target.timing_pin is not None
+        made = replace(made, flags=(*made.flags, *flags), names=(*made.names, f"boards/pin_{target.timing_pin.driver}.c"))
     if placed is None:
         return made
     # A slot has its vectors where it lies, on every machine.

@@ -99,6 +99,7 @@ def stream_process(
     limit_s: float,
     heard: Callable[[str], None],
     extra_env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
 ) -> Finished:
     """Run command and pass on all that it prints, as it prints it. Raises EnvironmentFault E405 where it cannot be started.
 
@@ -109,6 +110,7 @@ def stream_process(
         process = subprocess.Popen(
             list(command),
             env={**os.environ, **(extra_env or {})},
+            cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

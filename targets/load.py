@@ -26,6 +26,7 @@ from targets.model import (
     Qemu,
     Serial,
     Target,
+    TimingPin,
     Update,
     Watchdog,
 )
@@ -64,16 +65,28 @@ BOARD_SETUPS = (
     "stellaris",
     "stm32f746g_disco",
 )
-WATCHDOGS = ("nrf_wdt", "stm32_iwdg")
+WATCHDOGS = ("esp32_mwdt", "nrf_wdt", "ra_wdt", "rp2040", "rp2350", "stm32_iwdg")
+PINS = ("nrf_gpio", "stm32_gpio")
 BOOT_BLOCKS = ("esp32c3", "rp2040", "rp2350")
 FLASH_DRIVERS = ("memory", "stm32l4", "nvmc")
 FLASH_METHODS = ("uf2", "pyocd", "openocd", "jlink", "stm32loader", "dfu", "esptool", "qemu", "none")
 _NO_TOOLS = ("qemu", "none")
+# What tools and QEMU are given: words that are names to them, and no options, files of others or commands.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
+_CPU = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.,=+-]{0,63}")
+_OPENOCD_WORD = r"(?:(?:interface|target|board)/[A-Za-z0-9_-]+(?:[./][A-Za-z0-9_-]+)*\.cfg|transport=[a-z_]+)"
+_CHIPS = {
+    "openocd": re.compile(rf"{_OPENOCD_WORD}(?: {_OPENOCD_WORD})*"),
+    "jlink": re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+() -]{0,63}"),
+    "stm32loader": re.compile(r"0x[0-9a-fA-F]{1,4}"),
+    "dfu": re.compile(r"[0-9a-f]{4}:[0-9a-f]{4}"),
+}
 _USB_ID = re.compile(r"[0-9a-f]{4}:([0-9a-f]{4}|\*)")
 ADDRESS_END = 1 << 32
 _MAX_FILE_BYTES = 1 << 20
 _MAX_CLOCK_HZ = 100_000_000_000
 _MAX_WAIT_STATES = 1000
+_MAX_UPDATE_BYTES = 1 << 26
 
 
 def target_names() -> tuple[str, ...]:
@@ -86,8 +99,11 @@ def load_target(name: str) -> Target:
 
     Raises TargetError: 303 when there is no such target, 304 when its file is wrong.
     """
-    if name.endswith(".toml"):
-        return load_target_file(Path(name))
+    return load_target_file(Path(name)) if name.endswith(".toml") else known_target(name)
+
+
+def known_target(name: str) -> Target:
+    """Return the target called `name`, which is no file's. Raises TargetError 303."""
     if name not in target_names():
         close = get_close_matches(name.lower().replace("-", "_"), target_names(), 3, 0.5)
         hint = f"Did you mean {' or '.join(close)}" if close else f"Use one of: {', '.join(target_names())}; or give a .toml file"
@@ -97,16 +113,28 @@ def load_target(name: str) -> Target:
 
 def load_target_file(path: Path | str) -> Target:
     """Return the target that a board file describes. Raises TargetError 304 with the file and the key that is wrong."""
+    return parse_target(read_target_file(path), str(path))
+
+
+def parse_target(content: bytes, file: str) -> Target:
+    """Return the target that the text of a board file describes: it names parts of Strop by their names, and no other files.
+
+    file: for errors. Raises TargetError 304.
+    """
+    return _target(parse_table(content, file))
+
+
+def read_target_file(path: Path | str) -> bytes:
+    """Return a board file's text. Raises TargetError 304."""
     try:
         status = Path(path).stat()
         if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_FILE_BYTES:
             what = f"it is no plain file of at most {_MAX_FILE_BYTES:,} B"
             raise TargetError(304, str(path), what, "Check the path; 'strop targets' lists names")
-        content = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except (OSError, ValueError) as error:
         message = f"it cannot be read: {getattr(error, 'strerror', None) or error}"
         raise TargetError(304, str(path), message, "Check the path; 'strop targets' lists names") from error
-    return _target(parse_table(content, str(path)))
 
 
 def _folder(kind: Literal["boards", "cores"]) -> Traversable:
@@ -121,14 +149,19 @@ def _names(kind: Literal["boards", "cores"]) -> tuple[str, ...]:
     return tuple(sorted(entry.name[:-5] for entry in _folder(kind).iterdir() if entry.name.endswith(".toml")))
 
 
+_PARTS = ("core", "memory", "flash_tool", "qemu", "serial", "watchdog", "update", "timing_pin", "gpu")
+_OPTIONAL = (*_PARTS, "clock_hz", "default_formats")
+
+
 def _target(table: Table) -> Target:
-    optional = ("core", "memory", "flash_tool", "clock_hz", "qemu", "serial", "watchdog", "update", "gpu", "default_formats")
-    table.expect(("name", "description", "formats", "source"), optional)
+    table.expect(("name", "description", "formats", "source"), _OPTIONAL)
     formats = table.choices("formats", FORMATS)
     programmed = "core" in table.values or not NEEDS_CORE.isdisjoint(formats)
     if programmed:
         table.need(("core", "memory", "flash_tool"))
     memories = _memories(table.table("memory")) if programmed else ()
+    if "update" in table.values and "watchdog" in table.values:
+        table.table("watchdog").need(("trial_ms",))
     return Target(
         name=table.identifier("name"),
         description=table.text("description"),
@@ -144,6 +177,7 @@ def _target(table: Table) -> Target:
         gpu=read_gpu(table.table("gpu")) if "gpu" in table.values else None,
         watchdog=_watchdog(table.table("watchdog")) if "watchdog" in table.values else None,
         update=_update(table.table("update"), memories) if "update" in table.values else None,
+        timing_pin=_timing_pin(table.table("timing_pin")) if "timing_pin" in table.values else None,
     )
 
 
@@ -210,6 +244,9 @@ def _memory(name: str, table: Table) -> Memory:
 def _qemu(table: Table, memories: tuple[Memory, ...]) -> Qemu:
     table.expect(("system", "machine", "cpu", "timer_hz"), ("data_base", "data_bytes"))
     apart = "data_base" in table.values or "data_bytes" in table.values
+    for key, pattern in (("machine", _NAME), ("cpu", _CPU)):
+        if not pattern.fullmatch(table.text(key)):
+            raise table.fault(key, f"is '{table.text(key)}'", f"Write a name of `-{key} help`")
     base = table.integer("data_base", 0, ADDRESS_END - 1) if apart else 0
     size = table.integer("data_bytes", 1, ADDRESS_END - base) if apart else 0
     for memory in memories:
@@ -240,12 +277,27 @@ def _serial(table: Table) -> Serial:
 
 
 def _watchdog(table: Table) -> Watchdog:
-    table.expect(("driver", "base", "clock_hz", "ms_most"))
+    table.expect(("driver", "base", "clock_hz", "ms_most"), ("trial_ms",))
+    most = table.integer("ms_most", 1, 1 << 31)
     return Watchdog(
         driver=table.choice("driver", WATCHDOGS),
         base=table.integer("base", 0, ADDRESS_END - 1),
         clock_hz=table.integer("clock_hz", 1, _MAX_CLOCK_HZ),
-        ms_most=table.integer("ms_most", 1, 1 << 31),
+        ms_most=most,
+        trial_ms=table.integer("trial_ms", 1, most) if "trial_ms" in table.values else 0,
+    )
+
+
+def _timing_pin(table: Table) -> TimingPin:
+    table.expect(("driver", "label", "base", "number"), ("clock", "clock_bit"))
+    clocked = "clock" in table.values or "clock_bit" in table.values
+    return TimingPin(
+        driver=table.choice("driver", PINS),
+        label=table.text("label"),
+        base=table.integer("base", 0, ADDRESS_END - 1),
+        number=table.integer("number", 0, 31),
+        clock=table.integer("clock", 0, ADDRESS_END - 1) if clocked else 0,
+        clock_bit=table.integer("clock_bit", 0, 31) if clocked else 0,
     )
 
 
@@ -257,7 +309,7 @@ def _update(table: Table, memories: tuple[Memory, ...]) -> Update:
         controller=table.integer("controller", 0, ADDRESS_END - 1),
         boot_bytes=table.integer("boot_bytes", 4096, 1 << 20),
         base=base,
-        bytes=table.integer("bytes", 1, ADDRESS_END - base),
+        bytes=table.integer("bytes", 1, min(ADDRESS_END - base, _MAX_UPDATE_BYTES)),
         page_bytes=table.integer("page_bytes", 256, 1 << 17),
         unit_bytes=table.integer("unit_bytes", 4, 32),
     )
@@ -284,12 +336,21 @@ def _flash_tool(table: Table) -> FlashTool:
         tools = [tool for tool in FLASH_METHODS if tool not in (*_NO_TOOLS, method)]
         if name not in tools:
             raise named.fault(name, "is no further tool", f"Use: {', '.join(tools)}")
-        others.append((name, named.text(name)))
+        others.append((name, _chip(named, name, name)))
     usb = table.texts("usb") if "usb" in table.values else ()
     for index, each in enumerate(usb):
         if not _USB_ID.fullmatch(each):
             raise table.fault(f"usb[{index}]", f"is '{each}'", "Write VID:PID in lower-case hexadecimal, 0483:374b for example")
-    return FlashTool(method, table.text("chip", empty=method in _NO_TOOLS), tuple(others), usb)
+    chip = table.text("chip", empty=True) if method in _NO_TOOLS else _chip(table, "chip", method)
+    return FlashTool(method, chip, tuple(others), usb)
+
+
+def _chip(table: Table, key: str, tool: str) -> str:
+    """What a tool calls the chip."""
+    chip = table.text(key)
+    if not _CHIPS.get(tool, _NAME).fullmatch(chip):
+        raise table.fault(key, f"is '{chip}'", f"Write what {tool} calls the chip, as in docs/flashing.md")
+    return chip
 
 
 def _overlap(base: int, size: int, other_base: int, other_size: int) -> bool:

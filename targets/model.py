@@ -105,13 +105,31 @@ class Serial:
 class Watchdog:
     """The watchdog that a firmware may start. driver: `firmware/boards/watchdog_DRIVER.c`; clock_hz: what it counts or divides.
 
-    ms_most: the longest it can wait.
+    ms_most: the longest it can wait. trial_ms: how long an updated firmware has for each of start and self-test; 0 where the
+    board takes no updates.
     """
 
     driver: str
     base: int
     clock_hz: int
     ms_most: int
+    trial_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TimingPin:
+    """A pin that tells a power meter when runs begin and end. driver: `firmware/boards/pin_DRIVER.c`; label: its name.
+
+    base: of its port's registers; number: of the pin in the port. clock, clock_bit: the register that gives the port its clock,
+    and the bit; 0 where it always has one.
+    """
+
+    driver: str
+    label: str
+    base: int
+    number: int
+    clock: int = 0
+    clock_bit: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +200,7 @@ class Target:
     gpu: Gpu | None = None
     watchdog: Watchdog | None = None
     update: Update | None = None
+    timing_pin: TimingPin | None = None
 
     @property
     def takes_c(self) -> bool:

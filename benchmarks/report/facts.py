@@ -12,14 +12,14 @@ import numpy as np
 from benchmarks.api import with_cycles
 from firmware.compilers import CompilerChoice
 from runtimes.base import CallCost, Measurement
-from targets.load import load_target
+from targets.model import Target
 from toolchain.api.inspecting import NO_SHAPES
 from toolchain.api.places import profile_layers, where
 from toolchain.api.progress import Progress, silent
 from toolchain.api.results import VerifyResult
 from toolchain.api.verifying import random_inputs, verify
 from toolchain.bundle.manifest import Manifest
-from toolchain.bundle.read import read_bundle
+from toolchain.bundle.read import Bundle, read_bundle
 from toolchain.errors import UsageError
 from toolchain.ir.graph import Graph
 
@@ -45,9 +45,14 @@ class Entry:
         return re.sub(r"[^A-Za-z0-9_-]", "-", f"{plan.name}-{plan.target}-{plan.precision}-{plan.source.sha256[:8]}")
 
     @property
+    def target(self) -> Target:
+        """What the bundle was compiled for."""
+        return Bundle(self.bundle, self.manifest).target()
+
+    @property
     def clock_hz(self) -> int | None:
         """Of its target."""
-        return load_target(self.manifest.target).clock_hz
+        return self.target.clock_hz
 
     @property
     def instructions(self) -> int | None:

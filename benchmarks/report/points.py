@@ -78,7 +78,7 @@ METRICS = (
 def of_entry(entry: Entry) -> Point:
     """The point of a bundle that was run."""
     found, plan, accuracy = entry.measurement, entry.manifest, entry.result.accuracy
-    modelled = modelled_us(found, plan.target)
+    modelled = modelled_us(found, entry.target)
     loss, unit = (accuracy.kl, "KL, nats") if accuracy.kl is not None else (accuracy.mse, "MSE")
     return Point(
         peer_name("", plan.source.sha256) or plan.source.file.rpartition(".")[0] or plan.name,

@@ -183,7 +183,7 @@ def _timed(run: Callable[[], BenchResult], rounds: int) -> Latency:
 
 def _modelled(found: BenchResult) -> Latency | None:
     """The modelled latency, which is the same in every round; None where the target has no clock or nothing was counted."""
-    value = modelled_us(found.measurement, found.manifest.target)
+    value = modelled_us(found.measurement, found.target)
     if value is None:
         return None
     exact = Interval(value, value, value, 1.0)

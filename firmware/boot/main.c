@@ -1,6 +1,8 @@
 /* The boot loader: starts the newest image that is signed for this board and this slot, and gives up one that never confirmed itself.
- * A trial costs one of its tries, written before it starts. Nothing else is written, and no image is copied. */
+ * A trial costs one of its tries, written before it starts, and is watched where the board has a watchdog: one that hangs costs no
+ * more than that. Nothing else is written, and no image is copied. */
 #include "boot.h"
+#include "device.h"
 #include "monocypher.h"
 #include "sha512.h"
 
@@ -45,11 +47,15 @@ static int startable(uint32_t slot, uint32_t lowest_version)
 void strop_main(void)
 {
     struct strop_state state;
+    strop_feed(); /* what runs since the last start outlives resets by software on some chips */
     (void)strop_state_read(&state);
     const uint32_t trial = strop_slot(1u - state.stable), stable = strop_slot(state.stable);
     if (state.trial == 1 - state.stable && state.tries != 0 && startable(trial, state.floor)) {
         --state.tries;
         if (strop_state_write(&state)) {
+            if (STROP_WATCHDOG_STARTS) {
+                strop_watchdog_start();
+            }
             strop_jump(trial + STROP_HEADER_BYTES);
         }
     }

@@ -45,12 +45,31 @@ void strop_serial_start(void);
 int strop_serial_get(void); /* -1 while nothing is there */
 void strop_serial_put(uint8_t byte);
 
-/* Per watchdog, in firmware/boards/watchdog_NAME.c, where one is built in: it must be fed within STROP_WATCHDOG_MS. */
+/* Per watchdog, in firmware/boards/watchdog_NAME.c, where one is built in: it must be fed within STROP_WATCHDOG_MS.
+ * STROP_WATCHDOG_STARTS: 0 where the boot loader starts it, on trials alone; feeding one that does not run does nothing. */
 #ifndef STROP_WATCHDOG_MS
 #define STROP_WATCHDOG_MS 0
 #endif
+#ifndef STROP_WATCHDOG_STARTS
+#define STROP_WATCHDOG_STARTS (STROP_WATCHDOG_MS != 0)
+#endif
 void strop_watchdog_start(void);
 void strop_watchdog_feed(void);
+
+/* Where a whole period begins: before a call into a model, and while nothing comes over the line. */
+static inline void strop_feed(void)
+{
+    if (STROP_WATCHDOG_MS != 0) {
+        strop_watchdog_feed();
+    }
+}
+
+/* The board's timing pin, in firmware/boards/pin_NAME.c, where it is built in: it falls before the runs of `infer` and behind them. */
+#ifndef STROP_TIMING_PIN
+#define STROP_TIMING_PIN 0
+#endif
+void strop_pin_start(void);
+void strop_pin_put(int high);
 
 /* One buffer for what comes in and what goes out. */
 enum { STROP_PROTOCOL = 1, STROP_PAYLOAD_BYTES = 256, STROP_HEAD_BYTES = 4, STROP_CHECK_BYTES = 4, STROP_LINE_BYTES = 80 };

@@ -37,21 +37,13 @@ uint32_t strop_stack_used(void)
     return (uint32_t)((const uint8_t *)strop_stack_high - (const uint8_t *)word);
 }
 
-/* Fed where a whole period begins: before a call into a model, and while nothing comes over the line. */
-static void feed(void)
-{
-    if (STROP_WATCHDOG_MS != 0) {
-        strop_watchdog_feed();
-    }
-}
-
 void strop_timed_call(struct strop_timed *record, int (*function)(void *), void *argument)
 {
-    feed();
+    strop_feed();
     strop_clock_read(&record->before, 0);
     record->status = (uint32_t)strop_call(function, argument, strop_stack_high);
     strop_clock_read(&record->after, 1);
-    feed();
+    strop_feed();
 }
 
 /* Must be called more often than the ticks wrap. */
@@ -89,7 +81,10 @@ void strop_main(void)
     strop_board_start();
     strop_serial_start();
     strop_clock_start();
-    if (STROP_WATCHDOG_MS != 0) {
+    if (STROP_TIMING_PIN) {
+        strop_pin_start();
+    }
+    if (STROP_WATCHDOG_STARTS) {
         strop_watchdog_start();
     }
     for (uint32_t *word = strop_stack_low; word != strop_stack_high; ++word) {
@@ -104,7 +99,7 @@ void strop_main(void)
     uint32_t count = 0;
     int in_frame = 0, began = 0;
     for (;;) {
-        feed();
+        strop_feed();
         const int byte = strop_serial_get();
         if (byte < 0) {
             (void)strop_microseconds(); /* so that no wrap of the clock is missed */

@@ -52,6 +52,7 @@ static int self_test(void)
             input[at] = strop_answer_known ? (uint8_t)(noise >> 24) : 0;
         }
     }
+    strop_feed();
     if (strop_call(program->run, strop_arena, strop_stack_high) != 0 || strop_broken_guard() != 0) {
         return 0;
     }
@@ -67,7 +68,9 @@ void strop_update_start(void)
     if (state.trial != STROP_UPDATE_SLOT || state.stable == STROP_UPDATE_SLOT) {
         return;
     }
+    strop_feed();
     const int passed = self_test();
+    strop_feed();
     if (passed) {
         state.stable = STROP_UPDATE_SLOT;
         state.trial = STROP_NO_SLOT;

@@ -84,7 +84,7 @@ def flash_image(elf: Path, target: Target) -> FlashImage:
         start = segment.address - flash.base
         data[start : start + len(segment.data)] = segment.data
     first = (base - flash.base) // ALIGN_BYTES * ALIGN_BYTES
-    return FlashImage(elf, flash.base + first, bytes(data[first:]))
+    return FlashImage(elf.resolve(), flash.base + first, bytes(data[first:]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +240,9 @@ def tool_step(
         command = (*tool.command(), *arguments)
         if reads is not None:
             reads.unlink(missing_ok=True)
-        done = stream_process(command, silence_s=SILENCE_S, limit_s=job.image.limit_s, heard=heard, extra_env=_PLAIN)
+        # Not where the user is: tools take modules and configuration files from there before their own.
+        folder = job.image.elf.parent
+        done = stream_process(command, silence_s=SILENCE_S, limit_s=job.image.limit_s, heard=heard, extra_env=_PLAIN, cwd=folder)
         missing = [each for each in needed if not re.search(each, done.stdout)]
         if done.status or missing:
             raise _failure(tool.shown(), done, job, symptoms)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from firmware.build import (
@@ -18,10 +17,20 @@ from firmware.build import (
 )
 from firmware.cache import cached_folder
 from firmware.compilers import Compiler, run_compiler
-from firmware.device_build import Placed, Scale, Variant, build_device
+from firmware.device_build import (
+    PLAIN,
+    Placed,
+    Scale,
+    Variant,
+    build_device,
+    trial_ms_of,
+    watchdog_flags,
+    watchdog_sources,
+)
 from firmware.image import read_image
 from firmware.linker import RamLayout, linker_script
 from firmware.program import CProgram
+from firmware.programmers.base import ALIGN_BYTES, FlashImage, flash_image
 from firmware.update.image import HEADER_BYTES, SlotImage, sign_image, slot_room
 from firmware.update.keys import SigningKey
 from firmware.update.monocypher import FILES, monocypher_folder
@@ -37,10 +46,15 @@ BOOT_OWN = (
     "boot/sha512.h",
     "boot/jump_cortex_m.c",
     "boards/cortex_m.c",
+    "boards/registers.h",
+    "device/device.h",
     "harness/harness.h",
     "harness/memory.c",
     "harness/include/string.h",
 )
+REGION_BYTES_MOST = 1 << 24
+"""From the boot loader to slot 0: what a programmer fills in between."""
+
 BOOT_RAM_BYTES = 6144
 """Its stack: checking a signature takes 3 KB."""
 
@@ -75,11 +89,13 @@ def build_boot(target: Target, public: bytes, compiler: Compiler) -> Path:
     """The boot loader's ELF. Raises EnvironmentFault E402 to E404, TargetError E302 where it is larger than its place."""
     update = update_of(target)
     flash = Memory("boot", target.flash.base, update.boot_bytes, 0, "flash")
-    alone = dataclasses.replace(target, qemu=None)
+    alone = replace(target, qemu=None)
     script = linker_script(alone, flash, RamLayout(512, 32, 0, 16, BOOT_RAM_BYTES))
-    names = (*BOOT_OWN, f"boards/flash_{update.driver}.c")
+    trial_ms = trial_ms_of(target)
+    watched = watchdog_flags(target, trial_ms) if trial_ms else ()
+    names = (*BOOT_OWN, f"boards/flash_{update.driver}.c", *(watchdog_sources(target) if trial_ms else ()))
     glue = _boot_glue(target, public)
-    flags = (*FREESTANDING_FLAGS, *HARNESS_FLAGS, *HARNESS_OWN_FLAGS[compiler.name], "-I.", *update_defines(update))
+    flags = (*FREESTANDING_FLAGS, *HARNESS_FLAGS, *HARNESS_OWN_FLAGS[compiler.name], "-I.", *update_defines(update), *watched)
     parts = (script, glue, repr(compiler), repr(flags), *FILES.values(), *(own_text(name) for name in names))
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
@@ -116,8 +132,11 @@ def build_images(
     key: SigningKey,
     version: int,
     answer: KnownAnswer | None,
+    how: Variant = PLAIN,
 ) -> tuple[SlotImage, ...]:
     """The firmware for each slot, signed. answer: None where the reference cannot say the bytes of the outputs (float).
+
+    how: a firmware on trial is watched whether it has a watchdog of its own or not.
 
     Raises TargetError E301 and E302, EnvironmentFault E402 and E403, RunError E504.
     """
@@ -132,7 +151,7 @@ def build_images(
             f"const uint32_t strop_answer_known = {int(answer is not None)};\n"
             f"const uint32_t strop_answer_check = {answer.check if answer else 0:#010x}u;\n",
         )
-        firmware = build_device(program, scale, target, compiler, Variant(placed=placed))
+        firmware = build_device(program, scale, target, compiler, replace(how, placed=placed))
         payload = flat(firmware.elf, flash)
         images.append(sign_image(payload, update.slot(slot), version, firmware.build_id, target.name, key))
     return tuple(images)
@@ -150,6 +169,24 @@ def flat(elf: Path, memory: Memory) -> bytes:
             raise TargetError(302, memory.name, what, "Report this with the bundle")
         made += b"\xff" * (start - len(made)) + data
     return bytes(made)
+
+
+def factory_image(boot: Path, target: Target, image: SlotImage) -> FlashImage:
+    """What a programmer writes to a new board, in one region: boot loader, erased state pages, the image in slot 0.
+
+    Slot 1 is left as it is: nothing starts from there while the state is erased, unless slot 0 is damaged.
+    Raises EnvironmentFault E403 where the slots do not lie in the flash that the boot loader lies in.
+    """
+    update, flash = update_of(target), target.flash
+    inside = flash.base <= update.base and update.base + update.bytes <= flash.base + flash.bytes
+    if not inside or update.slot(0) - flash.base > REGION_BYTES_MOST:
+        hint = "Boards that QEMU stands in for take --port qemu"
+        raise EnvironmentFault(403, target.name, "its slots lie apart from its boot loader, and no tool writes both", hint)
+    start = flash_image(boot, target)
+    data = start.data.ljust(update.slot(0) - start.base, b"\xff") + image.data
+    data += b"\xff" * (-len(data) % ALIGN_BYTES)
+    digest = hashlib.sha256(data).hexdigest()[:16]
+    return FlashImage(boot.with_name(f"install-{digest}.elf").resolve(), start.base, data)
 
 
 def factory_flash(update: Update, image: SlotImage) -> bytes:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from firmware.device_build import trial_ms_of
 from firmware.serial.board import Board
 from firmware.update.image import SlotImage, image_for
 from targets.model import Target
@@ -21,6 +22,9 @@ ERASE_S = 5.0
 CHECK_S = 30.0
 BOOT_S = 60.0
 """How long a board may take to check a signature, start and test itself."""
+
+TRIES = 3
+"""Starts that a trial has, of which each may hang until the board's watchdog ends it."""
 
 BEGINS = 4
 """So often an update is taken up again after the board lost its place."""
@@ -118,13 +122,13 @@ class Updater:
         image = image_for(images, self._target, self.state().spare_address)
         self.send(image, sent)
         self.restart()
-        state = self.started()
+        state = self.started(BOOT_S + TRIES * trial_ms_of(self._target) / 1000)
         if state.confirmed and state.version == image.version and self._board.hello().build_id == image.build_id:
             return state
         if state.trial is not None and state.tries:
             why = "the boot loader does not take the image's signature or version"
         else:
-            why = "the image did not pass its self-test"
+            why = "the image did not pass its self-test, crashed or hung"
         what = f"it went back to version {state.version}: {why}"
         raise RunError(512, self._target.name, what, "Check the key that the board was flashed with, and the bundle")
 

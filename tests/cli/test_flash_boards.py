@@ -18,7 +18,7 @@ from firmware.programmers.base import Package
 from firmware.serial.board import Board
 from targets.load import load_target
 from tests.support.engines import needs_arm_gcc
-from tests.support.serial_boards import known_board, serial_bundle
+from tests.support.serial_boards import quick_lines, serial_bundle
 from tests.support.stm32_rom import Stm32Rom
 from toolchain.api import flashing
 from toolchain.cli import flash as command
@@ -58,7 +58,7 @@ def test_a_dry_run_is_commands_that_one_can_type(
 ) -> None:
     """Files are there, words stand for what is not connected, and the board is asked at the end."""
     target, bundle = serial_bundle(name)
-    with known_board(target):
+    with quick_lines():
         for tool in target.flash_tool.chips:
             status, done = strop(capsys, bundle, "--port", "auto", "--tool", tool, "--dry-run")
             assert "error" not in done, done
@@ -73,9 +73,9 @@ def test_a_dry_run_is_commands_that_one_can_type(
 
 
 def test_the_dry_run_as_a_person_sees_it(tmp_path: Path, capsys: pytest.CaptureFixture[str], desk: list[Any]) -> None:
-    target, bundle = serial_bundle("nucleo_l4r5zi")
+    _target, bundle = serial_bundle("nucleo_l4r5zi")
     desk.append(st_link("/dev/ttyACM3", "066DFF49"))
-    with known_board(target):
+    with quick_lines():
         capsys.readouterr()
         assert main(["flash", str(bundle), "--port", "auto", "--dry-run"]) == 0
     said = capsys.readouterr()
@@ -91,9 +91,9 @@ def test_the_dry_run_as_a_person_sees_it(tmp_path: Path, capsys: pytest.CaptureF
 def test_a_dry_run_says_what_is_missing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], desk: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target, bundle = serial_bundle("nucleo_l4r5zi")
+    _target, bundle = serial_bundle("nucleo_l4r5zi")
     monkeypatch.setattr(openocd, "_TOOL", Package("a-tool-that-nobody-has"))
-    with known_board(target):
+    with quick_lines():
         status, done = strop(capsys, bundle, "--port", "auto", "--tool", "openocd", "--dry-run")
         assert (status, done["missing"]) == (0, "a-tool-that-nobody-has: it is not installed. pip install 'strop[flash]'")
         desk.append(st_link("/dev/ttyACM3", "066DFF49"))
@@ -116,8 +116,8 @@ def test_a_dry_run_says_what_is_missing(
 def test_wrong_places_are_errors(
     arguments: tuple[str, ...], code: str, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], desk: list[Any]
 ) -> None:
-    target, bundle = serial_bundle("nucleo_l4r5zi")
-    with known_board(target):
+    _target, bundle = serial_bundle("nucleo_l4r5zi")
+    with quick_lines():
         _, found = strop(capsys, bundle, *arguments)
     assert (found["error"]["code"], text in found["error"]["message"]) == (code, True), found
 
@@ -125,9 +125,9 @@ def test_wrong_places_are_errors(
 def test_no_drive_and_two_drives_are_errors(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], desk: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target, bundle = serial_bundle("rp2040_pico")
+    _target, bundle = serial_bundle("rp2040_pico")
     desk.append(SimpleNamespace(device="/dev/ttyACM0", vid=0x2E8A, pid=0x000C, serial_number="E66", description="Debug Probe"))
-    with known_board(target):
+    with quick_lines():
         monkeypatch.setattr(flashing, "loaders", lambda chip: iter(()))
         _, found = strop(capsys, bundle, "--port", "auto")
         assert (found["error"]["code"], "BOOTSEL" in found["error"]["hint"]) == ("E510", True)
@@ -141,7 +141,7 @@ def test_a_person_is_asked_which_board_is_meant(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], desk: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Until the answer is one of the numbers; nobody is asked under --json."""
-    target, bundle = serial_bundle("nucleo_l4r5zi")
+    _target, bundle = serial_bundle("nucleo_l4r5zi")
     desk += [st_link("/dev/ttyACM0", "AA"), st_link("/dev/ttyACM1", "BB")]
 
     class Terminal(io.StringIO):
@@ -150,7 +150,7 @@ def test_a_person_is_asked_which_board_is_meant(
 
     monkeypatch.setattr(command.sys, "stdin", Terminal("x\n3\n0\n2\n"))
     monkeypatch.setattr(command.sys.stderr, "isatty", lambda: True, raising=False)
-    with known_board(target):
+    with quick_lines():
         assert main(["flash", str(bundle), "--port", "auto", "--dry-run"]) == 0
         said = capsys.readouterr()
         assert "nucleo_l4r5zi at /dev/ttyACM1" in said.out
@@ -177,7 +177,7 @@ def boasting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture
 def board(tmp_path: Path) -> Generator[tuple[Stm32Rom, Path]]:
     target, bundle = serial_bundle("nucleo_l4r5zi")
-    with known_board(target), Stm32Rom(target, 0x470, tmp_path) as rom:
+    with quick_lines(), Stm32Rom(target, 0x470, tmp_path) as rom:
         yield rom, bundle
 
 
@@ -206,12 +206,12 @@ def test_a_board_that_was_not_written_is_not_taken_for_written(
 
 
 def test_options_of_the_place_reach_the_tool(tmp_path: Path, capsys: pytest.CaptureFixture[str], desk: list[Any]) -> None:
-    target, bundle = serial_bundle("nucleo_l4r5zi")
+    _target, bundle = serial_bundle("nucleo_l4r5zi")
     desk += [
         st_link("/dev/ttyACM0", "AA"),
         SimpleNamespace(device="/dev/ttyUSB0", vid=0x0403, pid=0x6001, serial_number="F", description="n/a"),
     ]
-    with known_board(target):
+    with quick_lines():
         how = ("--port", "auto", "--loader-port", "usb:F", "--tool", "stm32loader", "--dry-run")
         _, done = strop(capsys, bundle, *how)
     assert done["steps"][0] == "stm32loader --port /dev/ttyUSB0 --baud 115200"

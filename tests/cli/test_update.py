@@ -124,7 +124,7 @@ def test_wrong_keys_are_errors(bundle: Path, key: Path, tmp_path: Path, capsys: 
         (("--port", "qemu", "--update"), "E901", "it is missing"),
         (("--save", "x"), "E901", "it is missing"),
         (("--key", "KEY", "--save", "x", "--version", "4294967295"), "E901", "is no version"),
-        (("--key", "KEY", "--port", "/dev/ttyACM0"), "E901", "cannot be written through"),
+        (("--key", "KEY", "--port", "/dev/ttyACM0"), "E901", "no tool writes to"),
         (("--key", "KEY", "--save", "/nowhere/x"), "E505", "cannot be written"),
         (("--key", "KEY", "--port", "qemu", "--update"), "E508", "nothing was flashed yet"),
     ],

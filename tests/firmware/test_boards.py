@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from firmware.boot_check import boot_check
-from firmware.compilers import find_compiler
+from firmware.compilers import CompilerChoice, find_compiler
 from firmware.device_build import DeviceFirmware, Scale, Variant, build_device
 from firmware.image import Image, read_image
 from targets.load import load_target
@@ -112,14 +112,54 @@ def test_clocks_pins_and_baud_rates_are_those_of_the_target(name: str, tmp_path:
         check_setup(target, BOARDS[name], read_image(built(target, "zig", tmp_path).elf))
 
 
+def period_s(driver: str, base: int, r: Registers) -> float:
+    """A watchdog's period as its manual says, from its registers; what must be set beside it is."""
+    if driver == "nrf_wdt":
+        assert (r.read(base + 0x508), r.read(base), r.writes[-1]) == (1, 1, (base + 0x600, 0x6E52_4635))
+        return (r.read(base + 0x504) + 1) / 32768
+    if driver == "stm32_iwdg":
+        assert [value for at, value in r.writes if at == base] == [0xCCCC, 0x5555, 0xAAAA, 0xAAAA]
+        return r.read(base + 8) * (4 << r.read(base + 4)) / 32000
+    if driver == "rp2040":  # 4.7.6: TICK from 12 MHz, ENABLE; erratum E1: two a tick; PSM: not ROSC, XOSC (bits 0 and 1 of 17)
+        assert (r.read(base + 0x2C), r.read(0x4001_0008), r.read(base) >> 30 & 1) == (1 << 9 | 12, 0x1FFFC, 1)
+        assert r.writes[-1] == (base + 4, r.read(base + 4))
+        return r.read(base + 4) / 2 / 1e6
+    if driver == "rp2350":  # 8.5: CYCLES and ENABLE of the watchdog's tick; PSM: not ROSC, XOSC (bits 2 and 3 of 25)
+        assert (r.read(0x4010_8034), r.read(0x4010_8030), r.read(0x4001_8008)) == (12, 1, (1 << 25) - 1 - 0b1100)
+        assert (r.read(base) >> 30 & 1, r.writes[-1]) == (1, (base + 4, r.read(base + 4)))
+        return r.read(base + 4) / 1e6
+    if driver == "ra_wdt":  # WDTCR: TOPS, CKS, window at 0 % and 100 %; WDTRCR: reset; WDTRR: 00h, then FFh
+        control = r.bits(base, 31, 16)
+        assert (control & 0x3300, r.bits(base + 4, 23, 16)) == (0x3300, 0x80)
+        assert [value & 0xFF for at, value in r.writes if at == base and value >> 16 == control][-4:] == [0, 0xFF, 0, 0xFF]
+        return (1024, 4096, 8192, 16384)[control & 3] * {6: 512, 8: 8192}[control >> 4 & 15] / 60e6
+    assert driver == "esp32_mwdt"  # 11.5: prescaler of 80 MHz, stage 0 resets the system, on and taken over
+    assert r.read(base + 0x48) & (1 << 31 | 3 << 29 | 1 << 22) == 1 << 31 | 3 << 29 | 1 << 22
+    assert not r.read(base + 0x48) & 1 << 21 and r.writes[0] == (base + 0x64, 0x50D8_3AA1)
+    assert r.writes[-3:] == [(base + 0x64, 0x50D8_3AA1), (base + 0x60, 1), (base + 0x64, 0)]
+    return r.read(base + 0x50) * (r.read(base + 0x4C) >> 16) / 80e6
+
+
+WATCHED = {
+    "nucleo_l4r5zi": (5000, 5.0),
+    "nucleo_h7a3zi": (5000, 5.0),
+    "nrf52840_dk": (5000, 5.0),
+    "rp2040_pico": (5000, 5.0),
+    "rp2350_pico2": (16_777, 16.777),
+    "ek_ra8d1": (1200, 2.236962),
+    "esp32c3": (5000, 5.0),
+}
+
+
 @needs_unicorn
-@pytest.mark.parametrize("name", ["nucleo_l4r5zi", "nucleo_h7a3zi", "nrf52840_dk"])
+@pytest.mark.parametrize("name", WATCHED)
 def test_a_watchdog_waits_as_long_as_it_was_told_to(name: str, tmp_path: Path) -> None:
     """Its period from its registers; the same build id with and without; code only where it is built in."""
-    target = load_target(name)
-    need_compiler(name, "gcc")
-    compiler, program = find_compiler(target, "gcc"), write_program(tmp_path)
-    firmware = build_device(program, Scale(), target, compiler, Variant(watchdog_ms=5000))
+    target, (ms, seconds) = runnable(load_target(name)), WATCHED[name]
+    choice: CompilerChoice = "gcc" if target.core.architecture == "arm" else "zig"
+    need_compiler(target.name, choice)
+    compiler, program = find_compiler(target, choice), write_program(tmp_path)
+    firmware = build_device(program, Scale(), target, compiler, Variant(watchdog_ms=ms))
     plain = build_device(program, Scale(), target, compiler)
     assert firmware.build_id == plain.build_id and firmware.elf != plain.elf
     assert "strop_watchdog_start" not in read_image(plain.elf).symbols
@@ -127,14 +167,56 @@ def test_a_watchdog_waits_as_long_as_it_was_told_to(name: str, tmp_path: Path) -
     run_function(read_image(firmware.elf), target, "strop_watchdog_start", registers)
     run_function(read_image(firmware.elf), target, "strop_watchdog_feed", registers)
     assert target.watchdog is not None
-    base = target.watchdog.base
-    if target.watchdog.driver == "nrf_wdt":
-        seconds = (registers.read(base + 0x504) + 1) / 32768
-        assert (registers.read(base + 0x508), registers.read(base), registers.writes[-1]) == (1, 1, (base + 0x600, 0x6E524635))
-    else:
-        seconds = registers.read(base + 8) * (4 << registers.read(base + 4)) / 32000
-        assert [value for at, value in registers.writes if at == base] == [0xCCCC, 0x5555, 0xAAAA, 0xAAAA]
-    assert seconds == pytest.approx(5, rel=0.01)
+    assert period_s(target.watchdog.driver, target.watchdog.base, registers) == pytest.approx(seconds, rel=0.01)
+
+
+@needs_unicorn
+@pytest.mark.parametrize(("ms", "seconds"), [(8, 0.0087381), (100, 0.1398101), (141, 0.5592405), (2236, 2.236962)])
+def test_the_periods_of_the_ra8d1(ms: int, seconds: float, tmp_path: Path) -> None:
+    """The shortest that is not shorter than what was asked for."""
+    target = runnable(load_target("ek_ra8d1"))
+    need_compiler(target.name, "gcc")
+    firmware = build_device(write_program(tmp_path), Scale(), target, find_compiler(target, "gcc"), Variant(watchdog_ms=ms))
+    registers = Registers({})
+    run_function(read_image(firmware.elf), target, "strop_watchdog_start", registers)
+    run_function(read_image(firmware.elf), target, "strop_watchdog_feed", registers)
+    assert period_s("ra_wdt", 0x4020_2600, registers) == pytest.approx(seconds, rel=1e-4)
+
+
+# Port clock, its bit, and the registers of the pin: (mode register, mask, output), set, clear. RM0432, RM0385, RM0456, PS 6.9.2.
+PINS = {
+    "nucleo_l4r5zi": (0x4002_104C, 5, (0x4800_1400, 3 << 26, 1 << 26), (0x4800_1418, 1 << 13), (0x4800_1418, 1 << 29)),
+    "nucleo_u575": (0x4602_0C8C, 5, (0x4202_1400, 3 << 26, 1 << 26), (0x4202_1418, 1 << 13), (0x4202_1418, 1 << 29)),
+    "stm32f746g_disco": (0x4002_3830, 8, (0x4002_2000, 3 << 6, 1 << 6), (0x4002_2018, 1 << 3), (0x4002_2018, 1 << 19)),
+    "nrf52840_dk": (0, 0, (0x5000_0A20, 3, 3), (0x5000_0808, 1 << 8), (0x5000_080C, 1 << 8)),
+}
+
+
+@needs_unicorn
+@pytest.mark.parametrize("name", PINS)
+def test_a_timing_pin_is_high_and_falls(name: str, tmp_path: Path) -> None:
+    """Its port has a clock before, it is an output, high before it is one, and code only where it is built in."""
+    target, (clock, bit, (mode, mask, output), high, low) = load_target(name), PINS[name]
+    need_compiler(name, "gcc")
+    compiler, program = find_compiler(target, "gcc"), write_program(tmp_path)
+    firmware = build_device(program, Scale(), target, compiler, Variant(timing_pin=True))
+    plain = build_device(program, Scale(), target, compiler)
+    assert firmware.build_id == plain.build_id
+    assert "strop_pin_put" not in read_image(plain.elf).symbols
+    registers = Registers({})
+    run_function(read_image(firmware.elf), target, "strop_pin_start", registers)
+    assert not clock or registers.writes[0] == (clock, 1 << bit)
+    assert registers.writes.index(high) < registers.writes.index((mode, registers.read(mode)))
+    assert registers.read(mode) & mask == output
+    run_function(read_image(firmware.elf), target, "strop_pin_put", registers)  # r0 is 0
+    assert registers.writes[-1] == low
+
+
+def test_a_board_without_a_timing_pin_says_so(tmp_path: Path) -> None:
+    target = load_target("ek_ra8d1")
+    need_compiler(target.name, "gcc")
+    with pytest.raises(EnvironmentFault, match=r"E403 ek_ra8d1: it has no timing pin"):
+        build_device(write_program(tmp_path), Scale(), target, find_compiler(target, "gcc"), Variant(timing_pin=True))
 
 
 def test_a_watchdog_that_is_not_there_is_an_error(tmp_path: Path) -> None:

@@ -22,6 +22,13 @@ def test_status_and_texts() -> None:
     assert (done.status, done.stdout, done.stderr, done.timed_out) == (3, "out\n", "err\n", False)
 
 
+def test_a_tool_runs_where_it_is_told_to(tmp_path: Path) -> None:
+    said: list[str] = []
+    command = (sys.executable, "-c", "import os; print(os.getcwd())")
+    stream_process(command, silence_s=30, limit_s=30, heard=said.append, cwd=tmp_path)
+    assert "".join(said).strip() == str(tmp_path.resolve())
+
+
 def test_time_limit_stops_children_too(tmp_path: Path) -> None:
     marker = tmp_path / "alive"
     child = f"import time, pathlib; time.sleep(2); pathlib.Path({str(marker)!r}).touch()"

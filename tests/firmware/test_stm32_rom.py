@@ -20,7 +20,7 @@ from firmware.programmers.base import flash_image
 from targets.model import Target
 from tests.support.device_host import Noise
 from tests.support.engines import needs_arm_gcc
-from tests.support.serial_boards import known_board, serial_bundle
+from tests.support.serial_boards import quick_lines, serial_bundle
 from tests.support.stm32_rom import GET_ID, GO, READ, WRITE, Faults, Stm32Rom
 from toolchain.api.flashing import Place, flash
 from toolchain.cli.main import main
@@ -61,7 +61,7 @@ class Bench:
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Bench]:
     target, bundle = serial_bundle("nucleo_l4r5zi")
     monkeypatch.setenv("STROP_CACHE", str(bundle.parent / "rom-cache"))
-    with known_board(target), Stm32Rom(target, PRODUCT, tmp_path) as rom:
+    with quick_lines(), Stm32Rom(target, PRODUCT, tmp_path) as rom:
         monkeypatch.setenv("STROP_TEST_LINES", str(rom.lines))
         yield Bench(rom, target, bundle)
 

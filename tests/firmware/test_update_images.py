@@ -25,11 +25,11 @@ from firmware.update.build import build_boot
 from firmware.update.image import HEADER_BYTES, SlotImage, pack_update, split_update
 from firmware.update.keys import SigningKey, new_keys
 from firmware.update.known import generated_inputs
-from firmware.update.send import BEGIN, BLOCK, FINISH, SlotState
+from firmware.update.send import BEGIN, BLOCK, FINISH, TOLD, SlotState
 from targets.load import load_target
 from tests.support.engines import needs_arm_gcc
-from tests.support.flash_board import Flash, FlashBoard, Operation
-from tests.support.updates import Updates, crashing_payload, example, updates_for
+from tests.support.flash_board import INSTRUCTIONS_PER_MS, POLL_INSTRUCTIONS, Flash, FlashBoard, Operation
+from tests.support.updates import Updates, crashing_payload, example, hanging_image, updates_for
 from toolchain.errors import RunError
 from toolchain.reference.evaluator import run
 
@@ -174,6 +174,34 @@ def test_a_trial_that_computes_wrong_goes_back(updates: Updates) -> None:
         updates.updater(board).update(updates.versions[9])
     assert updates.updater(board).state().version == 1
     assert updates.updater(board).update(updates.versions[2]).version == 2
+
+
+@pytest.mark.parametrize("driver", ["stm32l4", "nvmc"])
+def test_a_trial_that_hangs_is_ended_by_the_watchdog(driver: str) -> None:
+    """In its self-test, without --watchdog: three starts, each ended after the target's trial_ms, then the old firmware."""
+    updates = updates_for(driver)
+    bad, good = hanging_image(updates, 1, 2).data, updates.versions[1][0].data
+    board = updates.board(flash_with(updates, {0: good, 1: bad}, ON_TRIAL))
+    board.most_instructions = 15_000_000
+    assert board.power_on() == 0
+    state = updates.updater(board).state()
+    assert (state.slot, state.stable, state.tries, state.version) == (0, 0, 0, 1)
+    assert board.watchdog.bites == 3
+    assert not board.watchdog.running
+
+
+@pytest.mark.parametrize("driver", ["stm32l4", "nvmc"])
+def test_a_trial_is_watched_for_as_long_as_the_target_says(driver: str) -> None:
+    """What is confirmed goes on being watched, and feeds the watchdog while it waits and while it answers."""
+    updates = updates_for(driver)
+    board = updates.board(flash_with(updates, {0: updates.versions[1][0].data, 1: updates.versions[2][1].data}, ON_TRIAL))
+    assert board.power_on() == 1
+    assert updates.target.watchdog is not None
+    assert board.watchdog.ms == pytest.approx(updates.target.watchdog.trial_ms, rel=0.01)
+    updater, period = updates.updater(board), board.watchdog.ms * INSTRUCTIONS_PER_MS
+    for _ in range(3 * period // (TOLD.size * POLL_INSTRUCTIONS)):
+        assert updater.state().confirmed
+    assert (board.watchdog.running, board.watchdog.bites) == (True, 0)
 
 
 def test_an_update_by_another_key_goes_back(updates: Updates) -> None:

@@ -20,6 +20,8 @@ from targets.model import Target, Update
 UART, PRIVATE = 0x4000_4000, 0xE000_0000
 RESET_REQUEST, TICKS = 0xE000_ED0C, 0xE000_E018
 STEP_INSTRUCTIONS = 60_000_000
+INSTRUCTIONS_PER_MS, POLL_INSTRUCTIONS = 10, 1000
+"""So slow is this board by its watchdog's clock, so that a hang does not take long, and so long it waits for each byte."""
 ERASED = 0xFF
 
 
@@ -97,6 +99,74 @@ class Flash:
         self.loose = {at: mask for at, mask in self.loose.items() if not address <= at < address + len(data)} | loose
 
 
+@dataclass(slots=True)
+class WatchdogModel:
+    """IWDG (RM0432 38.4) or WDT (nRF52840 PS 6.36.4), which stop at resets of all kinds but those by software of nRF52.
+
+    age: instructions since it was fed, in steps of an eighth of its period, after which it restarts the board. bites: how often.
+    """
+
+    driver: str
+    running: bool = False
+    reload: int = 0
+    prescaler: int = 0
+    age: int = 0
+    fed: bool = False
+    bites: int = 0
+
+    @classmethod
+    def of(cls, target: Target) -> WatchdogModel:
+        """The board's, or one that never runs."""
+        return cls(target.watchdog.driver if target.watchdog else "")
+
+    @property
+    def ms(self) -> int:
+        """Its period."""
+        if self.driver == "nrf_wdt":
+            return (self.reload + 1) * 1000 // 32_768
+        return self.reload * (4 << self.prescaler) // 32
+
+    @property
+    def step(self) -> int:
+        """Instructions after which it is to be asked; 0 while it does not run."""
+        return max(1, self.ms * INSTRUCTIONS_PER_MS // 8) if self.running else 0
+
+    def passes(self, instructions: int) -> bool:
+        """True where it bites; it does not run then."""
+        self.age = 0 if self.fed else self.age + instructions
+        self.fed = False
+        bites = self.running and self.age >= self.ms * INSTRUCTIONS_PER_MS
+        self.bites += bites
+        if bites:
+            self.reset()
+        return bites
+
+    def reset(self) -> None:
+        """As a reset leaves it."""
+        self.running, self.reload, self.prescaler, self.age, self.fed = False, 0xFFF, 0, 0, False
+
+    def reset_by_software(self) -> None:
+        """AIRCR: the WDT of nRF52 goes on (PS 5.3.6.6)."""
+        if self.driver != "nrf_wdt":
+            self.reset()
+
+    def write(self, offset: int, value: int) -> None:
+        """A register is written."""
+        if self.driver == "nrf_wdt":
+            self.running = self.running or (offset == 0 and value == 1)
+            self.fed = self.fed or (offset == 0x600 and value == 0x6E52_4635)
+            if offset == 0x504 and not self.running:
+                self.reload = value
+            return
+        if offset == 0:
+            self.running = self.running or value == 0xCCCC
+            self.fed = self.fed or value == 0xAAAA
+        elif offset == 4:
+            self.prescaler = value
+        elif offset == 8:
+            self.reload = value
+
+
 class PowerLost(Exception):
     """Power went, as was asked for."""
 
@@ -110,6 +180,7 @@ class FlashBoard:
         self.target, self.update, self.flash = target, target.update, flash
         self.rng = random.Random(seed)
         self.operations: list[Operation] = []
+        self.most_instructions = STEP_INSTRUCTIONS
         self.cut_at: int | None = None
         self.known: dict[bytes, int] = {}
         """What checking a signature of the same bytes gave."""
@@ -125,7 +196,11 @@ class FlashBoard:
         self._stop_at_image = False
         self._words: dict[int, bytes] = {}
         self._lost = self._reset = False
+        self._stopped = self._began = False
+        """Why the processor was halted: for good, or since the watchdog's steps count from now on."""
+
         self._started_in: int | None = None
+        self.watchdog = WatchdogModel.of(target)
         self._cut_operation: Operation | None = None
         self._loose_hook: Any = None
         self._returns: dict[int, bytes] = {}
@@ -143,6 +218,7 @@ class FlashBoard:
             self._uc.mem_write(segment.address, segment.data)
         self._uc.mem_write(self.update.base, bytes(self.flash.contents))
         self._watch_loose()
+        self.watchdog.reset()
         self._received.clear()
         self._sent.clear()
         self._stop_at_image = until_image
@@ -165,8 +241,17 @@ class FlashBoard:
             self._run(entry)
 
     def _run(self, start: int) -> None:
-        self._lost, self._polls = False, 0
-        self._uc.emu_start(start, 0xFFFF_FFFE, 0, STEP_INSTRUCTIONS)
+        self._lost, self._polls, self._stopped = False, 0, False
+        left = self.most_instructions
+        while not self._stopped and left > 0:
+            part = min(left, self.watchdog.step or left)
+            self._began = False
+            self._uc.emu_start(start, 0xFFFF_FFFE, 0, part)
+            start = self._uc.reg_read(a.UC_ARM_REG_PC) | 1
+            if not self._stopped and not self._began:
+                left -= part
+                if self.watchdog.passes(part):
+                    self._reset = self._stopped = True
         if self._lost:
             assert self._cut_operation is not None
             self.flash.cut(self._cut_operation, self.rng)
@@ -203,16 +288,35 @@ class FlashBoard:
         uc.mmio_map(PRIVATE, 0x10_0000, self._core_read, None, self._core_write, None)
         low, high = update.base, update.base + update.bytes - 1
         uc.mmio_map(update.controller, 4096, self._controller_read, None, self._controller_write, None)
+        if self.target.watchdog is not None:
+            uc.mmio_map(self.target.watchdog.base, 4096, self._quiet, None, self._watchdog_write, None)
         uc.hook_add(u.UC_HOOK_MEM_WRITE, self._flash_written, None, flash.base, flash.base + flash.bytes - 1)
         uc.hook_add(u.UC_HOOK_BLOCK, self._in_image, None, low, high)
         check = self._boot.symbols["strop_signed"]
         uc.hook_add(u.UC_HOOK_CODE, self._checking, None, check, check)
 
+    def _stop(self) -> None:
+        self._stopped = True
+        self._uc.emu_stop()
+
+    def _quiet(self, _uc: Any, _offset: int, _size: int, _data: Any) -> int:
+        return 0
+
+    def _watchdog_write(self, _uc: Any, offset: int, _size: int, value: int, _data: Any) -> None:
+        before = self.watchdog.running
+        self.watchdog.write(offset, value)
+        if self.watchdog.running != before:
+            self._began = True
+            self._uc.emu_stop()
+
     def _uart_read(self, _uc: Any, offset: int, _size: int, _data: Any) -> int:
         if offset == 4:
+            if self.watchdog.passes(POLL_INSTRUCTIONS):
+                self._reset = True
+                self._stop()
             self._polls = 0 if self._received else self._polls + 1
             if self._polls > 2:
-                self._uc.emu_stop()
+                self._stop()
             return 2 if self._received else 0
         return self._received.pop(0) if offset == 0 and self._received else 0
 
@@ -230,20 +334,21 @@ class FlashBoard:
     def _core_write(self, _uc: Any, offset: int, _size: int, _value: int, _data: Any) -> None:
         if PRIVATE + offset == RESET_REQUEST:
             self._reset = True
-            self._uc.emu_stop()
+            self.watchdog.reset_by_software()
+            self._stop()
 
     def _in_image(self, _uc: Any, address: int, _size: int, _data: Any) -> None:
         if self._started_in is None:
             self._started_in = (address - self.update.slot(0)) // self.update.slot_bytes
             if self._stop_at_image:
-                self._uc.emu_stop()
+                self._stop()
 
     def _operate(self, operation: Operation) -> None:
         if self._lost:
             return
         if self.cut_at == len(self.operations):
             self._lost, self._cut_operation = True, operation
-            self._uc.emu_stop()
+            self._stop()
             return
         self.operations.append(operation)
         self.flash.do(operation)

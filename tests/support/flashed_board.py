@@ -29,8 +29,9 @@ class FlashedBoard:
         self._machine.mem_map(target.flash.base, target.flash.bytes, unicorn.UC_PROT_READ | unicorn.UC_PROT_EXEC)
         self._machine.mem_write(target.flash.base, flash)
         self._machine.mem_map(target.ram.base, target.ram.bytes, unicorn.UC_PROT_ALL)
-        for base in (0xE0001000, 0xE000E000):
-            # DWT, whose counter stands still here, and the system control space.
+        watchdogs = () if target.watchdog is None else (target.watchdog.base // PAGE * PAGE,)
+        for base in (0xE0001000, 0xE000E000, *watchdogs):
+            # DWT, whose counter stands still here, the system control space, and a watchdog that never bites.
             self._machine.mem_map(base, PAGE, unicorn.UC_PROT_READ | unicorn.UC_PROT_WRITE)
         self._machine.mmio_map(target.serial.base // PAGE * PAGE, PAGE, self._read, None, self._write, None)
         stack, self._start = struct.unpack_from("<II", flash)

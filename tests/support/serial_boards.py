@@ -15,7 +15,7 @@ import pytest
 from firmware.serial.board import Board
 from targets.load import load_target
 from targets.model import Target
-from toolchain.api import compile, flashing
+from toolchain.api import compile
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 SERIAL = '\n[serial]\ndriver = "cmsdk"\nbase = 0x4000_4000\nclock_hz = 80_000_000\nbaud = 115_200\n'
@@ -47,10 +47,9 @@ def serial_bundle(name: str) -> tuple[Target, Path]:
 
 
 @contextmanager
-def known_board(target: Target) -> Generator[None]:
-    """While it lasts `strop flash` takes the target for the one of its name, and tools that it starts have quick lines."""
+def quick_lines() -> Generator[None]:
+    """While it lasts, tools that `strop flash` starts have quick lines."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flashing, "load_target", lambda name: target)
         patch.setenv("PYTHONPATH", str(Path(__file__).with_name("quick_lines")))
         patch.setenv("STROP_TEST_SPEED", "10")
         patch.setattr(Board.__init__, "__defaults__", (0.2, 5))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 from dataclasses import dataclass, replace
 from functools import cache
@@ -79,6 +80,18 @@ def updates_for(driver: str, wrong_answer_version: int = 9) -> Updates:
         for number, answer in answers.items()
     }
     return Updates(target, small, key, build_boot(target, key.public, compiler), versions)
+
+
+def hanging_image(updates: Updates, slot: int, version: int) -> SlotImage:
+    """A whole firmware whose network never ends its first run."""
+    program, folder = c_program(example()), Path(mkdtemp())
+    shutil.copytree(program.root, folder, dirs_exist_ok=True)
+    source, head = folder / program.sources[0], f"int {program.name}_run("
+    before, after = source.read_text().split(head)
+    body = after.index("{") + 1
+    source.write_text(f"{before}{head}{after[:body]}\n    for (;;) {{\n    }}{after[body:]}")
+    hangs, compiler = replace(program, root=folder), find_compiler(updates.target)
+    return build_images(hangs, output_scale(example()), updates.target, compiler, updates.key, version, KnownAnswer(0))[slot]
 
 
 def crashing_payload(update: Update, slot: int) -> bytes:

@@ -294,7 +294,7 @@ data_bytes = 4096
 
 [flash_tool]
 method = "openocd"
-chip = "my chip"
+chip = "interface/my.cfg"
 """
 
 
@@ -318,7 +318,7 @@ def test_a_users_board_file_loads_by_path(tmp_path: Path) -> None:
         ("sram", 0x20000000, 65536, 0, "ram"),
         ("rom", 0x08000000, 262144, 3, "flash"),
     ]
-    assert target.flash_tool.chip == "my chip"
+    assert target.flash_tool.chip == "interface/my.cfg"
 
 
 def test_adjacent_memories_do_not_overlap(tmp_path: Path) -> None:
@@ -425,7 +425,7 @@ BROKEN = [
     ("unknown qemu key", "[qemu]", "[qemu]\nram = 1", "key 'qemu.ram' is unknown", "timer_hz"),
     ("missing key", 'core = "cortex-m4f"\n', "", "key 'core' is missing", ""),
     ("missing memory key", "wait_states = 3\n", "", "key 'memory.rom.wait_states' is missing", ""),
-    ("missing table", '[flash_tool]\nmethod = "openocd"\nchip = "my chip"\n', "", "key 'flash_tool' is missing", ""),
+    ("missing table", '[flash_tool]\nmethod = "openocd"\nchip = "interface/my.cfg"\n', "", "key 'flash_tool' is missing", ""),
     ("string for integer", "clock_hz = 80_000_000", 'clock_hz = "fast"', "key 'clock_hz' must be an integer, is a string", ""),
     (
         "boolean for integer",
@@ -469,7 +469,7 @@ BROKEN = [
     ("bad memory name", "[memory.sram]", '[memory."s ram"]', "key 'memory.s ram' has the name 's ram'", "lower-case"),
     ("empty source", '"its manual"', '""', "key 'source' is empty", ""),
     ("unknown method", '"openocd"', '"telepathy"', "key 'flash_tool.method' is 'telepathy'", "esptool"),
-    ("no chip", '"my chip"', '""', "key 'flash_tool.chip' is empty", ""),
+    ("no chip", '"interface/my.cfg"', '""', "key 'flash_tool.chip' is empty", ""),
     ("unknown system", 'system = "arm"', 'system = "avr"', "key 'qemu.system' is 'avr'", "riscv32"),
     (
         "key twice",

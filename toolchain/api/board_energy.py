@@ -12,7 +12,6 @@ from firmware.serial.tiny import TinyRunner
 from runtimes.board_engine import connected, model_number
 from runtimes.meters.energy import EnergyResult, WindowEnergy, energy_of, window_energy
 from runtimes.meters.meter import Meter
-from targets.load import load_target
 from toolchain.api.places import as_bytes, c_program, output_scale
 from toolchain.bundle.read import Bundle
 from toolchain.ir.types import Array
@@ -36,7 +35,7 @@ def measure_energy(
     board's two time stamps came over the line, whose delays are those of one short line each. Raises RunError E506 to E508 and
     E515, EnvironmentFault E4xx.
     """
-    program, target = c_program(bundle), load_target(bundle.manifest.target)
+    program, target = c_program(bundle), bundle.target()
     firmware = build_device(program, output_scale(bundle), target, find_compiler(target, compiler))
     with connected(target, port) as board:
         hello = board.hello()

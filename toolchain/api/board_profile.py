@@ -9,7 +9,6 @@ from firmware.compilers import CompilerChoice, find_compiler
 from firmware.device_build import DeviceFirmware, Variant, build_device
 from firmware.serial.board import Board
 from runtimes.board_engine import VIRTUAL, BoardProfile, check_firmware, connected, profile_on
-from targets.load import load_target
 from targets.model import Target
 from toolchain.api.flashing import Place, write_firmware
 from toolchain.api.places import as_bytes, c_program, output_scale
@@ -25,7 +24,7 @@ def profile_board(bundle: Bundle, port: str, inputs: Sequence[Array], compiler: 
     the profiling image, and its flash stays as it is. inputs: (samples, *shape) of the stored types.
     Raises TargetError (E301, E302), EnvironmentFault (E4xx), RunError (E502 to E508), UsageError(901).
     """
-    program, scale, target = c_program(bundle), output_scale(bundle), load_target(bundle.manifest.target)
+    program, scale, target = c_program(bundle), output_scale(bundle), bundle.target()
     calls = len(set(marks_of(bundle.manifest.layers)))
     chosen = find_compiler(target, compiler)
     profiling = build_device(program, scale, target, chosen, Variant(calls=calls))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from calibration.doubts import calibration_doubts
 from calibration.mixed import Budget, Price
 from calibration.prepare import Rounding
-from targets.load import load_target
+from targets.load import known_target, parse_target, read_target_file
 from targets.model import Target
 from toolchain.api.describing import describe_bundle
 from toolchain.api.inspecting import NO_SHAPES
@@ -39,6 +40,7 @@ from toolchain.passes.split_layers import split_layers
 from toolchain.pipeline import NO_MEMORIES, CompileOptions, compile_model, program_of
 
 DIGEST_CHUNK_BYTES = 1 << 20
+TARGET_NAME = "target.toml"
 
 
 def compile(
@@ -80,9 +82,8 @@ def compile(
     ModelError (E1xx), DataError (E2xx), TargetError (E3xx), EnvironmentFault(404), RunError(505), UsageError(901).
     """
     form_of(precision)
-    limits, half = Limits(max_ram_bytes, max_flash_bytes, max_latency_ms), precision == "float16"
-    path = Path(model)
-    device = load_target(target)
+    limits, half, path = Limits(max_ram_bytes, max_flash_bytes, max_latency_ms), precision == "float16", Path(model)
+    device, own = _described(target)
     progress("reading the model")
     canonical = canonicalize(load_model(path, input_shapes), after=after, skip=skip)
     prefix = default_name(path) if name is None else name
@@ -98,9 +99,18 @@ def compile(
     compiled = with_library(compile_model(converted.graph, device, options))
     described = describe_bundle(compiled, SourceModel(path.name, model_format(path), source_digest(path)), converted, notes)
     files = {**graph_files(compiled.graph), **compiled.files, **_evened(canonical, converted, compiled.graph)}
-    manifest = write_bundle(Path(output), files | _pages(described, device), described)
-    plan, doubts = compiled.program.plan if compiled.program else None, calibration_doubts(converted.quantized)
-    return CompileResult(Path(output), manifest, plan, doubts)
+    described = replace(described, target_file=next(iter(own), None))
+    manifest = write_bundle(Path(output), files | _pages(described, device) | own, described)
+    plan = compiled.program.plan if compiled.program else None
+    return CompileResult(Path(output), manifest, plan, calibration_doubts(converted.quantized))
+
+
+def _described(target: str) -> tuple[Target, dict[str, bytes]]:
+    """A target and, where it is the user's own, its file for the bundle, which then works where that is not."""
+    if not target.endswith(".toml"):
+        return known_target(target), {}
+    content = read_target_file(target)
+    return parse_target(content, target), {TARGET_NAME: content}
 
 
 def budget_of(target: Target, options: CompileOptions) -> Budget:

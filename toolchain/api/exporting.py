@@ -13,7 +13,6 @@ import numpy as np
 from calibration.data import load_samples
 from firmware.compilers import find_compiler
 from firmware.device_build import build_device
-from targets.load import load_target
 from toolchain.api.places import as_bytes, c_program, output_scale
 from toolchain.api.progress import Progress, silent
 from toolchain.api.verifying import random_inputs, reference_outputs, tolerances
@@ -86,7 +85,7 @@ def export(
     check_facts(known)
     check_empty(path)
     opened = read_bundle(Path(bundle))
-    target = load_target(opened.manifest.target)
+    target = opened.target()
     program = c_program(opened)
     progress("computing the sample")
     network = gather(opened, program, target, sample_of(opened, data), known)

@@ -8,14 +8,13 @@ from pathlib import Path
 
 from firmware.compilers import CompilerChoice, find_compiler
 from firmware.device_build import DeviceFirmware, DeviceModel, Variant, build_models, tiny_name
-from firmware.programmers.base import Job, Step, flash_image
+from firmware.programmers.base import FlashImage, Job, Step, flash_image
 from firmware.programmers.table import programmer_for
 from firmware.programmers.uf2 import Uf2, loaders
 from firmware.serial.ports import Choose, FoundPort, settle_port
 from firmware.several import check_names
 from firmware.size import linked_size
 from runtimes.board_engine import VIRTUAL, check_firmware, connected, flash_virtual
-from targets.load import load_target
 from targets.model import Target
 from toolchain.api.places import c_program, output_scale
 from toolchain.api.progress import Progress, silent
@@ -85,7 +84,7 @@ def settled(bundle: str | Path, place: Place, *, choose: Choose | None = None, d
     choose: asks a person where several boards fit. dry_run: words stand for what was not found.
     Raises RunError E510, UsageError E901, EnvironmentFault E404 and E405.
     """
-    target = load_target(read_bundle(Path(bundle)).manifest.target)
+    target = read_bundle(Path(bundle)).target()
     if place.port == VIRTUAL:
         if place.tool:
             raise UsageError(901, "--tool", f"the port {VIRTUAL} takes no tool", "Leave --tool out")
@@ -130,26 +129,30 @@ def flash(
     compiler: CompilerChoice = "auto",
     dry_run: bool = False,
     watchdog_ms: int = 0,
+    timing_pin: bool = False,
     progress: Progress = silent,
     choose: Choose | None = None,
 ) -> FlashResult:
     """Build the firmware of a bundle, write it to a board, and check that the board runs it.
 
     bundle: or several of one target, which share one arena and run one at a time. place: a port alone means the target's default
-    tool. dry_run: say what would be done. watchdog_ms: restart the board when a run takes longer, 0 for never. choose: asks a
-    person where several boards fit. Raises TargetError (E301, E302), EnvironmentFault (E4xx), RunError (E505 to E513), UsageError
-    E901. An interrupt while the board is written is a KeyboardInterrupt that says so.
+    tool. dry_run: say what would be done. watchdog_ms: restart the board when a run takes longer, 0 for never. timing_pin: the
+    board's pin marks runs for a power meter. choose: asks a person where several boards fit. Raises TargetError (E301, E302),
+    EnvironmentFault (E4xx), RunError (E505 to E513), UsageError E901. An interrupt while the board is written is a
+    KeyboardInterrupt that says so.
     """
     paths = [bundle] if isinstance(bundle, str | Path) else [*bundle]
     opened = [read_bundle(Path(path)) for path in paths]
     target = target_of(opened)
     wanted = settled(paths[0], Place(place) if isinstance(place, str) else place, choose=choose, dry_run=dry_run)
-    tool, missing = _tool(target, wanted, dry_run)
+    tool, missing = tool_of(target, wanted, dry_run)
     progress("building the firmware")
     models = [DeviceModel(c_program(each), output_scale(each)) for each in opened]
     programs = [model.program for model in models]
     check_names(programs, [tiny_name(program) for program in programs])
-    firmware = build_models(models, target, find_compiler(target, compiler), Variant(watchdog_ms=watchdog_ms))
+    firmware = build_models(
+        models, target, find_compiler(target, compiler), Variant(watchdog_ms=watchdog_ms, timing_pin=timing_pin)
+    )
     size = linked_size(firmware.elf)
     steps = _steps(target, wanted, firmware)
     ask = f"ask the firmware at {wanted.port} for its build id, which must be {firmware.build_id.hex()}"
@@ -167,7 +170,7 @@ def flash(
     )
     if dry_run:
         return done
-    _write(steps, f"{target.name} at {wanted.port}", progress)
+    take_steps(steps, f"{target.name} at {wanted.port}", progress)
     progress("checking")
     with connected(target, wanted.port) as board:
         hello = board.hello()
@@ -176,20 +179,21 @@ def flash(
 
 
 def target_of(bundles: Sequence[Bundle]) -> Target:
-    """The target of all bundles. Raises UsageError(901) where they have several."""
-    names = dict.fromkeys(bundle.manifest.target for bundle in bundles)
-    if len(names) > 1:
-        what = f"the bundles are for {' and '.join(names)}"
+    """The target of all bundles. Raises UsageError(901) where they have several, or files that differ describe it."""
+    targets = [bundle.target() for bundle in bundles]
+    if any(target != targets[0] for target in targets):
+        names = dict.fromkeys(target.name for target in targets)
+        what = f"the bundles are for {' and '.join(names)}" if len(names) > 1 else f"they describe {targets[0].name} differently"
         raise UsageError(901, "BUNDLE", what, "Give bundles of one target, or flash them one by one")
-    return load_target(next(iter(names)))
+    return targets[0]
 
 
 def write_firmware(firmware: DeviceFirmware, target: Target, place: Place, progress: Progress = silent) -> None:
     """Write an image to a board. Raises what `flash` raises of writing."""
-    _write(_steps(target, place, firmware), f"{target.name} at {place.port}", progress)
+    take_steps(_steps(target, place, firmware), f"{target.name} at {place.port}", progress)
 
 
-def _tool(target: Target, place: Place, dry_run: bool) -> tuple[str, str]:
+def tool_of(target: Target, place: Place, dry_run: bool) -> tuple[str, str]:
     """The tool with its version, and in a dry run how to get it where it is missing."""
     if place.port == VIRTUAL:
         return VIRTUAL, ""
@@ -212,13 +216,17 @@ def _steps(target: Target, place: Place, firmware: DeviceFirmware) -> tuple[Step
             flash_virtual(firmware.elf, target)
 
         return (Step(f"copy {firmware.elf} into the flash of {target.name} in QEMU", copy),)
+    return image_steps(target, place, flash_image(firmware.elf, target))
+
+
+def image_steps(target: Target, place: Place, image: FlashImage) -> tuple[Step, ...]:
+    """What writes an image to a board on a desk, verifies and starts it. Raises RunError E510, UsageError E901."""
     programmer, chip = programmer_for(target, place.tool)
     port = settle_port(target, place.port) if place.port != "PORT" else FoundPort(place.port)
-    image = flash_image(firmware.elf, target)
     return programmer.steps(Job(target, chip, image, place.loader_port or place.port, port.probe, place.drive))
 
 
-def _write(steps: Sequence[Step], place: str, progress: Progress) -> None:
+def take_steps(steps: Sequence[Step], place: str, progress: Progress) -> None:
     """Take the steps; all but the last thing that a person sees of an interrupt is the message."""
     try:
         for step in steps:

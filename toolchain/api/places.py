@@ -53,7 +53,7 @@ def where(bundle: Bundle, place: str | None, compiler: CompilerChoice = "auto") 
     """The place that a user named, or the default: `host` for bundles that this machine runs, `gpu` for those of GPUs, `browser`
     for those with nothing but web formats, else `emulator`. Raises UsageError(901)."""
     if place is None:
-        target = load_target(bundle.manifest.target)
+        target = bundle.target()
         if target.gpu is not None:
             return Where("gpu", compiler)
         formats = set(bundle.manifest.format_names)
@@ -186,7 +186,7 @@ def run_samples(bundle: Bundle, place: Where, inputs: Sequence[Array], *, count:
     """
     program = c_program(bundle)
     raw = tuple(as_bytes(array) for array in inputs)
-    target = load_target(bundle.manifest.target)
+    target = bundle.target()
     if place.place == "host":
         from runtimes.host_engine import TIMEOUT_S, run_host
 
@@ -213,7 +213,7 @@ def output_scale(bundle: Bundle) -> Scale:
 
 def profile_layers(bundle: Bundle, place: Where, inputs: Sequence[Array]) -> tuple[CallCost, ...]:
     """What every layer of a bundle takes in an emulator, for the first sample. inputs, errors: as of `run_samples`."""
-    target = load_target(bundle.manifest.target)
+    target = bundle.target()
     if place.place in ("host", "board", "gpu"):
         raise UsageError(901, "--on", "single layers are measured in an emulator only", "Use --on emulator")
     _check_emulated(target)

@@ -368,7 +368,7 @@ class Manifest:
     name: C identifier that entry points start with. precision: what `--precision` came to. formats: main files by format
     (`tflite`, `onnx`, …), top-level keys of the JSON beside `c`. ram, flash, predicted, asked: None without a C program.
     calibration: None where the model was not quantized here. plans: what else there was to choose from, where `--explain`
-    asked for it. adjustments: of an already quantized model.
+    asked for it. adjustments: of an already quantized model. target_file: what describes the target, where it is none of Strop's.
     versions: of Strop and of the packages that shaped the bytes. files: every file but the manifest, filled in by `write_bundle`.
     """
 
@@ -394,6 +394,7 @@ class Manifest:
     formats: Mapping[str, FormatFile] = field(default_factory=dict[str, FormatFile])
     files: Mapping[str, FileEntry] = field(default_factory=dict[str, FileEntry])
     schema: int = SCHEMA_VERSION
+    target_file: str | None = None
 
     @property
     def format_names(self) -> tuple[str, ...]:

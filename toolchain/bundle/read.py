@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from targets.load import known_target, parse_target
+from targets.model import Target
 from toolchain.bundle.graph_files import read_evened, read_graph
 from toolchain.bundle.manifest import MANIFEST_NAME, Manifest, parse_manifest
 from toolchain.bundle.write import is_inside
@@ -17,6 +19,7 @@ from toolchain.ir.types import Array
 
 # JSON takes some twenty times its size in memory.
 MAX_MANIFEST_BYTES = 16 * 2**20
+MAX_TARGET_BYTES = 2**20
 _STALE = "Compile the model again, or copy the whole bundle again"
 
 
@@ -30,6 +33,18 @@ class Bundle:
     def file(self, name: str) -> Path:
         """The place of a file that the manifest lists."""
         return self.path / name
+
+    def target(self) -> Target:
+        """What the bundle was compiled for: as its own file says where it was compiled for a board file.
+
+        Raises TargetError 303 and 304, RunError(504)."""
+        name, own = self.manifest.target, self.manifest.target_file
+        if own is None:
+            return known_target(name)
+        target = parse_target(_read(self.path, own, MAX_TARGET_BYTES), str(self.file(own)))
+        if target.name != name:
+            raise RunError(504, str(self.file(own)), f"it describes {target.name}, the manifest says {name:.64}", _STALE)
+        return target
 
     def graph(self) -> Graph:
         """The graph the bundle was made from, verified. Raises RunError(504), ModelError."""
@@ -68,7 +83,7 @@ def read_bundle(path: Path) -> Bundle:
 
 def _named_files(manifest: Manifest) -> Iterator[str]:
     """Every path of the manifest that something will open."""
-    yield from filter(None, (manifest.graph.text, manifest.graph.constants, manifest.graph.evened))
+    yield from filter(None, (manifest.graph.text, manifest.graph.constants, manifest.graph.evened, manifest.target_file))
     for entry in manifest.formats.values():
         yield entry.file
         yield from filter(None, (entry.header, entry.project, entry.module))

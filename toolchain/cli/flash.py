@@ -19,6 +19,7 @@ examples:
   strop flash build/kws build/vww --port qemu
   strop bench build/kws --on board:qemu
   strop flash build/kws --port qemu --key keys/strop.key
+  strop flash build/kws --port auto --key keys/strop.key --dry-run
   strop flash build/kws-2 --port qemu --key keys/strop.key --update
   strop flash build/kws-2 --key keys/strop.key --version 7 --save kws-2.update
   strop flash kws-2.update --port qemu --update
@@ -37,7 +38,9 @@ from toolchain.cli.progress import shown_progress
 from toolchain.errors import UsageError
 
 if TYPE_CHECKING:
+    from firmware.device_build import Variant
     from firmware.update.keys import SigningKey
+    from toolchain.api.flashing import Place
     from toolchain.api.updating import UpdateResult
 
 TOOLS = ("uf2", "pyocd", "openocd", "jlink", "stm32loader", "dfu", "esptool")
@@ -58,6 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, as one would type it, and do nothing")
     note = "build in the board's watchdog: it restarts the board when a run of the model takes longer than MS milliseconds"
     parser.add_argument("--watchdog", type=int, default=0, metavar="MS", help=note)
+    note = "drive the board's timing pin: it falls before and after the runs that a power meter measures"
+    parser.add_argument("--timing-pin", action="store_true", help=note)
     note = "C compiler: the core's GCC where there is one, else zig (auto), or one of them"
     parser.add_argument("--compiler", choices=("auto", "gcc", "zig"), default="auto", help=note)
 
@@ -81,12 +86,9 @@ def run(arguments: argparse.Namespace) -> Answer:
 
 
 def _flash(arguments: argparse.Namespace) -> Answer:
-    from toolchain.api.flashing import Place, flash, settled
+    from toolchain.api.flashing import flash
 
-    asked = Place(arguments.port, arguments.tool or "", arguments.loader_port, arguments.drive)
-    watched = sys.stdin.isatty() and sys.stderr.isatty() and not arguments.json
-    # Questions come before the progress bar, which would draw over them.
-    place = settled(arguments.bundle[0], asked, choose=_ask if watched else None, dry_run=arguments.dry_run)
+    place = _place(arguments)
     with shown_progress() as progress:
         done = flash(
             arguments.bundle,
@@ -94,6 +96,7 @@ def _flash(arguments: argparse.Namespace) -> Answer:
             compiler=arguments.compiler,
             dry_run=arguments.dry_run,
             watchdog_ms=arguments.watchdog,
+            timing_pin=arguments.timing_pin,
             progress=progress,
         )
     head = f"{done.target} at {done.port}: {done.code_bytes:,} B of code, {done.weight_bytes:,} B of weights, by {done.tool}"
@@ -104,6 +107,15 @@ def _flash(arguments: argparse.Namespace) -> Answer:
         lines.append(f"missing: {done.missing}")
     lines.append(f"it runs build {done.build_id}" if done.build_id else "nothing was done")
     return Answer(done.as_json(), "\n".join(lines))
+
+
+def _place(arguments: argparse.Namespace) -> Place:
+    """Where the board is. Questions come before the progress bar, which would draw over them."""
+    from toolchain.api.flashing import Place, settled
+
+    asked = Place(arguments.port, arguments.tool or "", arguments.loader_port, arguments.drive)
+    watched = sys.stdin.isatty() and sys.stderr.isatty() and not arguments.json
+    return settled(arguments.bundle[0], asked, choose=_ask if watched else None, dry_run=arguments.dry_run)
 
 
 def _ask(question: str, choices: Sequence[str]) -> int:
@@ -127,10 +139,17 @@ def _key(arguments: argparse.Namespace) -> SigningKey:
     return load_key(Path(arguments.key))
 
 
+def _variant(arguments: argparse.Namespace) -> Variant:
+    from firmware.device_build import Variant
+
+    return Variant(watchdog_ms=arguments.watchdog, timing_pin=arguments.timing_pin)
+
+
 def _save(arguments: argparse.Namespace) -> Answer:
     from toolchain.api.updating import FIRST_VERSION, sign, write_update
 
-    images = sign(_one(arguments), _key(arguments), arguments.version or FIRST_VERSION, compiler=arguments.compiler)
+    version = arguments.version or FIRST_VERSION
+    images = sign(_one(arguments), _key(arguments), version, compiler=arguments.compiler, how=_variant(arguments))
     write_update(images, Path(arguments.save))
     sizes = [len(image.data) for image in images]
     found: dict[str, object] = {"file": arguments.save, "version": images[0].version, "image_bytes": sizes}
@@ -140,30 +159,50 @@ def _save(arguments: argparse.Namespace) -> Answer:
 def _install(arguments: argparse.Namespace) -> Answer:
     from toolchain.api.updating import FIRST_VERSION, install
 
+    bundle, key, place = _one(arguments), _key(arguments), _place(arguments)
     with shown_progress() as progress:
-        version, key = arguments.version or FIRST_VERSION, _key(arguments)
-        return _told(
-            install(_one(arguments), arguments.port, key, version=version, compiler=arguments.compiler, progress=progress)
+        done = install(
+            bundle,
+            place,
+            key,
+            version=arguments.version or FIRST_VERSION,
+            compiler=arguments.compiler,
+            dry_run=arguments.dry_run,
+            how=_variant(arguments),
+            progress=progress,
         )
+    steps = [f"  {number}. {step}" for number, step in enumerate(done.steps, 1)]
+    lines = [f"{done.target} at {done.port}: version {done.version}, {done.image_bytes:,} B, by {done.tool}", *steps]
+    if done.missing:
+        lines.append(f"missing: {done.missing}")
+    lines.append(f"it runs build {done.build_id}" if done.build_id else "nothing was done")
+    return Answer(done.as_json(), "\n".join(lines))
 
 
 def _update(arguments: argparse.Namespace) -> Answer:
     from toolchain.api.updating import next_version, read_update, sign, target_of, update
 
+    if arguments.dry_run:
+        raise UsageError(
+            901, "--dry-run", "an update is sent to the board's own firmware, by no tool", "Leave it out, or --update"
+        )
     with shown_progress() as progress:
+        target = None
         if Path(_one(arguments)).is_dir():
             progress("building and signing")
+            target = target_of(_one(arguments))
             key, version = _key(arguments), arguments.version
             if version is None:
-                version = next_version(target_of(_one(arguments)), arguments.port)
-            images = sign(_one(arguments), key, version, compiler=arguments.compiler)
+                version = next_version(target, arguments.port)
+            images = sign(_one(arguments), key, version, compiler=arguments.compiler, how=_variant(arguments))
         else:
             images = read_update(Path(_one(arguments)))
-        return _told(update(images, arguments.port, progress=progress))
+        return _told(update(images, arguments.port, target=target, progress=progress))
 
 
 def _told(done: UpdateResult) -> Answer:
-    text = f"{done.target} at {done.port}: version {done.version} in slot {done.slots.slot}, {done.image_bytes:,} B, confirmed"
+    slot = done.slots.slot if done.slots else None
+    text = f"{done.target} at {done.port}: version {done.version} in slot {slot}, {done.image_bytes:,} B, confirmed"
     return Answer(done.as_json(), f"{text}\nit runs build {done.build_id}")
 
 

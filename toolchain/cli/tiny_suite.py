@@ -41,7 +41,6 @@ def run_tiny_suite(arguments: argparse.Namespace) -> Answer:
     from benchmarks.mlperf_tiny.submission import write_submission
     from benchmarks.mlperf_tiny.suite import run_tiny
     from runtimes.board_engine import VIRTUAL
-    from targets.load import load_target
 
     modes, port = _modes(arguments), _port(arguments)
     with metered(arguments) as meter, shown_progress() as progress:
@@ -62,7 +61,7 @@ def run_tiny_suite(arguments: argparse.Namespace) -> Answer:
     text = table(heads, [[row[key] for key in keys] for row in rows])
     document: dict[str, object] = {"suite": TINY_SUITE, "port": port, "results": rows}
     if arguments.submission is not None:
-        target = load_target(results[0].bundle.manifest.target)
+        target = results[0].bundle.target()
         system, virtual = arguments.system or target.name, port == VIRTUAL
         names = (arguments.organization, arguments.division, system)
         root = write_submission(arguments.submission, results, target, *names, simulated=virtual)
