@@ -226,16 +226,23 @@ def tool_step(
     """
 
     def run(progress: Progress) -> None:
-        tail, shown = "", (stage, 0, 0)
+        tail, shown = "", (stage, 0, len(job.image.data) if watch else 0)
         progress(*shown)
 
+        def show(seen: tuple[str, int, int]) -> None:
+            """A stage ends full, also where the tool printed its end and the next one's beginning at once."""
+            nonlocal shown
+            if seen[0] != shown[0] and shown[1] < shown[2]:
+                progress(shown[0], shown[2], shown[2])
+            shown = seen
+            progress(*seen)
+
         def heard(text: str) -> None:
-            nonlocal tail, shown
+            nonlocal tail
             tail = (tail + text)[-_TAIL - len(text) :]
             seen = watch(tail) if watch else None
             if seen is not None and seen != shown:
-                shown = seen
-                progress(*seen)
+                show(seen)
 
         command = (*tool.command(), *arguments)
         if reads is not None:
@@ -246,6 +253,8 @@ def tool_step(
         missing = [each for each in needed if not re.search(each, done.stdout)]
         if done.status or missing:
             raise _failure(tool.shown(), done, job, symptoms)
+        if shown[1] < shown[2]:
+            progress(shown[0], shown[2], shown[2])
         if after is not None:
             after(done.stdout)
         if reads is not None:
