@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from toolchain.loop.settings import LoopSettings
 
 STEPS = ("observe", "ingest", "validate", "drift", "train", "explain", "compile", "gate", "rollout")
-ACTIONS = ("start", "run", "status", "approve", "report", "fetch", *STEPS)
+ACTIONS = ("start", "run", "status", "approve", "report", "serve", "fetch", *STEPS)
 DECIDED = ("rolled out", "rolled back", "refused", "stopped")
 
 
@@ -43,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="PLACE", help=note)
     note = "keep trainings and candidates in this MLflow: a server or a store such as sqlite:///runs.db"
     parser.add_argument("--track", metavar="URI", help=note)
+    parser.add_argument("--port", type=int, default=8050, metavar="N", help="serve: where (default 8050, 0 for any free port)")
+    parser.add_argument("--seconds", type=float, metavar="S", help="serve: end after so long")
     parser.add_argument("--alias", choices=("candidate", "champion"), default="champion", help="fetch: which (default champion)")
     parser.add_argument("--target", metavar="T", help="fetch: the bundle's (default: the first of [compile])")
 
@@ -68,6 +70,12 @@ def run(arguments: argparse.Namespace) -> Answer:
 
         page = write_page(settings, store, arguments.output)
         return Answer({"report": str(page)}, f"report  {page}")
+    if arguments.action == "serve":
+        from benchmarks.history.server import serve
+        from toolchain.cli.dashboard import served
+        from toolchain.loop.report import LivePage
+
+        return served(serve(LivePage(settings), arguments.port), arguments.seconds)
     if arguments.action == "fetch":
         return _fetch(settings, arguments.alias, arguments.target, arguments.output)
     fleet, tracker = make_fleet(settings), make_tracker(arguments.track)

@@ -101,11 +101,12 @@ def _by_orders(model: Path, background: Array, seed: int) -> OfClass:
     shap, scores = need("shap", "explain"), float_model(model)
     mean = background.reshape(len(background), -1).mean(0, keepdims=True)
 
+    def scores_of(shape: tuple[int, ...], y: int) -> Callable[[Array], Array]:
+        return lambda rows: scores(rows.reshape(len(rows), *shape))[:, y]
+
     def of_class(x: Array, y: int) -> Array:
         rows = x.reshape(len(x), -1)
-        explainer = shap.PermutationExplainer(
-            lambda asked: scores(asked.reshape(len(asked), *x.shape[1:]))[:, y], shap.maskers.Independent(mean), seed=seed
-        )
+        explainer = shap.PermutationExplainer(scores_of(x.shape[1:], y), shap.maskers.Independent(mean), seed=seed)
         return np.asarray(explainer(rows, max_evals=_ORDERS * (2 * rows.shape[1] + 1), silent=True).values)
 
     return of_class
