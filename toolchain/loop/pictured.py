@@ -108,8 +108,8 @@ def _attribution(folder: Path, found: Mapping[str, Any]) -> str:
     if "missing" in found:
         return f"{title}<p>No attributions: {escape(found['missing'])}</p>"
     note = (
-        "Mean absolute SHAP values of the right class, by class. In the last row warm pixels matter more to the candidate than to "
-        "the model in use, cool ones less."
+        "Mean absolute SHAP values of the right class, by class. In the last row warm pixels matter more to the candidate than "
+        "to the model in use, cool ones less."
     )
     figures = "".join(_of_set(folder, one) for one in found["sets"])
     return f'{title}<p>{note}</p><div class="cards wide">{figures}</div>'
@@ -130,9 +130,9 @@ def _of_set(folder: Path, one: Mapping[str, Any]) -> str:
         heads = (("feature", "text"), ("model in use", ""), ("candidate", ""))
         rows = [[escape(each["name"]), f"{each['old']:.1%}", f"{each['new']:.1%}"] for each in one["features"]]
         parts.append(html_table(heads, rows))
-    heads = (("class", "text"), ("model in use", ""), ("candidate", ""), ("alike", ""))
+    four = (("class", "text"), ("model in use", ""), ("candidate", ""), ("alike", ""))
     rows = [[str(each["class"]), f"{each['old']:.2f}", f"{each['new']:.2f}", f"{each['same']:.2f}"] for each in one["classes"]]
-    parts.append(f"<details><summary>Sums by class, and how alike the maps are</summary>{html_table(heads, rows)}</details>")
+    parts.append(f"<details><summary>Sums by class, and how alike the maps are</summary>{html_table(four, rows)}</details>")
     return f"<figure>{''.join(parts)}</figure>"
 
 

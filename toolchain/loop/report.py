@@ -55,7 +55,7 @@ class LivePage:
     def __init__(self, settings: LoopSettings) -> None:
         self._settings = settings
 
-    def page(self, _: Choice) -> str:
+    def page(self, choice: Choice) -> str:
         """The whole page, which shows everything without script."""
         from importlib.resources import files
 
@@ -66,7 +66,7 @@ class LivePage:
         body = f'<style>{style}</style><p><span id="live" role="status"></span></p><div id=view data-state={state}>{shown}</div>'
         return document(f"Loop {self._settings.name}", body, policy=POLICY, more_script=script)
 
-    def answer(self, _: Choice, known: str) -> bytes:
+    def answer(self, choice: Choice, known: str) -> bytes:
         """What the page's script asks for: the view where it is another than the known one."""
         try:
             state, shown = self._now(known)
