@@ -121,7 +121,7 @@ def few(folder: Path) -> Path:
 
 def test_one_that_is_too_slow(loop: LoopSettings, tmp_path: Path) -> None:
     found = judged(
-        loop, tmp_path, recipe(network='kind = "cnn"\nfilters = 40\nblocks = 2\nstride = 1\ngrid = 1', epochs="epochs = 4")
+        loop, tmp_path, recipe(network='kind = "cnn"\nfilters = 60\nblocks = 2\nstride = 1\ngrid = 1', epochs="epochs = 4")
     )
     assert_refused(found, "milliseconds on rp2040_pico")
 
