@@ -8,6 +8,7 @@ import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
+from typing import Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 from benchmarks.history.sources import Source
@@ -17,8 +18,23 @@ from benchmarks.suites.results import Kept
 from toolchain.errors import StropError, UsageError
 
 HOST = "127.0.0.1"
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'"
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
+    "base-uri 'none'"
+)
 MOST_QUERY = 2000
+
+
+class Served(Protocol):
+    """What a server shows."""
+
+    def page(self, choice: Choice) -> str:
+        """The whole page."""
+        ...
+
+    def answer(self, choice: Choice, known: str) -> bytes:
+        """What changed since the known state, as the page's script asks for it."""
+        ...
 
 
 class Dashboard:
@@ -71,7 +87,7 @@ def _escaped(text: str) -> str:
 class _Handler(BaseHTTPRequestHandler):
     """Answers GET for two addresses, to visitors who name this machine."""
 
-    dashboard: Dashboard
+    dashboard: Served
     hosts: frozenset[str]
     server_version, sys_version, protocol_version = "strop", "", "HTTP/1.1"
     timeout = 30
@@ -107,10 +123,15 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def make_server(source: Source, port: int) -> ThreadingHTTPServer:
+    """A server of a history. See `serve`."""
+    return serve(Dashboard(source), port)
+
+
+def serve(shown: Served, port: int) -> ThreadingHTTPServer:
     """A server bound to 127.0.0.1; port 0 takes a free one. Raises UsageError(901) where the port cannot be had."""
 
     class Handler(_Handler):
-        dashboard = Dashboard(source)
+        dashboard = shown
 
     try:
         server = ThreadingHTTPServer((HOST, port), Handler)

@@ -19,7 +19,9 @@ import pytest
 from toolchain.bundle.read import read_bundle
 from toolchain.loop.fleet import version_of
 from toolchain.loop.lake import read_events
+from toolchain.loop.registry import open_registry
 from toolchain.loop.rollout import check_record, read_record
+from toolchain.loop.settings import load_loop
 from toolchain.loop.store import Store
 
 pytestmark = pytest.mark.long
@@ -61,8 +63,8 @@ def decided(loop: Path) -> tuple[list[Any], dict[str, Any], dict[str, bytes]]:
     rounds = store.rows("SELECT number, decision, reason FROM rounds ORDER BY number")
     last = loop.parent / "loop" / "rounds" / f"{rounds[-1][0]:04d}"
     record = read_record(last / "decision.json")[0]
-    # Keras writes the time into its files, and the digest of the loop's file knows its folder.
-    record = {key: value for key, value in record.items() if key not in ("policy", "bundles")}
+    # Keras writes the time into its files, the card tells times, and the digest of the loop's file knows its folder.
+    record = {key: value for key, value in record.items() if key not in ("policy", "bundles", "card")}
     sources = last / "programs" / "rp2040_pico" / "c"
     return rounds, record, {path.name: path.read_bytes() for path in sorted(sources.rglob("*.[ch]"))}
 
@@ -127,6 +129,11 @@ def whole(loop: Path) -> None:
         opened = read_bundle(bundle)
         opened.graph()
     deployed = store.fact("deployed")
+    registry = open_registry(load_loop(loop))
+    if registry is not None:
+        versions = registry.versions()
+        assert len({one["round"] for one in versions}) == len(versions), "each candidate once"
+        assert [one["round"] for one in versions if "champion" in one["aliases"]] == [deployed["round"]]
     if deployed["round"]:
         record = read_record(folder / "rounds" / f"{deployed['round']:04d}" / "decision.json")
         check_record(*record, folder / "keys", bundles)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 import threading
+from http.server import ThreadingHTTPServer
 
 from toolchain.cli.answer import Answer
 
@@ -31,10 +32,14 @@ def run(arguments: argparse.Namespace) -> Answer:
     from benchmarks.history.server import make_server
     from benchmarks.history.sources import source_of
 
-    server = make_server(source_of(arguments.places or ["build/suites"]), arguments.port)
+    return served(make_server(source_of(arguments.places or ["build/suites"]), arguments.port), arguments.seconds)
+
+
+def served(server: ThreadingHTTPServer, seconds: float | None) -> Answer:
+    """Serve until interrupted, or for so many seconds."""
     address = f"http://127.0.0.1:{server.server_port}/"
     print(f"{address} shows the history; end it with Ctrl-C", file=sys.stderr, flush=True)
-    timer = threading.Timer(arguments.seconds, server.shutdown) if arguments.seconds is not None else None
+    timer = threading.Timer(seconds, server.shutdown) if seconds is not None else None
     try:
         if timer is not None:
             timer.start()

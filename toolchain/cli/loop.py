@@ -2,18 +2,22 @@
 
 start trains and installs the first model. run goes on with the open round, or begins one, until it is decided; one that was cut
 off, at any moment, goes on where it was. status tells where it is, approve lets a candidate pass that waits for a person, report
-writes a page with plots. The name of a step does that step of the open round alone.
+writes a page with plots, serve shows that page on 127.0.0.1 as it grows, fetch brings a bundle of the registry when the loop's
+key signed the decision on it. The name of a step does that step of the open round alone.
 
 examples:
   strop loop start examples/loop/loop.toml
   strop loop run examples/loop/loop.toml --rounds 12
   strop loop status examples/loop/loop.toml
   strop loop drift examples/loop/loop.toml
+  strop loop fetch examples/loop/loop.toml --alias champion --target rp2040_pico -o build/champion
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from toolchain.cli.answer import Answer, pairs, table
@@ -21,9 +25,10 @@ from toolchain.cli.progress import shown_progress
 
 if TYPE_CHECKING:
     from toolchain.loop.run import Round
+    from toolchain.loop.settings import LoopSettings
 
 STEPS = ("observe", "ingest", "validate", "drift", "train", "explain", "compile", "gate", "rollout")
-ACTIONS = ("start", "run", "status", "approve", "report", *STEPS)
+ACTIONS = ("start", "run", "status", "approve", "report", "serve", "fetch", *STEPS)
 DECIDED = ("rolled out", "rolled back", "refused", "stopped")
 
 
@@ -34,22 +39,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     note = "run: go through so many rounds at most, and end with one that tried a new model (default: 1)"
     parser.add_argument("--rounds", type=int, default=1, metavar="N", help=note)
     parser.add_argument("--by", metavar="NAME", help="approve: who agrees")
-    parser.add_argument(
-        "-o", "--output", metavar="FILE", help="report: the page to write (default: report.html in the loop's folder)"
-    )
-    parser.add_argument(
-        "--track", metavar="URI", help="keep trainings in MLflow, too: a server or a store such as sqlite:///runs.db"
-    )
+    note = "report: the page to write (default: report.html in the loop's folder); fetch: the folder of the bundle"
+    parser.add_argument("-o", "--output", metavar="PLACE", help=note)
+    note = "keep trainings and candidates in this MLflow: a server or a store such as sqlite:///runs.db"
+    parser.add_argument("--track", metavar="URI", help=note)
+    parser.add_argument("--port", type=int, default=8050, metavar="N", help="serve: where (default 8050, 0 for any free port)")
+    parser.add_argument("--seconds", type=float, metavar="S", help="serve: end after so long")
+    parser.add_argument("--alias", choices=("candidate", "champion"), default="champion", help="fetch: which (default champion)")
+    parser.add_argument("--target", metavar="T", help="fetch: the bundle's (default: the first of [compile])")
 
 
 def run(arguments: argparse.Namespace) -> Answer:
     """Do the action."""
     from toolchain.loop.run import APPROVAL, Round, do_step, make_fleet, start
-    from toolchain.loop.settings import load_loop
+    from toolchain.loop.settings import RegistryPart, load_loop
     from toolchain.loop.store import Store
     from toolchain.training.recipes.tracking import make_tracker
 
     settings = load_loop(arguments.loop)
+    if arguments.track:
+        settings = replace(settings, registry=RegistryPart(arguments.track))
     store = Store(settings.folder)
     if arguments.action == "status":
         from toolchain.loop.status import status
@@ -61,6 +70,14 @@ def run(arguments: argparse.Namespace) -> Answer:
 
         page = write_page(settings, store, arguments.output)
         return Answer({"report": str(page)}, f"report  {page}")
+    if arguments.action == "serve":
+        from benchmarks.history.server import serve
+        from toolchain.cli.dashboard import served
+        from toolchain.loop.report import LivePage
+
+        return served(serve(LivePage(settings), arguments.port), arguments.seconds)
+    if arguments.action == "fetch":
+        return _fetch(settings, arguments.alias, arguments.target, arguments.output)
     fleet, tracker = make_fleet(settings), make_tracker(arguments.track)
     if arguments.action == "start":
         made = start(settings, store, fleet, tracker)
@@ -90,6 +107,23 @@ def _run(current: Round, rounds: int) -> Answer:
                 break
     shown = table(("round", "decision", "reason"), [(one["round"], one["decision"] or "waits", one["reason"]) for one in found])
     return Answer({"rounds": found}, shown)
+
+
+def _fetch(settings: LoopSettings, alias: str, target: str | None, output: str | None) -> Answer:
+    """A bundle of the registry."""
+    from toolchain.errors import UsageError
+    from toolchain.loop.registry import open_registry
+    from toolchain.loop.run import KEYS
+
+    if output is None:
+        raise UsageError(901, "-o", "fetch needs a folder for the bundle", "Name one: -o FOLDER")
+    registry = open_registry(settings)
+    if registry is None:
+        raise UsageError(901, "registry", "the loop has none", "pip install 'strop[loop]', or give uri in [registry]")
+    wanted = target or settings.compile.targets[0]
+    version = registry.fetch(alias, wanted, Path(output), settings.folder / KEYS)
+    found = {"alias": alias, "version": version, "target": wanted, "bundle": output}
+    return Answer(found, pairs(tuple(found.items())))
 
 
 def _told(found: dict[str, Any]) -> str:

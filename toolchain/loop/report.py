@@ -1,22 +1,29 @@
-"""The page of a loop: what it noticed, what it decided and why, how the fleet fared. No script, no outside file."""
+"""The page of a loop: what it noticed, what it decided and why, how the fleet fared. It loads nothing from anywhere."""
 
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from benchmarks.history.server import POLICY
+from benchmarks.history.view import Choice
+from benchmarks.report.page import document
 from benchmarks.report.tables import html_table
-from toolchain.errors import RunError
+from toolchain.errors import RunError, StropError
+from toolchain.loop.pictured import STYLE, chart, explained
+from toolchain.loop.run import CARD, EXPLAINED
 from toolchain.loop.settings import LoopSettings
+from toolchain.loop.status import status
 from toolchain.loop.store import Store, write_whole
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 1080, 260, 56, 34, 16
-COLOURS = ("#4c8bf5", "#d9822b", "#2f9e6e", "#a05bd6", "#c2416b", "#7a8794")
 TRIED = "gate"
+_SHOWN = 8
+_GOOD, _BAD = ("rolled out",), ("refused", "rolled back", "stopped")
 
 
 def write_page(settings: LoopSettings, store: Store, output: str | None) -> Path:
@@ -31,25 +38,80 @@ def write_page(settings: LoopSettings, store: Store, output: str | None) -> Path
 
 def render(settings: LoopSettings, store: Store) -> str:
     """The whole page."""
-    style = (files("benchmarks.report") / "style.css").read_text(encoding="utf-8")
-    rounds = store.rows("SELECT number, decision, reason FROM rounds ORDER BY number")
-    tried = [number for number, *_ in rounds if store.result(number, TRIED) is not None]
-    parts = [f"<h1>Loop {escape(settings.name)}</h1>", _history(store, rounds), _fleet(settings, store)]
-    parts += [_round(store, number) for number in tried]
-    meta = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-    body = "\n".join(parts)
-    head = f"{meta}<title>Loop {escape(settings.name)}</title>\n<style>\n{style}</style>"
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
+    return document(f"Loop {settings.name}", view(settings, store), policy=POLICY)
 
 
-def _history(store: Store, rounds: Sequence[tuple[Any, ...]]) -> str:
+def view(settings: LoopSettings, store: Store) -> str:
+    """The sections of the page: an overview, the fleet, every round that tried a model, the last one first."""
+    found = status(store)
+    tried = [one for one in found["rounds"] if store.result(one["round"], TRIED) is not None]
+    rounds = [_round(settings, store, one) for one in tried]
+    return "\n".join([STYLE, _overview(settings, store, found), _fleet(settings, store), *rounds])
+
+
+class LivePage:
+    """The page as the server of histories shows it: made again when the loop's state is another."""
+
+    def __init__(self, settings: LoopSettings) -> None:
+        self._settings = settings
+
+    def page(self, choice: Choice) -> str:
+        """The whole page, which shows everything without script."""
+        from importlib.resources import files
+
+        script, style = (
+            (files("benchmarks.history") / f"dashboard.{kind}").read_text(encoding="utf-8") for kind in ("js", "css")
+        )
+        state, shown = self._now("")
+        body = f'<style>{style}</style><p><span id="live" role="status"></span></p><div id=view data-state={state}>{shown}</div>'
+        return document(f"Loop {self._settings.name}", body, policy=POLICY, more_script=script)
+
+    def answer(self, choice: Choice, known: str) -> bytes:
+        """What the page's script asks for: the view where it is another than the known one."""
+        try:
+            state, shown = self._now(known)
+            return json.dumps({"state": state} if state == known else {"state": state, "view": shown, "form": ""}).encode()
+        except StropError as fault:
+            return json.dumps({"state": "", "fault": str(fault)}).encode()
+
+    def _now(self, known: str) -> tuple[str, str]:
+        """The name of the state, and the view where that is not the known one."""
+        store = Store(self._settings.folder)
+        try:
+            rows = store.rows("SELECT round, step, finished FROM steps ORDER BY finished")
+            rows += store.rows("SELECT number, decision, reason FROM rounds ORDER BY number")
+            state = hashlib.sha256(repr(rows).encode()).hexdigest()[:16]
+            return state, "" if state == known else view(self._settings, store)
+        finally:
+            store.close()
+
+
+def _overview(settings: LoopSettings, store: Store, found: Mapping[str, Any]) -> str:
     rows = []
-    for number, decision, reason in rounds:
+    for one in found["rounds"]:
+        number = one["round"]
         seconds = store.rows("SELECT coalesce(sum(seconds), 0) FROM steps WHERE round = ?", (number,))[0][0]
-        steps = store.rows("SELECT count(*) FROM steps WHERE round = ?", (number,))[0][0]
-        rows.append([str(number), escape(decision or "open"), str(steps), f"{seconds:.1f}", escape(reason or "")])
-    heads = (("round", "text"), ("decision", "text"), ("steps", ""), ("seconds", ""), ("reason", "text"))
-    return f"<h2>Rounds</h2>\n{html_table(heads, rows)}"
+        last = one["steps"][-1] if one["steps"] else "nothing"
+        rows.append([str(number), _decided(one["decision"]), last, f"{seconds:.1f}", escape(one["reason"])])
+    heads = (("round", "text"), ("decision", "text"), ("last step", "text"), ("seconds", ""), ("reason", "text"))
+    decided = sum(one["decision"] in _GOOD for one in found["rounds"])
+    deployed = "none" if found["deployed"] is None else f"of round {found['deployed']}"
+    tiles = (
+        ("model in use", deployed),
+        ("rounds", f"{len(found['rounds']):,}"),
+        ("models rolled out", f"{decided:,}"),
+        ("events", f"{found['events']:,}"),
+        ("quarantined", f"{found['quarantined']:,}"),
+    )
+    shown = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in tiles)
+    title = f"<h2>Overview</h2>\n<h1>Loop {escape(settings.name)}</h1>"
+    return f'<section id="overview">{title}\n<dl class="tiles">{shown}</dl>\n{html_table(heads, rows)}</section>'
+
+
+def _decided(decision: str | None) -> str:
+    kind = "yes" if decision in _GOOD else "no" if decision in _BAD else ""
+    text = escape(decision or "open")
+    return f'<span class="{kind}">{text}</span>' if kind else text
 
 
 def _fleet(settings: LoopSettings, store: Store) -> str:
@@ -61,12 +123,11 @@ def _fleet(settings: LoopSettings, store: Store) -> str:
     marks = {} if settings.simulation is None else {settings.simulation.begins: "drift begins"}
     for number, result in store.rows("SELECT round, result FROM steps WHERE step = 'observe'"):
         if store.result(number, "rollout") is not None:
-            import json
-
             marks[int(json.loads(result)["turn"]) + 1] = f"round {number} rolls out"
     lines = {name: [(float(turn), share) for turn, share in sorted(own.items())] for name, own in series.items()}
     note = "Share of right answers of the fleet by turn and segment; the simulation knows it, the loop does not."
-    return f"<h2>Fleet</h2>\n<p>{note}</p>\n{chart(lines, (first, last), marks)}"
+    shown = chart(lines, (first, last), marks, ("turn", "share"))
+    return f'<section id="fleet"><h2>Fleet</h2>\n<p>{note}</p>\n{shown}</section>'
 
 
 def truth(settings: LoopSettings) -> dict[str, dict[int, float]]:
@@ -82,24 +143,52 @@ def truth(settings: LoopSettings) -> dict[str, dict[int, float]]:
     return {name: {turn: right / count for turn, (right, count) in own.items() if count} for name, own in sorted(found.items())}
 
 
-def _round(store: Store, number: int) -> str:
-    drift, explained, gate = (store.result(number, step) for step in ("drift", "explain", "gate"))
-    parts = [f"<h2>Round {number}</h2>"]
-    if drift is not None:
-        parts.append(_drift(drift))
-    if gate is not None:
-        parts.append(_gate(gate))
-    if explained is not None:
-        heads = (("samples", "text"), ("slice", "text"), ("number", ""), ("model in use", ""), ("candidate", ""))
-        rows = [
-            [one["kind"], escape(one["name"]), f"{one['samples']:,}", f"{one['old']:.1%}", f"{one['new']:.1%}"]
-            for one in explained["slices"]
+def _round(settings: LoopSettings, store: Store, one: Mapping[str, Any]) -> str:
+    number = int(one["round"])
+    folder = settings.folder / "rounds" / f"{number:04d}"
+    drift, gate, found, rolled = (store.result(number, step) for step in ("drift", "gate", "explain", "rollout"))
+    reason = f"<p>{escape(one['reason'])}</p>" if one["reason"] else ""
+    parts = [f'<section id="round-{number}"><h2>Round {number}</h2>', f"<p>{_decided(one['decision'])}</p>{reason}"]
+    parts += [] if drift is None else [_drift(drift)]
+    parts += [] if gate is None else [_gate(gate)]
+    if found is not None:
+        parts += [_slices(found["slices"]), explained(folder / EXPLAINED)]
+    parts += [] if rolled is None else [_stages(rolled)]
+    if (folder / CARD).exists():
+        text = escape((folder / CARD).read_text(encoding="utf-8"))
+        parts.append(f'<details><summary>Model card</summary><div class="scroll" tabindex="0"><pre>{text}</pre></div></details>')
+    return "\n".join([*parts, "</section>"])
+
+
+def _slices(slices: Sequence[Mapping[str, Any]]) -> str:
+    heads = (
+        ("samples", "text"),
+        ("slice", "text"),
+        ("number", ""),
+        ("model in use", ""),
+        ("candidate", ""),
+        ("change", ""),
+        ("other answers", ""),
+    )
+    rows = [
+        [
+            one["kind"],
+            escape(one["name"]),
+            f"{one['samples']:,}",
+            f"{one['old']:.1%}",
+            f"{one['new']:.1%}",
+            f"{100 * (one['new'] - one['old']):+.1f}",
+            f"{one['differ']:.1%}" if "differ" in one else "–",
         ]
-        parts.append(f"<h3>Right answers by slice, float models</h3>\n{html_table(heads, rows)}")
-    rolled = store.result(number, "rollout")
-    if rolled is not None:
-        parts.append(_stages(rolled))
-    return "\n".join(parts)
+        for one in slices
+    ]
+    return f"<h3>Right answers by slice, float models</h3>\n{_first(heads, rows)}"
+
+
+def _first(heads: Sequence[tuple[str, str]], rows: Sequence[list[str]]) -> str:
+    """A table of the first rows, the others behind a click."""
+    more = f"<details><summary>{len(rows) - _SHOWN} more</summary>{html_table(heads, rows[_SHOWN:])}</details>"
+    return html_table(heads, rows[:_SHOWN]) + (more if len(rows) > _SHOWN else "")
 
 
 def _drift(drift: Mapping[str, Any]) -> str:
@@ -111,16 +200,20 @@ def _drift(drift: Mapping[str, Any]) -> str:
         if one["drifted"]
     )
     note = f"The highest statistic of each window over its threshold; above 1 is an alarm. Causes: {causes or 'none'}."
-    return f"<h3>Drift by window</h3>\n<p>{note}</p>\n{chart(lines, (1, max(count, 2)), {}, level=1.0)}"
+    shown = chart(lines, (1, max(count, 2)), {}, ("window", "statistic over threshold"), level=1.0)
+    return f"<h3>Drift by window</h3>\n<p>{note}</p>\n{shown}"
 
 
 def _gate(gate: Mapping[str, Any]) -> str:
     verdict = '<span class="yes">accepted</span>' if gate["accepted"] else '<span class="no">refused</span>'
     heads = (("condition", "text"), ("found", ""), ("limit", ""), ("holds", "text"))
-    rows = [[escape(one["name"]), f"{one['found']:,.4g}", f"{one['limit']:,.4g}", _yes(one["passed"])] for one in gate["checks"]]
+    checks = sorted(gate["checks"], key=lambda one: bool(one["passed"]))
+    rows = [[escape(one["name"]), f"{one['found']:,.4g}", f"{one['limit']:,.4g}", _yes(one["passed"])] for one in checks]
     sums = "; ".join(f"{kind}: {gate['before'][kind]:.1%} before, {gate['after'][kind]:.1%} after" for kind in gate["after"])
-    note = f"Right answers of the integer programs on test samples: {sums}."
-    return f"<h3>Gate: {verdict}</h3>\n<p>{note}</p>\n{html_table(heads, rows)}"
+    held = sum(bool(one["passed"]) for one in checks)
+    version = f" Version {gate['version']} in the registry." if gate.get("version") else ""
+    note = f"{held} of {len(checks)} conditions hold. Right answers of the integer programs on test samples: {sums}.{version}"
+    return f"<h3>Gate: {verdict}</h3>\n<p>{note}</p>\n{_first(heads, rows)}"
 
 
 def _yes(passed: bool) -> str:
@@ -150,40 +243,3 @@ def _stages(rolled: Mapping[str, Any]) -> str:
         for one in rolled["stages"]
     ]
     return f"<h3>Rollout</h3>\n{html_table(heads, rows)}"
-
-
-def chart(
-    lines: Mapping[str, Sequence[tuple[float, float]]],
-    span: tuple[float, float],
-    marks: Mapping[int, str],
-    level: float | None = None,
-) -> str:
-    """Lines over a common axis as inline SVG. span: first and last place. marks: texts at places. level: a dashed line."""
-    highest = max([1.0, *(value for points in lines.values() for _, value in points)])
-    across = (WIDTH - LEFT - 14) / max(span[1] - span[0], 1)
-    up = (HEIGHT - BOTTOM - TOP) / highest
-
-    def at(place: float, value: float) -> str:
-        return f"{LEFT + (place - span[0]) * across:.1f},{HEIGHT - BOTTOM - value * up:.1f}"
-
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">']
-    for share in range(5):
-        value = highest * share / 4
-        y = HEIGHT - BOTTOM - value * up
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - 14}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.3g}</text>')
-    if level is not None:
-        y = HEIGHT - BOTTOM - level * up
-        parts.append(f'<line class="limit" x1="{LEFT}" x2="{WIDTH - 14}" y1="{y:.1f}" y2="{y:.1f}"/>')
-    for place, text in marks.items():
-        x = LEFT + (place - span[0]) * across
-        parts.append(f'<line class="bound" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
-        parts.append(f'<text class="note" x="{x + 4:.1f}" y="{HEIGHT - BOTTOM - 6}">{escape(text)}</text>')
-    for number, (name, points) in enumerate(lines.items()):
-        colour = COLOURS[number % len(COLOURS)]
-        path = " ".join(at(*point) for point in points)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        x = LEFT + 130 * number
-        parts.append(f'<rect x="{x}" y="{HEIGHT - 14}" width="10" height="10" fill="{colour}"/>')
-        parts.append(f'<text x="{x + 15}" y="{HEIGHT - 5}">{escape(name)}</text>')
-    return "\n".join([*parts, "</svg>"])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,15 @@ from toolchain.api.progress import Progress, silent
 from toolchain.errors import UsageError, VerificationError
 from toolchain.ir.types import Array
 from toolchain.loop.build import Built, build, float_model
+from toolchain.loop.card import CardFacts, model_card
 from toolchain.loop.deliver import deliveries
-from toolchain.loop.explain import model_card, slices
+from toolchain.loop.explain import explain_models, slices
 from toolchain.loop.fleet import Fleet, InventoryFleet, version_of
-from toolchain.loop.gate import Answers, Candidate, canonical, decide
+from toolchain.loop.gate import Answers, Candidate, Decision, canonical, decide
 from toolchain.loop.lake import ingest, last_commit, read_events, take_samples
 from toolchain.loop.programs import HOST, host_scores
-from toolchain.loop.retrain import TRAIN, retrain, take_snapshot, test_sets
+from toolchain.loop.registry import CANDIDATE, CHAMPION, RECORD, open_registry
+from toolchain.loop.retrain import FACTS, TRAIN, retrain, take_snapshot, test_sets
 from toolchain.loop.rollout import check_record, manifest_digests, next_turn, read_record, roll_out
 from toolchain.loop.settings import LoopSettings
 from toolchain.loop.signing import holds, public_key, sign
@@ -31,7 +35,8 @@ from toolchain.training.recipes.recipe import load_recipe
 from toolchain.training.recipes.tracking import Tracker
 
 DEPLOYED, APPROVAL = "deployed", "approval"
-SNAPSHOT, TRAINED, PROGRAMS, CARD, RECORD = "snapshot", "trained", "programs", "card.md", "decision.json"
+SNAPSHOT, TRAINED, PROGRAMS, CARD = "snapshot", "trained", "programs", "card.md"
+EXPLAINED = "explain"
 KEYS = "keys"
 _TRAIN_CHECKED = 600
 
@@ -104,6 +109,8 @@ def start(settings: LoopSettings, store: Store, fleet: Fleet, tracker: Tracker) 
     build(first.folder / PROGRAMS, first.folder / TRAINED, model, settings.name, settings.compile)
     signed = deliveries("0:new", settings, store, fleet, first.programs())
     fleet.install([device.id for device in fleet.devices()], first.programs(), signed)
+    _sign_record(first, {"accepted": True, "reasons": [], "checks": []})
+    _register(first, "first", CHAMPION)
     return _deploy(first, model)
 
 
@@ -167,19 +174,17 @@ def train(current: Round) -> dict[str, object]:
 
 
 def explain(current: Round) -> dict[str, object]:
-    """Step 5: slices where the float models differ, and the model card."""
-    done = current.result("train")
+    """Step 5: slices where the float models differ, and what each looks at."""
+    done, sets = current.result("train"), test_sets(current.folder / SNAPSHOT)
     files = (Path(current.deployed["model"]), current.folder / TRAINED / done["trained"]["model"])
     old, new = (float_model(file) for file in files)
-    answers = [
-        Answers(one.kind, old(one.x).argmax(1), new(one.x).argmax(1), one.y, one.segment)
-        for one in test_sets(current.folder / SNAPSHOT)
-    ]
-    parts = slices(answers)
-    card = model_card(current.settings.name, current.number, done["snapshot"], done["trained"], parts)
-    write_whole(current.folder / CARD, card.encode())
+    answers = [Answers(one.kind, old(one.x).argmax(1), new(one.x).argmax(1), one.y, one.segment) for one in sets]
+    with np.load(current.folder / SNAPSHOT / TRAIN, allow_pickle=False) as stored:
+        background = stored["x"]
+    found = explain_models(current.folder / EXPLAINED, files, background, sets, answers, current.settings.explain)
     right = sum(int((one.new == one.y).sum()) for one in answers) / max(1, sum(len(one.y) for one in answers))
-    return {"slices": [part.as_json() for part in parts], "card": str(current.folder / CARD), "float_accuracy": right}
+    parts = [part.as_json() for part in slices(answers)]
+    return {"slices": parts, "float_accuracy": right, "missing": found["attribution"].get("missing", "")}
 
 
 def compile_all(current: Round) -> dict[str, object]:
@@ -214,18 +219,77 @@ def gate(current: Round) -> dict[str, object]:
         doubt=tuple(snapshot["doubt"]),
     )
     decision = decide(candidate, current.settings.gate)
+    card = model_card(_card_facts(current, candidate, decision))
+    write_whole(current.folder / CARD, card.encode())
+    more = {"snapshot": snapshot["digest"], "card": hashlib.sha256(card.encode()).hexdigest(), **decision.as_json()}
+    _sign_record(current, more)
+    version = _register(current, "accepted" if decision.accepted else "refused", CANDIDATE if decision.accepted else None)
+    before = {one.kind: float((one.old == one.y).mean()) if len(one.y) else 0.0 for one in answers}
+    return {**decision.as_json(), "before": before, "after": right, "version": version}
+
+
+def _sign_record(current: Round, more: Mapping[str, Any]) -> None:
+    """Write the decision on a round's bundles with the loop's signature."""
     record: dict[str, Any] = {
         "loop": current.settings.name,
         "round": current.number,
         "policy": current.settings.digest,
-        "snapshot": snapshot["digest"],
         "bundles": manifest_digests(current.programs()),
-        **decision.as_json(),
+        **more,
     }
     signature = sign(current.settings.folder / KEYS, canonical(record))
     write_whole(current.folder / RECORD, canonical({"record": record, "signature": signature}))
-    before = {one.kind: float((one.old == one.y).mean()) if len(one.y) else 0.0 for one in answers}
-    return {**decision.as_json(), "before": before, "after": right}
+
+
+def _card_facts(current: Round, candidate: Candidate, decision: Decision) -> CardFacts:
+    trained = current.result("train")
+    return CardFacts(
+        name=current.settings.name,
+        number=current.number,
+        said=current.settings.card,
+        times=_times(current),
+        snapshot=trained["snapshot"],
+        trained=trained["trained"],
+        drift=current.result("drift"),
+        built=current.result("compile")["built"],
+        answers=candidate.answers,
+        float_accuracy=candidate.float_accuracy,
+        integer_accuracy=candidate.integer_accuracy,
+        decision=decision,
+    )
+
+
+def _times(current: Round) -> tuple[str, str] | None:
+    """The first and the last event of the lake, ISO 8601."""
+    moments = read_events(current.store, ("time",))["time"].cast("int64").to_numpy()
+    if not len(moments):
+        return None
+    first, last = (
+        datetime.fromtimestamp(int(each) / 1e6, UTC).isoformat(timespec="seconds") for each in (moments.min(), moments.max())
+    )
+    return first, last
+
+
+def _register(current: Round, decision: str, alias: str | None) -> str | None:
+    """Keep a round's candidate in the registry, once; its version, None without a registry."""
+    registry = open_registry(current.settings)
+    if registry is None:
+        return None
+    files = {name: current.folder / name for name in (RECORD, CARD, EXPLAINED)}
+    files |= {f"{SNAPSHOT}/{FACTS}": current.folder / SNAPSHOT / FACTS}
+    files |= {f"{PROGRAMS}/{target}": place for target, place in current.programs().items()}
+    version = registry.register(current.number, decision, files)
+    if alias is not None:
+        registry.point(alias, current.number)
+    return version
+
+
+def _champion(current: Round) -> None:
+    """Let the registry's champion be the model in use; no candidate waits any more."""
+    registry = open_registry(current.settings)
+    if registry is not None:
+        registry.point(CHAMPION, int(current.deployed["round"]))
+        registry.drop(CANDIDATE)
 
 
 def _trained_right(place: Path, bundle: Path) -> float:
@@ -335,6 +399,8 @@ def _ended(current: Round, step: str, found: Mapping[str, Any]) -> Outcome | Non
     if step == "rollout":
         if found["complete"]:
             _deploy(current, current.result("train")["trained"]["model"])
+        _champion(current)
+        if found["complete"]:
             return Outcome(number, "rolled out", "")
         return Outcome(number, "rolled back", str(found["stages"][-1]["fault"]))
     return None

@@ -72,6 +72,34 @@ class TrainPart:
 
 
 @dataclass(frozen=True, slots=True)
+class ExplainPart:
+    """samples: of a class in a test set whose attributions are computed, 0 for none. seed: of their choice.
+
+    features: names along the last axis of a sample, none for numbers.
+    """
+
+    samples: int = 2
+    seed: int = 0
+    features: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CardPart:
+    """What only people know: what the model is for, the licence of its samples, what it must not be used for."""
+
+    use: str = ""
+    licence: str = ""
+    limits: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryPart:
+    """uri: of the MLflow that keeps candidates, `none` for none. Empty for MLFLOW_TRACKING_URI, or a file in the folder."""
+
+    uri: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class CompilePart:
     """targets: of the fleet. precision: of all."""
 
@@ -166,6 +194,9 @@ class LoopSettings:
     gate: GatePart
     rollout: RolloutPart
     simulation: SimulationPart | None = None
+    explain: ExplainPart = ExplainPart()
+    card: CardPart = CardPart()
+    registry: RegistryPart = RegistryPart()
 
 
 def loop_fault(place: str, problem: str, hint: str = "") -> DataError:
@@ -184,7 +215,7 @@ def load_loop(path: str | Path) -> LoopSettings:
     if len(content) > MAX_LOOP_BYTES:
         raise loop_fault(str(file), f"it has more than {MAX_LOOP_BYTES:,} B")
     table = parse_table(content, file.name, loop_fault)
-    optional = ("ingest", "drift", "gate", "rollout", "simulation")
+    optional = ("ingest", "drift", "explain", "gate", "rollout", "registry", "card", "simulation")
     table.expect(("name", "folder", "fleet", "validate", "train", "compile"), optional)
     base = file.resolve().parent
     folder = (base / table.text("folder")).resolve()
@@ -201,6 +232,9 @@ def load_loop(path: str | Path) -> LoopSettings:
         gate=_gate(_part(table, "gate")),
         rollout=_rollout(_part(table, "rollout"), base),
         simulation=_simulation(table.table("simulation"), base) if "simulation" in table.values else None,
+        explain=_explain(_part(table, "explain")),
+        card=_card(_part(table, "card")),
+        registry=_registry(_part(table, "registry")),
     )
 
 
@@ -253,6 +287,23 @@ def _train(table: Table, base: Path) -> TrainPart:
         _number(table, "field_test", 0.3, 0.05, 0.95),
         _whole(table, "min_samples", 100, 1, _LARGE),
     )
+
+
+def _explain(table: Table) -> ExplainPart:
+    table.expect((), ("samples", "seed", "features"))
+    features = table.texts("features") if "features" in table.values else ()
+    return ExplainPart(_whole(table, "samples", 2, 0, 1000), _whole(table, "seed", 0, 0, _LARGE), features)
+
+
+def _card(table: Table) -> CardPart:
+    keys = ("use", "licence", "limits")
+    table.expect((), keys)
+    return CardPart(*(table.text(key) if key in table.values else "" for key in keys))
+
+
+def _registry(table: Table) -> RegistryPart:
+    table.expect((), ("uri",))
+    return RegistryPart(table.text("uri") if "uri" in table.values else "")
 
 
 def _compile(table: Table) -> CompilePart:
