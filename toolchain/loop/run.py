@@ -18,7 +18,7 @@ from toolchain.loop.deliver import deliveries
 from toolchain.loop.explain import model_card, slices
 from toolchain.loop.fleet import Fleet, InventoryFleet, version_of
 from toolchain.loop.gate import Answers, Candidate, canonical, decide
-from toolchain.loop.lake import ingest, last_commit, read_events, take_samples
+from toolchain.loop.lake import ingest, last_commit, quarantine, read_events, take_samples
 from toolchain.loop.programs import HOST, host_scores
 from toolchain.loop.retrain import TRAIN, retrain, take_snapshot, test_sets
 from toolchain.loop.rollout import check_record, manifest_digests, next_turn, read_record, roll_out
@@ -30,7 +30,7 @@ from toolchain.loop.watch import watch
 from toolchain.training.recipes.recipe import load_recipe
 from toolchain.training.recipes.tracking import Tracker
 
-DEPLOYED, APPROVAL = "deployed", "approval"
+DEPLOYED, APPROVAL, VALIDATED = "deployed", "approval", "validated"
 SNAPSHOT, TRAINED, PROGRAMS, CARD, RECORD = "snapshot", "trained", "programs", "card.md", "decision.json"
 KEYS = "keys"
 _TRAIN_CHECKED = 600
@@ -125,17 +125,27 @@ def observe(current: Round) -> dict[str, object]:
 
 def take_in(current: Round) -> dict[str, object]:
     """Step 1: new events into the lake."""
-    before = last_commit(current.store)
+    before = int(current.store.fact(VALIDATED) or 0)
     found = ingest(current.settings.fleet.events, current.store, current.settings.ingest)
     files = take_samples(current.settings.fleet.samples, current.store)
     return {**found.as_json(), "sample_files": files, "after": before}
 
 
 def validate(current: Round) -> dict[str, object]:
-    """Step 2: hold what came in to its constraints."""
-    taken = current.result("ingest")
-    table = read_events(current.store, after=int(taken["after"]))
+    """Step 2: hold what came in since the last time to its constraints; what breaks them goes to the quarantine."""
+    taken, store = current.result("ingest"), current.store
+    after, last = int(taken["after"]), last_commit(store)
+    table = read_events(store, after=after, hidden=True)
     checked = check_events(table, current.settings.validate, time.time())
+    bad = table.filter(~checked.good)
+    quarantine(
+        store,
+        f"round-{current.number:04d}",
+        after,
+        ~checked.good,
+        bad.append_column("reason", [list(checked.why[~checked.good])]),
+    )
+    store.keep(VALIDATED, last)
     refused, rows = int(taken["refused"]), len(checked.good) + int(taken["refused"])
     share = (int((~checked.good).sum()) + refused) / rows if rows else 0.0
     return {"rows": rows, "bad_share": round(share, 6), "reasons": dict(checked.reasons), "unreadable": refused}
@@ -145,7 +155,7 @@ def drift(current: Round) -> dict[str, object]:
     """Step 3: per segment, has what devices see drifted?"""
     segments = {device.id: device.segment for device in current.fleet.devices()}
     settings = current.settings
-    found = watch(current.store, segments, current.deployed["versions"], settings.drift, settings.validate)
+    found = watch(current.store, segments, current.deployed["versions"], settings.drift)
     return {"segments": [one.as_json() for one in found], "drifted": [one.segment for one in found if one.drifted]}
 
 
