@@ -90,7 +90,12 @@ def make_fleet(settings: LoopSettings) -> Fleet:
         return InventoryFleet(settings.fleet.devices, settings.fleet.pause_s)
     from toolchain.loop.simulation import SimulatedFleet
 
-    return SimulatedFleet(settings, settings.simulation)
+    fleet = SimulatedFleet(settings, settings.simulation)
+    if not settings.ingest.send:
+        return fleet
+    from toolchain.loop.forward import ForwardingFleet
+
+    return ForwardingFleet(fleet, settings.fleet.events, settings.ingest.send, settings.folder / "forward")
 
 
 def start(settings: LoopSettings, store: Store, fleet: Fleet, tracker: Tracker) -> dict[str, Any]:

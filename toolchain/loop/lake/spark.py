@@ -1,8 +1,9 @@
 """Ingest by Spark: Structured Streaming from Kafka to Parquet or Delta, one step taking what is there.
 
-Spark's checkpoint says which offsets a batch has, and a batch that was cut off is done again with the same ones. What makes it
-once is the state's transaction, as with the local engine: it names the batch's files, its ids and its number. Files of a batch that
-was cut off are named by nobody, whoever finishes writing them; Delta's own log takes a batch's number but once.
+Spark's checkpoint says which offsets a batch has, and a batch that was cut off is done again with the same ones.
+What makes it once is the state's transaction, as with the local engine: it names the batch's files, its ids and its number.
+Files of a batch that was cut off are named by nobody, whoever finishes writing them; Delta's own log takes a batch's number
+but once.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from benchmarks.telemetry.settings import SinkSettings
 from toolchain.errors import EnvironmentFault, RunError, StropError
 from toolchain.loop.extras import need
 from toolchain.loop.lake.rows import row_schema
-from toolchain.loop.lake.tables import EVENTS, FOLDER, Ingested, Part, keep_commit, last_commit, refused_part
-from toolchain.loop.lake.worker import LINE, REASON, parsed_batches, worker_schema
+from toolchain.loop.lake.tables import EVENTS, FOLDER, Ingested, Part, fresh_rows, keep_commit, last_commit, refused_part
+from toolchain.loop.lake.worker import LINE, OFFSET, PARTITION, REASON, parsed_batches, worker_schema
 from toolchain.loop.settings import IngestPart, SparkPart
 from toolchain.loop.store import Store
 
@@ -152,36 +153,37 @@ class _Batches:
     def _taken(self, store: Store, lines: Frame, query: str, number: int) -> Ingested:
         types = need("pyspark.sql.pandas.types", "spark")
         late_s = self._settings.late_s
-        read = lines.selectExpr("value", "cast(timestamp as double) as arrived")
+        read = lines.selectExpr("value", "cast(timestamp as double) as arrived", PARTITION, OFFSET)
         parsed = read.mapInArrow(
             functools.partial(parsed_batches, late_s=late_s), types.from_arrow_schema(worker_schema())
         ).persist()
         try:
-            told = parsed.select("id", "late", REASON, LINE).toArrow()
-            good = told[REASON].is_null()
+            told = parsed.select("id", "late", REASON, LINE, PARTITION, OFFSET).toArrow()
             refused = told.filter(told[REASON].is_valid())
-            events = told.filter(good)
-            ids = events["id"].to_pylist()
-            first = dict(zip(reversed(ids), reversed(events["late"].to_pylist()), strict=True))
-            known = store.known(first)
-            fresh = [name for name in first if name not in known]
-            rows = parsed.where(f"{REASON} is null").select(*row_schema().names)
-            if len(first) < len(ids):
-                rows = rows.dropDuplicates(["id"])
-            if known:
-                rows = rows.join(self._names(known), "id", "left_anti").select(*row_schema().names)
+            events = told.filter(told[REASON].is_null())
+            fresh, doubled = fresh_rows(store, events)
+            rows = parsed.where(f"{REASON} is null")
+            if doubled:
+                rows = rows.join(self._places(events, fresh), [PARTITION, OFFSET], "left_anti")
             commit = last_commit(store) + 1
-            parts = self._write(rows, query, number) if fresh else []
+            parts = self._write(rows.select(*row_schema().names), query, number) if len(fresh) else []
             assert sum(part.rows for part in parts) == len(fresh)
-            parts += refused_part(store, commit, list(zip(refused[REASON].to_pylist(), refused[LINE].to_pylist(), strict=True)))
-            keep_commit(store, commit, parts, fresh, facts={query: json.dumps(number)})
-            late = sum(first[name] for name in fresh)
-            return Ingested(len(fresh), len(ids) - len(fresh), len(refused), late, 1)
+            lines_refused = zip(refused[REASON].to_pylist(), refused[LINE].to_pylist(), strict=True)
+            parts += refused_part(store, commit, list(lines_refused))
+            keep_commit(store, commit, parts, fresh["id"].to_pylist(), facts={query: json.dumps(number)})
+            return Ingested(len(fresh), doubled, len(refused), sum(fresh["late"].to_pylist()), 1)
         finally:
             parsed.unpersist()
 
-    def _names(self, names: set[str]) -> Frame:
-        table = need("pyarrow", "spark").table({"id": sorted(names)})
+    def _places(self, events: Any, fresh: Any) -> Frame:
+        """Where rows lie that the lake has, to be broadcast: rows that stay keep their order then."""
+        kept = set(zip(fresh[PARTITION].to_pylist(), fresh[OFFSET].to_pylist(), strict=True))
+        every = zip(events[PARTITION].to_pylist(), events[OFFSET].to_pylist(), strict=True)
+        gone = [place for place in every if place not in kept]
+        arrow = need("pyarrow", "spark")
+        partitions = arrow.array([partition for partition, _ in gone], arrow.int32())
+        offsets = arrow.array([offset for _, offset in gone], arrow.int64())
+        table = arrow.table({PARTITION: partitions, OFFSET: offsets})
         return need("pyspark.sql.functions", "spark").broadcast(self._session.createDataFrame(table))
 
     def _write(self, rows: Frame, query: str, number: int) -> list[Part]:

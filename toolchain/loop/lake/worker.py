@@ -7,32 +7,42 @@ from typing import Any
 
 import numpy as np
 
+from toolchain.ir.types import Array
 from toolchain.loop.extras import need
 from toolchain.loop.lake.rows import MAX_LINE_BYTES, parse, row_schema
 
-REASON, LINE = "reason", "line"
+REASON, LINE, PARTITION, OFFSET = "reason", "line", "partition", "offset"
 
 
 def worker_schema() -> Any:
-    """The lake's columns, and for a line that is no event the reason and the line."""
+    """The lake's columns, where each line lies in Kafka, and for one that is no event the reason and the line."""
     arrow = need("pyarrow", "spark")
-    return row_schema().append(arrow.field(REASON, arrow.string())).append(arrow.field(LINE, arrow.binary()))
+    more = {REASON: arrow.string(), LINE: arrow.binary(), PARTITION: arrow.int32(), OFFSET: arrow.int64()}
+    return arrow.schema([*row_schema(), *(arrow.field(name, kind) for name, kind in more.items())])
 
 
 def parsed_batches(batches: Iterable[Any], late_s: float) -> Iterator[Any]:
-    """Record batches with `value` and `arrived`, seconds since 1970, as record batches of `worker_schema`."""
+    """Record batches with `value`, `arrived`, seconds since 1970, `partition` and `offset` as record batches of `worker_schema`."""
     arrow = need("pyarrow", "spark")
     schema = worker_schema()
     for batch in batches:
         lines = [value or b"" for value in batch.column("value").to_pylist()]
         parsed = parse(lines, np.asarray(batch.column("arrived"), np.float64), late_s)
-        yield from _like(parsed.rows, schema).to_batches()
+        yield from _like(_placed(parsed.rows, batch, parsed.places), schema).to_batches()
         if parsed.refused:
             refused = {
                 REASON: arrow.array([reason for _, reason in parsed.refused]),
                 LINE: arrow.array([lines[place][:MAX_LINE_BYTES] for place, _ in parsed.refused], arrow.binary()),
             }
-            yield from _like(arrow.table(refused), schema).to_batches()
+            places = np.array([place for place, _ in parsed.refused])
+            yield from _like(_placed(arrow.table(refused), batch, places), schema).to_batches()
+
+
+def _placed(table: Any, batch: Any, places: Array) -> Any:
+    """A table with where its rows lie in Kafka."""
+    for name in (PARTITION, OFFSET):
+        table = table.append_column(name, batch.column(name).take(need("pyarrow", "spark").array(places)))
+    return table
 
 
 def _like(table: Any, schema: Any) -> Any:
