@@ -22,7 +22,7 @@ def worker_schema() -> Any:
 
 
 def parsed_batches(batches: Iterable[Any], late_s: float) -> Iterator[Any]:
-    """Record batches with `value`, `arrived`, seconds since 1970, `partition` and `offset` as record batches of `worker_schema`."""
+    """Record batches with `value`, `arrived`, seconds since 1970, `partition` and `offset` in, `worker_schema` out."""
     arrow = need("pyarrow", "spark")
     schema = worker_schema()
     for batch in batches:
