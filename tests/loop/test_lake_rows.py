@@ -11,8 +11,8 @@ import pytest
 
 from benchmarks.telemetry.event import EventMaker, Failure, Inference
 from tests.support.events import SKETCH, inference, origin
-from toolchain.loop.lake import rows
-from toolchain.loop.lake.rows import parse
+from toolchain.loop import rows
+from toolchain.loop.rows import parse
 
 pytest.importorskip("pyarrow")
 NOW = 4e9

@@ -279,7 +279,7 @@ def _kafka(table: Table) -> SinkSettings:
     try:
         found = filled(SinkSettings("kafka", "kafka"), {**given, "url": f"kafka://{servers}", "topic": topic}, table.file)
     except UsageError as fault:
-        raise table.fault("kafka", fault.message, fault.hint) from fault
+        raise table.made(table.file, f"[kafka] {fault.message}", fault.hint) from fault
     return found
 
 

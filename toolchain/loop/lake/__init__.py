@@ -1,7 +1,6 @@
 """The lake: every event once, as Parquet or Delta, whichever engine took it in; what is no event, set apart with the reason."""
 
 from toolchain.loop.lake.ingest import ingest
-from toolchain.loop.lake.rows import FIGURES, RUN, Table
 from toolchain.loop.lake.tables import (
     EVENTS,
     FOLDER,
@@ -13,6 +12,7 @@ from toolchain.loop.lake.tables import (
     read_events,
     take_samples,
 )
+from toolchain.loop.rows import FIGURES, RUN, Table
 
 __all__ = [
     "EVENTS",

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from toolchain.loop.lake.batch import Batch
-from toolchain.loop.lake.rows import parse
 from toolchain.loop.lake.tables import Ingested, write_commit
+from toolchain.loop.rows import parse
 from toolchain.loop.settings import IngestPart
 from toolchain.loop.store import Store
 

@@ -24,11 +24,11 @@ from benchmarks.telemetry.kafka_client import Brokers
 from benchmarks.telemetry.settings import SinkSettings
 from toolchain.errors import EnvironmentFault, RunError, StropError
 from toolchain.loop.extras import need
-from toolchain.loop.lake.rows import row_schema
 from toolchain.loop.lake.tables import EVENTS, FOLDER, Ingested, Part, fresh_rows, keep_commit, last_commit, refused_part
-from toolchain.loop.lake.worker import LINE, OFFSET, PARTITION, REASON, parsed_batches, worker_schema
+from toolchain.loop.rows import row_schema
 from toolchain.loop.settings import IngestPart, SparkPart
 from toolchain.loop.store import Store
+from toolchain.loop.workers import LINE, OFFSET, PARTITION, REASON, parsed_batches, worker_schema
 
 DELTA = "delta"
 _PLACE = "spark"

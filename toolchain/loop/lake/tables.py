@@ -17,7 +17,7 @@ import numpy as np
 
 from toolchain.ir.types import Array
 from toolchain.loop.extras import need
-from toolchain.loop.lake.rows import MAX_LINE_BYTES, Parsed, Table, row_schema
+from toolchain.loop.rows import MAX_LINE_BYTES, Parsed, Table, row_schema
 from toolchain.loop.store import Store
 
 EVENTS, QUARANTINE = "events", "quarantine"

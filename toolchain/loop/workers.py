@@ -9,7 +9,7 @@ import numpy as np
 
 from toolchain.ir.types import Array
 from toolchain.loop.extras import need
-from toolchain.loop.lake.rows import MAX_LINE_BYTES, parse, row_schema
+from toolchain.loop.rows import MAX_LINE_BYTES, parse, row_schema
 
 REASON, LINE, PARTITION, OFFSET = "reason", "line", "partition", "offset"
 
