@@ -63,7 +63,11 @@ conf = { "spark.driver.memory" = "2g", "spark.ui.enabled" = true }
         ("[gate]", '[ingest]\nformat = "delta"\n[gate]', "E210 loop.toml: key 'ingest.format' is 'delta', which the engine"),
         ("[gate]", '[kafka]\nservers = "a:1"\n[gate]', "E210 loop.toml: key 'kafka.topic' is missing"),
         ("[gate]", '[kafka]\nservers = "a:1"\ntopic = "t"\npassword = "p"\n[gate]', "E210 loop.toml: key 'kafka.password'"),
-        ("[gate]", '[kafka]\nservers = "a:1"\ntopic = "t"\npassword_file = "/none"\n[gate]', "E210 loop.toml: [kafka] password_file = '/none'"),
+        (
+            "[gate]",
+            '[kafka]\nservers = "a:1"\ntopic = "t"\npassword_file = "/none"\n[gate]',
+            "E210 loop.toml: [kafka] password_file = '/none'",
+        ),
         ("[gate]", '[spark.conf]\nmemory = "2g"\n[gate]', "E210 loop.toml: key 'spark.conf.memory' is no setting of Spark"),
         ("[fleet]", "[fleet", "E210 loop.toml: it is not valid TOML"),
     ],
