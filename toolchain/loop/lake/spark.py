@@ -33,7 +33,7 @@ from toolchain.loop.workers import LINE, OFFSET, PARTITION, REASON, parsed_batch
 DELTA = "delta"
 _PLACE = "spark"
 _ROOT = Path(__file__).parents[3]
-_REASON = re.compile(r"(Caused by: )?[\w.]*(Error|Exception|Fault): .")
+_REASON = re.compile(r"[\w.]+(?:Error|Exception|Fault): \S[^\n]*")
 
 Frame = Any
 """A pyspark DataFrame."""
@@ -251,6 +251,5 @@ def _coded(settings: SinkSettings, fault: Exception) -> StropError:
 
 def _short(fault: Exception) -> str:
     """The innermost reason, which Spark and Java write last, below their stacks."""
-    lines = [" ".join(line.split()) for line in str(fault).splitlines()]
-    reasons = [line for line in lines if _REASON.match(line)]
-    return (reasons[-1] if reasons else " ".join(lines))[:300]
+    reasons = _REASON.findall(str(fault))
+    return " ".join((reasons[-1] if reasons else str(fault)).split())[:300]
