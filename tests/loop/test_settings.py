@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.telemetry.kafka import Words
+from benchmarks.telemetry.kafka_client import Brokers
 from toolchain.errors import StropError
 from toolchain.loop.settings import load_loop
 
@@ -43,7 +43,7 @@ conf = { "spark.driver.memory" = "2g", "spark.ui.enabled" = true }
     found = load_loop(tmp_path / "loop.toml").ingest
     assert found.kafka is not None and (found.engine, found.format) == ("spark", "delta")
     assert (found.kafka.url, found.kafka.topic, found.kafka.password) == ("kafka://a:1,b:2", "events", "pa55")
-    assert Words(found.kafka).protocol == "SASL_SSL"
+    assert Brokers(found.kafka).protocol == "SASL_SSL"
     assert found.spark.jars == (str(tmp_path / "jars"), "/more/one.jar")
     assert found.spark.conf == {"spark.driver.memory": "2g", "spark.ui.enabled": "true"}
 

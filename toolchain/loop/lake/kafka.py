@@ -160,6 +160,7 @@ class _KafkaPython(Brokers):
         self._module: Any = importlib.import_module("kafka")
         self._errors: Any = importlib.import_module("kafka.errors")
         more = {"enable_auto_commit": False, "auto_offset_reset": "none", "max_partition_fetch_bytes": 8 << 20}
+        more["bootstrap_timeout_ms"] = int(WAIT_S * 1000)
         try:
             self._consumer: Any = self._module.KafkaConsumer(**self.kafka_python(), **more)
         except self._errors.KafkaError as fault:
