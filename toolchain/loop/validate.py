@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,7 @@ class Checked:
 
 def event_schema(settings: ValidatePart, now: float) -> Any:
     """What rows of the lake must hold, as a pandera.DataFrameSchema; every check is named by what its failure means."""
-    pa = need("pandera.pandas", "loop")
+    pa = _pandera()
 
     def rows(holds: Callable[[Any], Any], fault: str) -> Any:
         return pa.Check(holds, name=fault, error=fault, ignore_na=False)
@@ -101,6 +102,13 @@ def event_schema(settings: ValidatePart, now: float) -> Any:
     return pa.DataFrameSchema({**real, "success": pa.Column(bool), "time": pa.Column("datetime64[us]")}, checks=checks)
 
 
+def _pandera() -> Any:
+    """The package, which looks at Spark on the way and lets it warn of a pandas that nobody uses there."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return need("pandera.pandas", "loop")
+
+
 _CHECKED = ("success", "time", "samples", "latency_us", *FIGURES, "top", "confidence")
 _LATEST = 2e11
 """Seconds since 1970 beyond which no event can be."""
@@ -108,7 +116,7 @@ _LATEST = 2e11
 
 def check_events(table: Table, settings: ValidatePart, now: float) -> Checked:
     """Hold rows of the lake to what an event can say."""
-    pandas, pa = need("pandas", "loop"), need("pandera.pandas", "loop")
+    pandas, pa = need("pandas", "loop"), _pandera()
     columns: dict[str, Array] = {
         name: np.asarray(table[name].to_numpy(zero_copy_only=False), bool if name == "success" else np.float64)
         for name in _CHECKED
