@@ -130,11 +130,12 @@ def alone(loop: Path) -> None:
 def shake(shaken: Path, most: int) -> None:
     """Begin and run a loop, and kill it again and again."""
     rng, kills, places = np.random.default_rng(5), 0, []
-    for action, more in (("start", ()), ("run", ("--rounds", ROUNDS))):
+    # Most kills are for the rounds, where every step is.
+    for action, more, until in (("start", (), most // 3), ("run", ("--rounds", ROUNDS), most)):
         while True:
             process = started(action, shaken, *more, *track(shaken))
             try:
-                assert process.wait(float(rng.uniform(0.5, 20)) if kills < most else LIMIT_S) == 0
+                assert process.wait(float(rng.uniform(0.5, 20)) if kills < until else LIMIT_S) == 0
                 break
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
