@@ -172,7 +172,6 @@ def _together(lines: Sequence[bytes], arrived: Array, late_s: float) -> tuple[Ta
 def _columns(read: Table, arrived: Array, late_s: float) -> tuple[Table, Array]:
     """Arrow's nested columns as rows of the lake, and which rows are surely events."""
     arrow, compute = need("pyarrow", "loop"), need("pyarrow.compute", "loop")
-    count = len(read)
 
     def at(*path: str) -> Any:
         column: Any = read.column(path[0])
@@ -226,7 +225,6 @@ def _columns(read: Table, arrived: Array, late_s: float) -> tuple[Table, Array]:
     for outer, inner in ((tops, "top"), (at("strop", "confidence"), "confidence")):
         good &= ~there(outer) | there(columns[inner])
     schema = row_schema()
-    assert count == len(good)
     return arrow.Table.from_arrays(
         [_whole(columns[name]).cast(schema.field(name).type) for name in schema.names], schema=schema
     ), good
