@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.fleet.inventory import Delivery, Device
 from benchmarks.telemetry.event import EventMaker
 from tests.support.events import inference, origin
 from toolchain.errors import RunError
-from toolchain.loop.fleet import Device
 from toolchain.loop.forward import ForwardingFleet
 
 
@@ -24,8 +24,14 @@ class Fleet:
     def devices(self) -> tuple[Device, ...]:
         return ()
 
-    def install(self, chosen: Sequence[str], bundles: Mapping[str, Path]) -> None:
+    def install(self, chosen: Sequence[str], bundles: Mapping[str, Path], signed: Mapping[str, Delivery]) -> None:
         pass
+
+    def refused(self, chosen: Sequence[str]) -> dict[str, str]:
+        return {}
+
+    def highest(self) -> int:
+        return 0
 
     def wait(self, turn: int) -> None:
         maker = EventMaker(origin(session=f"t{turn}"))

@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.fleet.inventory import Delivery, Device
 from benchmarks.telemetry.event import Event
 from benchmarks.telemetry.settings import resolve
 from benchmarks.telemetry.sinks import sink_of
 from toolchain.errors import RunError
-from toolchain.loop.fleet import Device, Fleet
+from toolchain.loop.fleet import Fleet
 from toolchain.loop.store import write_whole
 
 PATIENCE_S = 300.0
@@ -30,9 +31,17 @@ class ForwardingFleet:
         """All devices."""
         return self._fleet.devices()
 
-    def install(self, chosen: Sequence[str], bundles: Mapping[str, Path]) -> None:
+    def install(self, chosen: Sequence[str], bundles: Mapping[str, Path], signed: Mapping[str, Delivery]) -> None:
         """Bring each chosen device the bundle of its target."""
-        self._fleet.install(chosen, bundles)
+        self._fleet.install(chosen, bundles, signed)
+
+    def refused(self, chosen: Sequence[str]) -> dict[str, str]:
+        """Those of some devices that do not take what is wished for them now, with the reasons."""
+        return self._fleet.refused(chosen)
+
+    def highest(self) -> int:
+        """The highest number of a delivery that any device has."""
+        return self._fleet.highest()
 
     def wait(self, turn: int) -> None:
         """Let devices work, and send what they tell. Raises RunError E521 to E525 where a sink does not take it."""
