@@ -75,6 +75,7 @@ CODES: dict[int, Code] = {
         Code(524, "the user of a service for telemetry may not write"),
         Code(525, "events were not taken"),
         Code(526, "events were dropped"),
+        Code(527, "Spark failed"),
         Code(601, "outputs differ from the reference"),
         Code(602, "a measurement became worse than allowed"),
         Code(603, "a decision's record does not hold"),

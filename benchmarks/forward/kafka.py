@@ -130,7 +130,4 @@ class KafkaPythonSource(Brokers):
         )
 
     def _coded(self, fault: Exception) -> StropError:
-        if self._consumer is None and self.settings.username and self.listens():
-            # All that this client tells of refused credentials is that it could not begin.
-            return self.fault_for("AuthenticationFailed", "it closes the line when credentials are given")
-        return self.fault_for(type(fault).__name__, str(fault))
+        return self.beginning(fault) if self._consumer is None else self.fault_for(type(fault).__name__, str(fault))

@@ -147,9 +147,8 @@ class KafkaPython(_Batches):
                 self._handed = number
             producer.flush(WAIT_S)
         except self._errors.KafkaError as fault:
-            if self._producer is None and self.settings.username and self.listens():
-                # All that this client tells of refused credentials is that it could not begin.
-                raise self.fault_for("AuthenticationFailed", "it closes the line when credentials are given") from fault
+            if self._producer is None:
+                raise self.beginning(fault) from fault
             if not isinstance(fault, self._errors.KafkaTimeoutError):
                 self._forget()
             raise self.fault_for(type(fault).__name__, str(fault)) from fault

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import socket
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from benchmarks.telemetry.https import forbidden, tls_context
@@ -30,6 +30,15 @@ def _has(client: str) -> bool:
         importlib.import_module("confluent_kafka" if client == "confluent" else "kafka")
         return True
     return False
+
+
+class Line(NamedTuple):
+    """A message. arrived: seconds since 1970 that the broker has of it."""
+
+    partition: int
+    offset: int
+    arrived: float
+    value: bytes
 
 
 class Brokers:
@@ -93,6 +102,12 @@ class Brokers:
         if "SSL" in self.protocol:
             given["ssl_context"] = tls_context(own)
         return given
+
+    def beginning(self, fault: Exception) -> RunError:
+        """The fault of a client of kafka-python that could not begin, which is all that it tells of refused credentials."""
+        if self.settings.username and self.listens():
+            return self.fault_for("AuthenticationFailed", "it closes the line when credentials are given")
+        return self.fault_for(type(fault).__name__, str(fault))
 
     def listens(self) -> bool:
         """Whether anybody is at the first server's port."""

@@ -115,11 +115,11 @@ def resolve(name: str) -> SinkSettings:
         kind = table.pop("kind", name)
         if kind not in KINDS:
             raise UsageError(903, str(settings_path()), f"[{name}] has the kind {kind!r}", f"Give one of {', '.join(KINDS)}")
-        return _filled(SinkSettings(name, kind), table, str(settings_path()))
+        return filled(SinkSettings(name, kind), table, str(settings_path()))
     if "://" in name:
         return _by_url(name, tables)
     if name in KINDS:
-        return _filled(SinkSettings(name, name), {}, name)
+        return filled(SinkSettings(name, name), {}, name)
     return SinkSettings(name, "jsonl", path=name)
 
 
@@ -141,9 +141,9 @@ def _by_url(text: str, tables: Mapping[str, Mapping[str, Any]]) -> SinkSettings:
     if len(ports) > 1 and kind != "kafka":
         raise UsageError(901, "telemetry", f"{text!r:.120} names {len(ports)} servers", "Only Kafka takes several")
     if not scheme:
-        return replace(_filled(SinkSettings(kind, kind), {}, text), name=text, path=text.split("://", 1)[1])
+        return replace(filled(SinkSettings(kind, kind), {}, text), name=text, path=text.split("://", 1)[1])
     table = {key: value for key, value in tables.get(kind, {}).items() if key != "kind"}
-    found = _filled(SinkSettings(kind, kind), {**table, "url": f"{scheme}://{parts.netloc}"}, text)
+    found = filled(SinkSettings(kind, kind), {**table, "url": f"{scheme}://{parts.netloc}"}, text)
     rest = parts.path.strip("/")
     if kind == "kafka" and rest:
         found = replace(found, topic=rest)
@@ -153,7 +153,7 @@ def _by_url(text: str, tables: Mapping[str, Mapping[str, Any]]) -> SinkSettings:
     return replace(found, name=f"{kind}-{digest}")
 
 
-def _filled(base: SinkSettings, table: Mapping[str, Any], place: str) -> SinkSettings:
+def filled(base: SinkSettings, table: Mapping[str, Any], place: str) -> SinkSettings:
     """Settings with what a table and the environment say."""
     known = {each.name: type(each.default) for each in fields(SinkSettings) if each.name not in ("name", "kind")}
     given = dict(table)
@@ -171,8 +171,8 @@ def _filled(base: SinkSettings, table: Mapping[str, Any], place: str) -> SinkSet
         if key not in known:
             raise UsageError(903, place, f"[{base.name}] has no key {key!r}", f"Keys are {', '.join(known)}")
         values[key] = _typed(known[key], value, f"{place} [{base.name}]", key)
-    filled = replace(base, **values)
-    return filled if filled.url else replace(filled, url=DEFAULT_URLS.get(filled.kind, ""))
+    found = replace(base, **values)
+    return found if found.url else replace(found, url=DEFAULT_URLS.get(found.kind, ""))
 
 
 def _typed(kind: Any, value: Any, place: str, key: str) -> Any:

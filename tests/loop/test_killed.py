@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.services.test_lake_services import JARS, needs_spark
+from tests.support.services import kafka, needs_kafka
 from toolchain.bundle.read import read_bundle
 from toolchain.loop.fleet import version_of
 from toolchain.loop.lake import read_events
@@ -29,13 +31,26 @@ pytest.importorskip("tensorflow")
 pytest.importorskip("pyarrow")
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "loop"
+SERVED = """
+[ingest]
+engine = "spark"
+send = ["kafka://{server}/{topic}"]
+
+[kafka]
+servers = "{server}"
+topic = "{topic}"
+
+[spark]
+master = "local[2]"
+jars = ["{jars}"]
+"""
 KILLS = int(os.environ.get("STROP_KILLS", "30"))
 ROUNDS, LIMIT_S = "9", 1800
 
 
-def made(folder: Path) -> Path:
-    """The example's loop, with its folders in this one, a short training and one target."""
-    folder.mkdir()
+def made(folder: Path, more: str = "") -> Path:
+    """The example's loop, with its folders in this one, a short training and one target. more: tables of its file."""
+    folder.mkdir(parents=True)
     text = (EXAMPLE / "loop.toml").read_text().replace("../../build/loop", str(folder / "loop"))
     text = text.replace('["rp2040_pico", "mps2_an386"]', '["rp2040_pico"]').replace(
         "../digits", str(ROOT / "examples" / "digits")
@@ -44,10 +59,15 @@ def made(folder: Path) -> Path:
     for limit in ("max_loss = 0.01", "min_gain = 0.1", "max_slice_loss = 0.1"):
         name = limit.partition(" = ")[0]
         text = text.replace(limit, f"{name} = {0 if name == 'min_gain' else 1}")
-    (folder / "loop.toml").write_text(text)
+    (folder / "loop.toml").write_text(f"{text}\n{more}")
     recipe = (EXAMPLE / "recipe.toml").read_text().replace("../digits", str(ROOT / "examples" / "digits"))
     (folder / "recipe.toml").write_text(recipe.replace("epochs = 25", "epochs = 4"))
     return folder / "loop.toml"
+
+
+def track(loop: Path) -> tuple[str, str]:
+    """The options that keep trainings in an MLflow of this loop's own."""
+    return "--track", f"sqlite:///{loop.parent / 'mlflow.db'}"
 
 
 def started(action: str, loop: Path, *more: str) -> subprocess.Popen[bytes]:
@@ -70,30 +90,54 @@ def decided(loop: Path) -> tuple[list[Any], dict[str, Any], dict[str, bytes]]:
 
 
 def test_killed_at_random_it_comes_to_the_same(tmp_path: Path) -> None:
-    calm, shaken = made(tmp_path / "calm"), made(tmp_path / "shaken")
+    compare(made(tmp_path / "calm"), made(tmp_path / "shaken"), KILLS)
+    shutil.rmtree(tmp_path)
+
+
+@pytest.mark.services
+@needs_kafka
+@needs_spark
+def test_with_services_it_comes_to_the_same(tmp_path: Path) -> None:
+    pytest.importorskip("pyspark")
+    pytest.importorskip("mlflow")
+    with kafka() as server:
+        calm, shaken = (
+            made(tmp_path / name, SERVED.format(server=f"127.0.0.1:{server.port}", topic=name, jars=JARS))
+            for name in ("calm", "shaken")
+        )
+        compare(calm, shaken, max(1, KILLS // 3))
+    shutil.rmtree(tmp_path)
+
+
+def compare(calm: Path, shaken: Path, kills: int) -> None:
+    """Run one loop and kill another; they come to the same, and nothing of theirs is half."""
+    mlflow = pytest.importorskip("mlflow")
+    for loop in (calm, shaken):
+        # MLflow makes a database in many steps that it cannot go on with; servers have theirs before a loop begins.
+        mlflow.MlflowClient(track(loop)[1]).search_experiments()
     with ThreadPoolExecutor(1) as beside:
         left_alone = beside.submit(alone, calm)
-        shake(shaken)
+        shake(shaken, kills)
         left_alone.result()
     for one, other in zip(decided(shaken), decided(calm), strict=True):
         assert one == other
     whole(shaken)
-    shutil.rmtree(tmp_path)
 
 
 def alone(loop: Path) -> None:
-    assert started("start", loop).wait(LIMIT_S) == 0
-    assert started("run", loop, "--rounds", ROUNDS).wait(LIMIT_S) == 0
+    assert started("start", loop, *track(loop)).wait(LIMIT_S) == 0
+    assert started("run", loop, "--rounds", ROUNDS, *track(loop)).wait(LIMIT_S) == 0
 
 
-def shake(shaken: Path) -> None:
+def shake(shaken: Path, most: int) -> None:
     """Begin and run a loop, and kill it again and again."""
     rng, kills, places = np.random.default_rng(5), 0, []
-    for action, more in (("start", ()), ("run", ("--rounds", ROUNDS))):
+    # Most kills are for the rounds, where every step is.
+    for action, more, until in (("start", (), most // 3), ("run", ("--rounds", ROUNDS), most)):
         while True:
-            process = started(action, shaken, *more)
+            process = started(action, shaken, *more, *track(shaken))
             try:
-                assert process.wait(float(rng.uniform(0.5, 20)) if kills < KILLS else LIMIT_S) == 0
+                assert process.wait(float(rng.uniform(0.5, 20)) if kills < until else LIMIT_S) == 0
                 break
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -102,7 +146,7 @@ def shake(shaken: Path) -> None:
                 places.append(f"{action} {where(shaken)}")
                 time.sleep(0.1)
     print(f"\n{kills} kills; round and number of steps done then: {places}")
-    assert kills >= min(KILLS, 20)
+    assert kills >= min(most, 20)
 
 
 def where(loop: Path) -> str:
@@ -137,3 +181,13 @@ def whole(loop: Path) -> None:
     if deployed["round"]:
         record = read_record(folder / "rounds" / f"{deployed['round']:04d}" / "decision.json")
         check_record(*record, folder / "keys", bundles)
+    registered(track(loop)[1], loop.parent / "downloaded")
+
+
+def registered(store: str, place: Path) -> None:
+    """Every model that MLflow has as registered can be had, whole."""
+    mlflow = pytest.importorskip("mlflow")
+    for version in mlflow.MlflowClient(store, store).search_model_versions():
+        assert version.status == "READY", version
+        got = mlflow.artifacts.download_artifacts(version.source, dst_path=str(place / version.version), tracking_uri=store)
+        assert any(path.stat().st_size for path in Path(got).rglob("*") if path.is_file())

@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks.telemetry.event import EventMaker, Failure, Inference, InputFigures, Origin
 from toolchain.loop import lake
-from toolchain.loop.lake import ingest, read_events
+from toolchain.loop.lake import commits, ingest, quarantine, read_events
 from toolchain.loop.settings import IngestPart, ValidatePart
+from toolchain.loop.status import status
 from toolchain.loop.store import Store
 from toolchain.loop.validate import check_events
 
@@ -129,5 +131,49 @@ def test_rows_that_cannot_be_are_found(source: Path, store: Store) -> None:
     ingest(source, store, IngestPart())
     checked = check_events(read_events(store), ValidatePart(classes=10), 4e9)
     assert checked.good.tolist() == [True, False, False, False, False, False, True]
+    assert [bool(why) for why in checked.why] == [not good for good in checked.good]
+    assert checked.why[1] == "a latency is negative or not finite"
+    assert checked.why[4] == "a class is not in 0 to 9"
     assert len(checked.reasons) == 5
     assert check_events(read_events(store), ValidatePart(classes=10), 0.0).share == 1.0
+
+
+def test_rows_in_the_quarantine_are_read_no_more_and_counted_once(source: Path, store: Store) -> None:
+    for name in "abc":
+        (source / f"{name}.jsonl").write_bytes(b"".join(lines(4, name)))
+        ingest(source, store, IngestPart())
+    whole = read_events(store, after=1, hidden=True)
+    bad = np.array([False, True, False, False, True, False, False, True])
+    for _ in range(2):
+        quarantine(store, "round-0001", 1, bad, whole.filter(bad).append_column("reason", [["why"] * 3]))
+    kept = read_events(store)["id"].to_pylist()
+    assert kept == [*(f"a-{n}" for n in range(4)), "b-0", "b-2", "b-3", "c-1", "c-2"]
+    assert commits(store).tolist() == [1, 1, 1, 1, 2, 2, 2, 3, 3]
+    assert len(read_events(store, ("id",), after=2)) == 2
+    told = status(store)
+    assert (told["events"], told["quarantined"]) == (9, 3)
+    aside = pyarrow_table(store.folder / lake.FOLDER / "quarantine" / "round-0001.parquet")
+    assert aside["id"] == ["b-1", "c-0", "c-3"] and aside["reason"] == ["why"] * 3
+    # What came in again is known, also where it was refused.
+    (source / "d.jsonl").write_bytes(b"".join(lines(4, "b")))
+    assert ingest(source, store, IngestPart()).doubled == 4
+
+
+def pyarrow_table(place: Path) -> dict[str, list[Any]]:
+    from pyarrow import parquet
+
+    return parquet.read_table(place).to_pydict()
+
+
+def test_files_of_an_older_version_are_read(source: Path, store: Store) -> None:
+    from pyarrow import parquet
+
+    (source / "a.jsonl").write_bytes(b"".join(lines(3)))
+    ingest(source, store, IngestPart())
+    (place,) = (store.folder / lake.FOLDER).rglob("*.parquet")
+    table = parquet.read_table(place, partitioning=None)
+    newer = table.drop_columns(["code", "late"]).append_column("newer", [[1, 2, 3]])
+    parquet.write_table(newer, place)
+    found = read_events(store)
+    assert found["code"].to_pylist() == [None] * 3 and found["id"].to_pylist() == table["id"].to_pylist()
+    assert found.schema == read_events(Store(store.folder.parent / "empty")).schema

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.telemetry.event import EventMaker, Inference, InputFigures, Origin
 from toolchain.loop.lake import ingest
-from toolchain.loop.settings import DriftPart, IngestPart, ValidatePart
+from toolchain.loop.settings import DriftPart, IngestPart
 from toolchain.loop.store import Store
 from toolchain.loop.watch import watch
 
@@ -36,11 +36,11 @@ def test_the_segment_that_changes_is_found(tmp_path: Path) -> None:
     for turn in range(1, 11):
         told(tmp_path / "events", turn, 0.1 if turn >= 9 else 0.0)
         ingest(tmp_path / "events", store, IngestPart())
-        found = {one.segment: one for one in watch(store, SEGMENTS, ["1" * 12], settings, ValidatePart(classes=10))}
+        found = {one.segment: one for one in watch(store, SEGMENTS, ["1" * 12], settings)}
         assert not found["hall"].drifted
         assert found["yard"].drifted == (turn >= 9)
     assert found["yard"].since == 9
     assert found["yard"].alarms == (8, 9, 10, 11)
     assert all(one.inferences == 1000 for one in found.values())
     # Another model begins anew.
-    assert all(one.inferences == 0 for one in watch(store, SEGMENTS, ["2" * 12], settings, ValidatePart(classes=10)))
+    assert all(one.inferences == 0 for one in watch(store, SEGMENTS, ["2" * 12], settings))

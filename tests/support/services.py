@@ -118,7 +118,8 @@ class Kafka(Server):
         ]
         properties.write_text("\n".join(given) + "\n")
         java = ["java", "-Xmx512m", "-Xms256m", "-cp", f"{SERVICES / 'kafka'}/*"]
-        identity = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
+        # Not one that begins with a dash, which would be taken for an option.
+        identity = base64.urlsafe_b64encode(bytes([os.urandom(1)[0] & 127]) + os.urandom(15)).decode().rstrip("=")
         format_ = [*java, "kafka.tools.StorageTool", "format", "-t", identity, "-c", str(properties)]
         subprocess.run(format_, check=True, capture_output=True)
         super().__init__([*java, "kafka.Kafka", str(properties)], port, folder / "log.txt", {})

@@ -3,7 +3,8 @@
 start trains and installs the first model. run goes on with the open round, or begins one, until it is decided; one that was cut
 off, at any moment, goes on where it was. status tells where it is, approve lets a candidate pass that waits for a person, report
 writes a page with plots, serve shows that page on 127.0.0.1 as it grows, fetch brings a bundle of the registry when the loop's
-key signed the decision on it. The name of a step does that step of the open round alone.
+key signed the decision on it. labels export writes samples without labels as tasks of Label Studio, labels import takes its
+answers. The name of a step does that step of the open round alone.
 
 examples:
   strop loop start examples/loop/loop.toml
@@ -11,6 +12,7 @@ examples:
   strop loop status examples/loop/loop.toml
   strop loop drift examples/loop/loop.toml
   strop loop fetch examples/loop/loop.toml --alias champion --target rp2040_pico -o build/champion
+  strop loop labels export examples/loop/loop.toml -o tasks.json
 """
 
 from __future__ import annotations
@@ -22,24 +24,32 @@ from typing import TYPE_CHECKING, Any
 
 from toolchain.cli.answer import Answer, pairs, table
 from toolchain.cli.progress import shown_progress
+from toolchain.errors import UsageError
 
 if TYPE_CHECKING:
     from toolchain.loop.run import Round
     from toolchain.loop.settings import LoopSettings
 
 STEPS = ("observe", "ingest", "validate", "drift", "train", "explain", "compile", "gate", "rollout")
-ACTIONS = ("start", "run", "status", "approve", "report", "serve", "fetch", *STEPS)
+ACTIONS = ("start", "run", "status", "approve", "report", "serve", "fetch", "labels", *STEPS)
+LABELS = ("export", "import")
 DECIDED = ("rolled out", "rolled back", "refused", "stopped")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument("action", choices=ACTIONS, help="what to do")
-    parser.add_argument("loop", metavar="LOOP", help="a .toml file; docs/loop.md says what it may hold")
+    parser.add_argument(
+        "loop",
+        metavar="LOOP",
+        nargs="+",
+        help="a .toml file; docs/loop.md says what it may hold. After labels: export LOOP, or import LOOP",
+    )
+    parser.add_argument("--answers", metavar="FILE", help="labels import: Label Studio's export as JSON")
     note = "run: go through so many rounds at most, and end with one that tried a new model (default: 1)"
     parser.add_argument("--rounds", type=int, default=1, metavar="N", help=note)
     parser.add_argument("--by", metavar="NAME", help="approve: who agrees")
-    note = "report: the page to write (default: report.html in the loop's folder); fetch: the folder of the bundle"
+    note = "report: the page (default: report.html in the loop's folder); fetch: the bundle's folder; labels export: the tasks"
     parser.add_argument("-o", "--output", metavar="PLACE", help=note)
     note = "keep trainings and candidates in this MLflow: a server or a store such as sqlite:///runs.db"
     parser.add_argument("--track", metavar="URI", help=note)
@@ -56,7 +66,11 @@ def run(arguments: argparse.Namespace) -> Answer:
     from toolchain.loop.store import Store
     from toolchain.training.recipes.tracking import make_tracker
 
-    settings = load_loop(arguments.loop)
+    if arguments.action == "labels":
+        return _labels(arguments)
+    if len(arguments.loop) != 1:
+        raise UsageError(901, f"strop loop {arguments.action}", "it takes one file", "Give the loop's .toml file")
+    settings = load_loop(arguments.loop[0])
     if arguments.track:
         settings = replace(settings, registry=RegistryPart(arguments.track))
     store = Store(settings.folder)
@@ -94,6 +108,24 @@ def run(arguments: argparse.Namespace) -> Answer:
     return Answer(done, pairs(tuple((key, str(value)) for key, value in done.items())))
 
 
+def _labels(arguments: argparse.Namespace) -> Answer:
+    """Samples to people, and their labels back."""
+    from toolchain.loop.labels import export_tasks, import_answers
+    from toolchain.loop.settings import load_loop
+
+    if len(arguments.loop) != 2 or arguments.loop[0] not in LABELS:
+        raise UsageError(901, "strop loop labels", "it takes export or import, and a file", "strop loop labels export LOOP.toml")
+    way, settings = arguments.loop[0], load_loop(arguments.loop[1])
+    if way == "export":
+        place = Path(arguments.output or settings.folder / "tasks.json")
+        count = export_tasks(settings, place)
+        return Answer({"tasks": count, "file": str(place)}, f"{count:,} tasks  {place}")
+    if not arguments.answers:
+        raise UsageError(901, "strop loop labels import", "no file was given", "Give Label Studio's export: --answers FILE")
+    found = import_answers(settings, Path(arguments.answers)).as_json()
+    return Answer(found, pairs(tuple((key, str(value)) for key, value in found.items())))
+
+
 def _run(current: Round, rounds: int) -> Answer:
     """Rounds until one tried a new model, or waits."""
     from toolchain.loop.run import run_round
@@ -111,7 +143,6 @@ def _run(current: Round, rounds: int) -> Answer:
 
 def _fetch(settings: LoopSettings, alias: str, target: str | None, output: str | None) -> Answer:
     """A bundle of the registry."""
-    from toolchain.errors import UsageError
     from toolchain.loop.registry import open_registry
     from toolchain.loop.run import KEYS
 

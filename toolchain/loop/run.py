@@ -21,7 +21,7 @@ from toolchain.loop.deliver import deliveries
 from toolchain.loop.explain import explain_models, slices
 from toolchain.loop.fleet import Fleet, InventoryFleet, version_of
 from toolchain.loop.gate import Answers, Candidate, Decision, canonical, decide
-from toolchain.loop.lake import ingest, last_commit, read_events, take_samples
+from toolchain.loop.lake import ingest, last_commit, quarantine, read_events, take_samples
 from toolchain.loop.programs import HOST, host_scores
 from toolchain.loop.registry import CANDIDATE, CHAMPION, RECORD, open_registry
 from toolchain.loop.retrain import FACTS, TRAIN, retrain, take_snapshot, test_sets
@@ -34,7 +34,7 @@ from toolchain.loop.watch import watch
 from toolchain.training.recipes.recipe import load_recipe
 from toolchain.training.recipes.tracking import Tracker
 
-DEPLOYED, APPROVAL = "deployed", "approval"
+DEPLOYED, APPROVAL, VALIDATED = "deployed", "approval", "validated"
 SNAPSHOT, TRAINED, PROGRAMS, CARD = "snapshot", "trained", "programs", "card.md"
 EXPLAINED = "explain"
 KEYS = "keys"
@@ -95,7 +95,12 @@ def make_fleet(settings: LoopSettings) -> Fleet:
         return InventoryFleet(settings.fleet.devices, settings.fleet.pause_s)
     from toolchain.loop.simulation import SimulatedFleet
 
-    return SimulatedFleet(settings, settings.simulation)
+    fleet = SimulatedFleet(settings, settings.simulation)
+    if not settings.ingest.send:
+        return fleet
+    from toolchain.loop.forward import ForwardingFleet
+
+    return ForwardingFleet(fleet, settings.fleet.events, settings.ingest.send, settings.folder / "forward")
 
 
 def start(settings: LoopSettings, store: Store, fleet: Fleet, tracker: Tracker) -> dict[str, Any]:
@@ -132,17 +137,27 @@ def observe(current: Round) -> dict[str, object]:
 
 def take_in(current: Round) -> dict[str, object]:
     """Step 1: new events into the lake."""
-    before = last_commit(current.store)
+    before = int(current.store.fact(VALIDATED) or 0)
     found = ingest(current.settings.fleet.events, current.store, current.settings.ingest)
     files = take_samples(current.settings.fleet.samples, current.store)
     return {**found.as_json(), "sample_files": files, "after": before}
 
 
 def validate(current: Round) -> dict[str, object]:
-    """Step 2: hold what came in to its constraints."""
-    taken = current.result("ingest")
-    table = read_events(current.store, after=int(taken["after"]))
+    """Step 2: hold what came in since the last time to its constraints; what breaks them goes to the quarantine."""
+    taken, store = current.result("ingest"), current.store
+    after, last = int(taken["after"]), last_commit(store)
+    table = read_events(store, after=after, hidden=True)
     checked = check_events(table, current.settings.validate, time.time())
+    bad = table.filter(~checked.good)
+    quarantine(
+        store,
+        f"round-{current.number:04d}",
+        after,
+        ~checked.good,
+        bad.append_column("reason", [list(checked.why[~checked.good])]),
+    )
+    store.keep(VALIDATED, last)
     refused, rows = int(taken["refused"]), len(checked.good) + int(taken["refused"])
     share = (int((~checked.good).sum()) + refused) / rows if rows else 0.0
     return {"rows": rows, "bad_share": round(share, 6), "reasons": dict(checked.reasons), "unreadable": refused}
@@ -152,7 +167,7 @@ def drift(current: Round) -> dict[str, object]:
     """Step 3: per segment, has what devices see drifted?"""
     segments = {device.id: device.segment for device in current.fleet.devices()}
     settings = current.settings
-    found = watch(current.store, segments, current.deployed["versions"], settings.drift, settings.validate)
+    found = watch(current.store, segments, current.deployed["versions"], settings.drift)
     return {"segments": [one.as_json() for one in found], "drifted": [one.segment for one in found if one.drifted]}
 
 

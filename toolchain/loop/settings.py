@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
+from benchmarks.telemetry.settings import SinkSettings, filled
 from targets.load import load_target
 from targets.table import Table, parse_table
-from toolchain.errors import DataError
+from toolchain.errors import DataError, UsageError
 from toolchain.training.recipes.data import resolved
 
 MAX_LOOP_BYTES = 1 << 20
+SPARK_PACKAGES = ("org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0", "io.delta:delta-spark_4.2_2.13:4.4.0")
+KAFKA_KEYS = ("username", "password_file", "ca_file", "client_cert", "client_key", "client", "sasl", "tls")
 _LARGE = 1 << 40
 
 
@@ -30,11 +34,32 @@ class FleetPart:
 
 
 @dataclass(frozen=True, slots=True)
+class SparkPart:
+    """master: `local[*]`, `spark://HOST:PORT`, `yarn`, `k8s://…`. jars: files or folders of them. packages: Maven's names,
+    fetched where no jars are given. conf: more of Spark's own settings.
+    """
+
+    master: str = "local[*]"
+    jars: tuple[str, ...] = ()
+    packages: tuple[str, ...] = SPARK_PACKAGES
+    conf: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
 class IngestPart:
-    """late_s: seconds between an event's time and its arrival from which on it is late. batch: lines of one commit."""
+    """late_s: seconds between an event's time and its arrival from which on it is late. batch: lines of one commit.
+
+    engine: `local` or `spark`. format: `parquet`, or `delta`, which Spark writes. kafka: where events come from, None for the
+    fleet's folder. send: names or URLs of telemetry sinks that get what a simulated fleet tells.
+    """
 
     late_s: float = 3600.0
     batch: int = 50_000
+    engine: str = "local"
+    format: str = "parquet"
+    send: tuple[str, ...] = ()
+    kafka: SinkSettings | None = None
+    spark: SparkPart = SparkPart()
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +240,7 @@ def load_loop(path: str | Path) -> LoopSettings:
     if len(content) > MAX_LOOP_BYTES:
         raise loop_fault(str(file), f"it has more than {MAX_LOOP_BYTES:,} B")
     table = parse_table(content, file.name, loop_fault)
-    optional = ("ingest", "drift", "explain", "gate", "rollout", "registry", "card", "simulation")
+    optional = ("ingest", "kafka", "spark", "drift", "explain", "gate", "rollout", "registry", "card", "simulation")
     table.expect(("name", "folder", "fleet", "validate", "train", "compile"), optional)
     base = file.resolve().parent
     folder = (base / table.text("folder")).resolve()
@@ -224,7 +249,7 @@ def load_loop(path: str | Path) -> LoopSettings:
         folder=folder,
         digest=hashlib.sha256(content).hexdigest(),
         fleet=_fleet(table.table("fleet"), base),
-        ingest=_ingest(_part(table, "ingest")),
+        ingest=_ingest(table, base),
         validate=_validate(table.table("validate")),
         drift=_drift(_part(table, "drift")),
         train=_train(table.table("train"), base),
@@ -256,9 +281,55 @@ def _fleet(table: Table, base: Path) -> FleetPart:
     return FleetPart(devices, events, samples, _number(table, "pause_s", 60.0, 0, 1e6))
 
 
-def _ingest(table: Table) -> IngestPart:
-    table.expect((), ("late_s", "batch"))
-    return IngestPart(_number(table, "late_s", 3600.0, 0, 1e9), _whole(table, "batch", 50_000, 1, 10_000_000))
+def _ingest(whole: Table, base: Path) -> IngestPart:
+    table = _part(whole, "ingest")
+    table.expect((), ("late_s", "batch", "engine", "format", "send"))
+    engine = table.choice("engine", ("local", "spark")) if "engine" in table.values else "local"
+    form = table.choice("format", ("parquet", "delta")) if "format" in table.values else "parquet"
+    if engine == "local" and form == "delta":
+        raise table.fault("format", "is 'delta', which the engine 'local' does not write", "Set engine = 'spark'")
+    if engine == "spark" and "kafka" not in whole.values:
+        raise table.fault("engine", "is 'spark', which reads Kafka, and there is no table [kafka]", "Say where Kafka is")
+    return IngestPart(
+        _number(table, "late_s", 3600.0, 0, 1e9),
+        _whole(table, "batch", 50_000, 1, 10_000_000),
+        engine,
+        form,
+        table.texts("send") if "send" in table.values else (),
+        _kafka(whole.table("kafka")) if "kafka" in whole.values else None,
+        _spark(_part(whole, "spark"), base),
+    )
+
+
+def _kafka(table: Table) -> SinkSettings:
+    """Kafka as the sink of that name has it; secrets stand in the environment or in files of their own."""
+    table.expect(("servers", "topic"), KAFKA_KEYS)
+    servers, topic = table.text("servers"), table.text("topic")
+    given: dict[str, Any] = {
+        key: table.flag(key) if key == "tls" else table.text(key) for key in table.values if key in KAFKA_KEYS
+    }
+    if not topic or "/" in topic or "@" in servers:
+        raise table.fault("servers, topic", "name no servers and their topic", "Give HOST:PORT,… and a name")
+    try:
+        found = filled(SinkSettings("kafka", "kafka"), {**given, "url": f"kafka://{servers}", "topic": topic}, table.file)
+    except UsageError as fault:
+        raise table.made(table.file, f"[kafka] {fault.message}", fault.hint) from fault
+    return found
+
+
+def _spark(table: Table, base: Path) -> SparkPart:
+    table.expect((), ("master", "jars", "packages", "conf"))
+    conf = _part(table, "conf")
+    for key, value in conf.values.items():
+        if not key.startswith("spark.") or isinstance(value, (list, dict)):
+            raise conf.fault(key, "is no setting of Spark", 'Quote the whole name: "spark.driver.memory" = "2g"')
+    normal = SparkPart()
+    return SparkPart(
+        table.text("master") if "master" in table.values else normal.master,
+        tuple(str(base / name) for name in table.texts("jars")) if "jars" in table.values else (),
+        table.texts("packages") if "packages" in table.values else normal.packages,
+        {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in conf.values.items()},
+    )
 
 
 def _validate(table: Table) -> ValidatePart:

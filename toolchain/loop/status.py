@@ -14,6 +14,7 @@ def status(store: Store) -> dict[str, Any]:
     Of a round, the last first: `round`, `decision` (None while it is open), `reason`, `steps` that are done.
     """
     counts = dict(store.rows("SELECT kind, sum(rows) FROM parts GROUP BY kind"))
+    hidden = store.rows("SELECT count(*) FROM hidden")[0][0]
     known = store.fact("deployed")
     rounds: list[dict[str, Any]] = []
     for number, decision, reason in store.rows("SELECT number, decision, reason FROM rounds ORDER BY number DESC"):
@@ -21,7 +22,7 @@ def status(store: Store) -> dict[str, Any]:
         rounds.append({"round": number, "decision": decision, "reason": reason or "", "steps": [row[0] for row in done]})
     return {
         "deployed": None if known is None else known["round"],
-        "events": int(counts.get(EVENTS, 0)),
+        "events": int(counts.get(EVENTS, 0)) - int(hidden),
         "quarantined": int(counts.get(QUARANTINE, 0)),
         "rounds": rounds,
     }

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from toolchain.errors import DataError
 from toolchain.ir.types import Array
+from toolchain.loop.extras import need
 from toolchain.loop.lake import FIGURES, Table
 from toolchain.loop.settings import ValidatePart
 
@@ -43,9 +46,13 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """good: (n,) which rows hold. reasons: how many rows break each constraint."""
+    """good: (n,) which rows hold. why: (n,) the constraints that each row breaks, joined; "" where it holds.
+
+    reasons: how many rows break each constraint.
+    """
 
     good: Array
+    why: Array
     reasons: Mapping[str, int]
 
     @property
@@ -54,28 +61,79 @@ class Checked:
         return float(1 - self.good.mean()) if len(self.good) else 0.0
 
 
+def event_schema(settings: ValidatePart, now: float) -> Any:
+    """What rows of the lake must hold, as a pandera.DataFrameSchema; every check is named by what its failure means."""
+    pa = _pandera()
+
+    def rows(holds: Callable[[Any], Any], fault: str) -> Any:
+        return pa.Check(holds, name=fault, error=fault, ignore_na=False)
+
+    def of(column: str, holds: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """A constraint of successful inferences that have a value there."""
+        return lambda table: ~table["success"] | table[column].isna() | holds(table[column])
+
+    def between(table: Any) -> Any:
+        low, high, mean = (table[name] for name in ("minimum", "maximum", "mean"))
+        slack = _SLACK * (1 + low.abs() + high.abs())
+        return ~table["success"] | ((low - slack <= mean) & (mean <= high + slack))
+
+    def finite(table: Any) -> Any:
+        return ~table["success"] | np.isfinite(table[list(FIGURES)].sum(axis=1, skipna=False).to_numpy())
+
+    latest = np.datetime64(int((now + settings.future_s) * 1e6), "us") if now + settings.future_s < _LATEST else None
+    checks = [
+        rows(finite, "an input's figure is not finite"),
+        rows(between, "an input's mean is not between its extremes"),
+        rows(of("deviation", lambda column: ~(column < 0)), "a deviation is negative"),
+        rows(
+            lambda table: ~table["success"] | (np.isfinite(table["latency_us"]) & (table["latency_us"] >= 0)),
+            "a latency is negative or not finite",
+        ),
+        rows(
+            of("top", lambda column: (column >= 0) & (column < settings.classes)),
+            f"a class is not in 0 to {settings.classes - 1}",
+        ),
+        rows(of("confidence", lambda column: (column >= 0) & (column <= 1 + _SLACK)), "a confidence is not in 0 to 1"),
+        rows(lambda table: ~(table["samples"] < 1), "it tells of no sample"),
+    ]
+    if latest is not None:
+        checks.append(rows(lambda table: table["time"] <= latest, "a time lies in the future"))
+    real = {name: pa.Column("float64", nullable=True) for name in (*FIGURES, "latency_us", "top", "confidence", "samples")}
+    return pa.DataFrameSchema({**real, "success": pa.Column(bool), "time": pa.Column("datetime64[us]")}, checks=checks)
+
+
+def _pandera() -> Any:
+    """The package, which looks at Spark on the way and lets it warn of a pandas that nobody uses there."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return need("pandera.pandas", "loop")
+
+
+_CHECKED = ("success", "time", "samples", "latency_us", *FIGURES, "top", "confidence")
+_LATEST = 2e11
+"""Seconds since 1970 beyond which no event can be."""
+
+
 def check_events(table: Table, settings: ValidatePart, now: float) -> Checked:
     """Hold rows of the lake to what an event can say."""
-    success = np.asarray(table["success"].to_numpy(zero_copy_only=False), bool)
-
-    def real(name: str) -> Array:
-        return np.asarray(table[name].to_numpy(zero_copy_only=False), np.float64)
-
-    low, high, mean, deviation = (real(name) for name in FIGURES)
-    top, confidence, latency = real("top"), real("confidence"), real("latency_us")
-    moment = table["time"].cast("int64").to_numpy() / 1e6
-    slack = _SLACK * (1 + np.abs(low) + np.abs(high))
-    broken: dict[str, Array] = {
-        "an input's figure is not finite": success & ~np.isfinite(low + high + mean + deviation),
-        "an input's mean is not between its extremes": success & ~((low - slack <= mean) & (mean <= high + slack)),
-        "a deviation is negative": success & (deviation < 0),
-        "a latency is negative or not finite": success & ~(np.isfinite(latency) & (latency >= 0)),
-        f"a class is not in 0 to {settings.classes - 1}": success & ~np.isnan(top) & ((top < 0) | (top >= settings.classes)),
-        "a confidence is not in 0 to 1": success & ~np.isnan(confidence) & ((confidence < 0) | (confidence > 1 + _SLACK)),
-        "a time lies in the future": moment > now + settings.future_s,
-        "it tells of no sample": real("samples") < 1,
+    pandas, pa = need("pandas", "loop"), _pandera()
+    columns: dict[str, Array] = {
+        name: np.asarray(table[name].to_numpy(zero_copy_only=False), bool if name == "success" else np.float64)
+        for name in _CHECKED
+        if name != "time"
     }
-    return _checked(broken, len(success))
+    frame = pandas.DataFrame({**columns, "time": table["time"].cast("int64").to_numpy().astype("datetime64[us]")})
+    schema = event_schema(settings, now)
+    broken: dict[str, Array] = {}
+    try:
+        schema.validate(frame, lazy=True)
+    except pa.errors.SchemaErrors as fault:
+        cases = fault.failure_cases
+        for name, rows in cases.groupby("check", sort=False)["index"]:
+            found = np.zeros(len(frame), bool)
+            found[np.unique(rows.to_numpy().astype(np.int64))] = True
+            broken[str(name)] = found
+    return _checked(broken, len(frame))
 
 
 def check_samples(samples: Samples, classes: int) -> Checked:
@@ -95,10 +153,12 @@ def check_samples(samples: Samples, classes: int) -> Checked:
 
 
 def _checked(broken: Mapping[str, Array], rows: int) -> Checked:
-    good = np.ones(rows, bool)
-    for found in broken.values():
+    good, why = np.ones(rows, bool), np.full(rows, "", object)
+    for reason, found in broken.items():
+        why[found & ~good] += "; "
+        why[found] += reason
         good &= ~found
-    return Checked(good, {reason: int(found.sum()) for reason, found in broken.items() if found.any()})
+    return Checked(good, why, {reason: int(found.sum()) for reason, found in broken.items() if found.any()})
 
 
 def label_doubt(x: Array, y: Array, group: Array, classes: int) -> Array:
@@ -122,7 +182,8 @@ def label_doubt(x: Array, y: Array, group: Array, classes: int) -> Array:
 
 
 def read_samples(files: Sequence[tuple[Path, int]], since: Mapping[str, int]) -> Samples:
-    """Samples of .npz files with x, y, segment and group. files: with the commit they came after.
+    """Samples of .npz files with x, y, segment and group; those without y wait for labels. files: with the commit that
+    they came after.
 
     since: the commit that drift began with, by drifted segment. Raises DataError E201, E203, E205.
     """
@@ -130,6 +191,8 @@ def read_samples(files: Sequence[tuple[Path, int]], since: Mapping[str, int]) ->
     for path, batch in files:
         try:
             with np.load(path, allow_pickle=False) as stored:
+                if "y" not in stored.files:
+                    continue
                 x, y, segment, group = (stored[name] for name in ("x", "y", "segment", "group"))
         except (OSError, ValueError, KeyError, EOFError) as fault:
             raise DataError(205, str(path), f"it cannot be read: {fault!s:.100}", "Give x, y, segment and group") from fault

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -11,9 +10,8 @@ import numpy as np
 from toolchain.ir.types import Array
 from toolchain.loop.drift import DriftDetector, Window
 from toolchain.loop.lake import FIGURES, commits, read_events
-from toolchain.loop.settings import DriftPart, ValidatePart
+from toolchain.loop.settings import DriftPart
 from toolchain.loop.store import Store
-from toolchain.loop.validate import check_events
 
 LAST = 3
 _TEXTS = ("host", "version")
@@ -41,14 +39,11 @@ class SegmentDrift:
         return asdict(self)
 
 
-def watch(
-    store: Store, segments: Mapping[str, str], versions: Sequence[str], settings: DriftPart, checks: ValidatePart
-) -> tuple[SegmentDrift, ...]:
+def watch(store: Store, segments: Mapping[str, str], versions: Sequence[str], settings: DriftPart) -> tuple[SegmentDrift, ...]:
     """Judge every whole window of every segment that has a reference. segments: by device. versions: of the model's bundles."""
     table = read_events(store)
-    good = check_events(table, checks, time.time()).good
     texts = {name: np.asarray(table[name].to_pylist(), dtype=object) for name in _TEXTS}
-    usable = good & np.asarray(table["success"].to_numpy(zero_copy_only=False), bool)
+    usable = np.asarray(table["success"].to_numpy(zero_copy_only=False), bool)
     usable &= ~np.asarray(table["late"].to_numpy(zero_copy_only=False), bool)
     usable &= np.isin(texts["version"].astype(str), list(versions))
     came = commits(store)
