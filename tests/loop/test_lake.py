@@ -56,6 +56,26 @@ def test_events_sent_twice_are_there_once_and_files_go_on_where_they_were(source
     assert ingest(source, store, IngestPart()).events == 0
 
 
+def test_no_line_is_lost_when_full_files_step_aside(source: Path, store: Store) -> None:
+    """As the sink of JSON lines does it: NAME becomes NAME.1, and a shorter file takes its name."""
+    made = lines(60)
+    active = source / "a.jsonl"
+    active.write_bytes(b"".join(made[:20]))
+    assert ingest(source, store, IngestPart()).events == 20
+    with active.open("ab") as stream:
+        stream.write(b"".join(made[20:30]))
+    active.rename(source / "a.jsonl.1")
+    active.write_bytes(b"".join(made[30:33]))
+    found = ingest(source, store, IngestPart())
+    assert (found.events, found.doubled) == (13, 0)
+    (source / "a.jsonl.1").rename(source / "a.jsonl.2")
+    active.rename(source / "a.jsonl.1")
+    active.write_bytes(b"".join(made[33:60]))
+    found = ingest(source, store, IngestPart())
+    assert (found.events, found.doubled) == (27, 0)
+    assert read_events(store)["id"].to_pylist() == [json.loads(line)["event"]["id"] for line in made]
+
+
 @pytest.mark.parametrize("dies_in", ["a file", "the transaction"])
 def test_a_commit_that_died_half_way_counts_for_nothing(
     source: Path, store: Store, monkeypatch: pytest.MonkeyPatch, dies_in: str
