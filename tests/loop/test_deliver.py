@@ -17,6 +17,7 @@ from toolchain.api import compile
 from toolchain.errors import UsageError
 from toolchain.loop.deliver import deliveries
 from toolchain.loop.rollout import roll_out
+from toolchain.loop.status import status
 
 pytest.importorskip("pyarrow")
 
@@ -72,6 +73,13 @@ def test_a_device_that_goes_back_takes_the_fleet_with_it_and_numbers_rise(tmp_pa
     assert signed == [1, 2, 3], "the same delivery in every stage"
     assert {device.delivery.number for device in obeys.devices() if device.delivery is not None} == {3}
     assert {read_actual(tmp_path / "devices.json", device.id).phase for device in obeys.devices()} == {CONFIRMED}
+    everyone = obeys.devices()
+    assert status(store, tmp_path / "devices.json")["devices"] == {"confirmed": len(everyone)}
+    lagging = read_actual(tmp_path / "devices.json", everyone[0].id)
+    write_actual(tmp_path / "devices.json", replace(lagging, wish="an older one"))
+    write_actual(tmp_path / "devices.json", replace(lagging, id=everyone[1].id, phase=GIVEN_UP))
+    told = status(store, tmp_path / "devices.json")["devices"]
+    assert told == {"confirmed": len(everyone) - 2, "given_up": 1, "pending": 1}
 
 
 def test_a_number_is_above_all_that_devices_have(tmp_path: Path, signed: list[int]) -> None:

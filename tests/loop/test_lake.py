@@ -170,7 +170,7 @@ def test_rows_in_the_quarantine_are_read_no_more_and_counted_once(source: Path, 
     assert kept == [*(f"a-{n}" for n in range(4)), "b-0", "b-2", "b-3", "c-1", "c-2"]
     assert commits(store).tolist() == [1, 1, 1, 1, 2, 2, 2, 3, 3]
     assert len(read_events(store, ("id",), after=2)) == 2
-    told = status(store)
+    told = status(store, source / "devices.json")
     assert (told["events"], told["quarantined"]) == (9, 3)
     aside = pyarrow_table(store.folder / lake.FOLDER / "quarantine" / "round-0001.parquet")
     assert aside["id"] == ["b-1", "c-0", "c-3"] and aside["reason"] == ["why"] * 3

@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     if arguments.action == "status":
         from toolchain.loop.status import status
 
-        found = status(store)
+        found = status(store, settings.fleet.devices)
         return Answer(found, _told(found))
     if arguments.action == "report":
         from toolchain.loop.report import write_page
@@ -160,5 +160,8 @@ def _fetch(settings: LoopSettings, alias: str, target: str | None, output: str |
 def _told(found: dict[str, Any]) -> str:
     """Where the loop is, for a person."""
     rows = [(one["round"], one["decision"] or "open", ", ".join(one["steps"]), one["reason"]) for one in found["rounds"]]
-    head = pairs((("model of round", found["deployed"]), ("events", found["events"]), ("quarantined", found["quarantined"])))
+    facts = [("model of round", found["deployed"]), ("events", found["events"]), ("quarantined", found["quarantined"])]
+    if found["devices"]:
+        facts.append(("devices", ", ".join(f"{count:,} {phase.replace('_', ' ')}" for phase, count in found["devices"].items())))
+    head = pairs(tuple(facts))
     return f"{head}\n\n{table(('round', 'decision', 'steps done', 'reason'), rows)}"

@@ -43,7 +43,7 @@ def render(settings: LoopSettings, store: Store) -> str:
 
 def view(settings: LoopSettings, store: Store) -> str:
     """The sections of the page: an overview, the fleet, every round that tried a model, the last one first."""
-    found = status(store)
+    found = status(store, settings.fleet.devices)
     tried = [one for one in found["rounds"] if store.result(one["round"], TRIED) is not None]
     rounds = [_round(settings, store, one) for one in tried]
     return "\n".join([STYLE, _overview(settings, store, found), _fleet(settings, store), *rounds])
