@@ -141,18 +141,25 @@ def test_a_killed_gateway_goes_on_where_the_board_is(versions: Versions, tmp_pat
     inventory, told = tmp_path / "devices.json", tmp_path / "t.jsonl"
     wish = versions.second
     kills = 0
+
+    def begun() -> int:
+        return [each["phase"] for each in deployments(told, target)].count("started") if told.exists() else 0
+
+    def confirmed() -> bool:
+        return read_actual(inventory, target).phase == "confirmed"
+
     with board(TARGET, versions.first.images[0], versions.key, tmp_path / target) as port:
         write_inventory(inventory, [row(target, wish, port)])
         command = [sys.executable, "-m", "toolchain.cli", "gateway", "--inventory", str(inventory), "--telemetry", str(told)]
         for patience_s in (1.0, 0.4, 60.0):
-            known = told.stat().st_size if told.exists() else 0
+            known = begun()
             process = subprocess.Popen(
                 [*command, "--interval", "0.2"], cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
             )
             try:
-                wait(lambda known=known: told.exists() and told.stat().st_size > known, 30)  # type: ignore[misc]
-                wait(lambda: read_actual(inventory, target).phase == "confirmed", patience_s)
-                if read_actual(inventory, target).phase == "confirmed":
+                wait(lambda known=known: begun() > known or confirmed(), 60)  # type: ignore[misc]
+                wait(confirmed, patience_s)
+                if confirmed():
                     break
                 kills += 1
             finally:

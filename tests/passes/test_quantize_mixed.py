@@ -49,13 +49,13 @@ def mixed(graph: Graph, seed: int, types: tuple[DType, ...] = (DType.I8, DType.I
 
 
 def error(real: Graph, integer: Graph) -> float:
-    """Squared error of the first output over its power."""
+    """Squared error of the first output over its power, which is 0 where a ReLU lets nothing pass."""
     found, power = 0.0, 0.0
     for sample in images(real, 6, seed=3):
         wanted = run(real, sample)[0]
         found += float(np.square(to_real(run(integer, to_stored(sample, integer.inputs)), integer.outputs)[0] - wanted).sum())
         power += float(np.square(wanted).sum())
-    return found / power
+    return found / max(power, 1e-12)
 
 
 @QUICK

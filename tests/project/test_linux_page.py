@@ -33,7 +33,7 @@ def test_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
         assert main(shlex.split(line)[1:]) == 0, line
     said = capsys.readouterr().out
     assert "bit exact          yes" in said and "393 of 400" in said and "qemu-aarch64" in said
-    assert (tmp_path / "build" / "strop_agent.pyz").stat().st_size < 65_000
+    assert (tmp_path / "build" / "strop_agent.pyz").stat().st_size < 80_000
 
 
 @runs_libraries
