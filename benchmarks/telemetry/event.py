@@ -113,10 +113,17 @@ class EventMaker:
 
     def inferences(self, batch: Sequence[Inference]) -> Event:
         """The event of one or more inferences, one after the other."""
-        latencies, columns, tops, scores = zip(*batch)
-        total = sum(latencies)
-        low, mean, high = _spread(latencies, total)
-        inputs = ",".join([self._input(column) for column in zip(*columns)])
+        if len(batch) == 1:
+            total, figures, top, score = batch[0]
+            tops: tuple[Any, ...] = (top,)
+            scores: tuple[Any, ...] = (score,)
+            low = mean = high = f"{total:.9g}"
+        else:
+            latencies, columns, tops, scores = zip(*batch)
+            total = sum(latencies)
+            low, mean, high = _spread(latencies, total)
+            figures = tuple(map(_merged, zip(*columns)))
+        inputs = ",".join([self._input(each) for each in figures])
         own = f'"samples":{len(batch)},"latency_us":{{"minimum":{low},"mean":{mean},"maximum":{high}}},"inputs":[{inputs}]'
         if tops[0] is not None:
             own += f',"top":[{",".join(map(str, tops))}]'
@@ -139,9 +146,9 @@ class EventMaker:
         outcome = '"outcome":"success"' if ok else '"outcome":"failure"'
         return self._made(kind, outcome, f'"{kind}":{_encode(dict(facts))}', host=more)
 
-    def _input(self, figures: Sequence[InputFigures]) -> str:
-        """The sketch of an input over a batch of samples of one size, to six digits."""
-        name, low, high, mean, deviation, counts, values = figures[0] if len(figures) == 1 else _merged(figures)
+    def _input(self, figures: InputFigures) -> str:
+        """The sketch of an input, to six digits."""
+        name, low, high, mean, deviation, counts, values = figures
         known = self._names.get(name)
         if known is None:
             known = self._names[name] = _encode(name)
