@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,10 +103,16 @@ def event_schema(settings: ValidatePart, now: float) -> Any:
     return pa.DataFrameSchema({**real, "success": pa.Column(bool), "time": pa.Column("datetime64[us]")}, checks=checks)
 
 
-def _pandera() -> Any:
-    """The package, which looks at Spark on the way and lets it warn of a pandas that nobody uses there."""
+@contextmanager
+def _without_warnings() -> Generator[None]:
+    """pandera looks at Spark when it is imported and when it first validates, and Spark warns of a pandas that nobody uses there."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
+        yield
+
+
+def _pandera() -> Any:
+    with _without_warnings():
         return need("pandera.pandas", "loop")
 
 
@@ -126,7 +133,8 @@ def check_events(table: Table, settings: ValidatePart, now: float) -> Checked:
     schema = event_schema(settings, now)
     broken: dict[str, Array] = {}
     try:
-        schema.validate(frame, lazy=True)
+        with _without_warnings():
+            schema.validate(frame, lazy=True)
     except pa.errors.SchemaErrors as fault:
         cases = fault.failure_cases
         for name, rows in cases.groupby("check", sort=False)["index"]:
