@@ -105,7 +105,7 @@ def event_schema(settings: ValidatePart, now: float) -> Any:
 
 @contextmanager
 def _without_warnings() -> Generator[None]:
-    """pandera looks at Spark when it is imported and when it first validates, and Spark warns of a pandas that nobody uses there."""
+    """pandera looks at Spark when imported and when it first validates; Spark warns of a pandas that nobody uses there."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         yield
