@@ -25,6 +25,8 @@ def host_scores(bundle: Path, x: Array) -> Array:
     opened = read_bundle(bundle)
     graph = opened.graph()
     first = graph.inputs[0].type
+    if not len(x):
+        return np.zeros((0, graph.outputs[0].type.elements), np.float32)
     rows = np.ascontiguousarray(x.reshape(len(x), *first.shape))
     stored = rows if first.quant is None else quantize_array(rows, first.dtype, first.quant)
     ran = run_samples(opened, Where("host"), [stored])
