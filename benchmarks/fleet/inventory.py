@@ -7,7 +7,6 @@ device, a gateway or an agent, alone. So no two processes write one file, and a 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from benchmarks.fleet.files import write_whole
 from toolchain.errors import DataError
 
 MAX_BYTES = 1 << 28
@@ -121,7 +121,7 @@ def _device(row: dict[str, Any]) -> Device:
 
 def write_inventory(path: Path, devices: Sequence[Device]) -> None:
     """Write an inventory, whole or not at all."""
-    _write(path, {"devices": [asdict(device) for device in devices]})
+    write_whole(path, json.dumps({"devices": [asdict(device) for device in devices]}, indent=1).encode())
 
 
 def read_actual(inventory: Path, device: str) -> Actual:
@@ -137,21 +137,12 @@ def read_actual(inventory: Path, device: str) -> Actual:
 
 def write_actual(inventory: Path, actual: Actual) -> None:
     """Keep what a device runs."""
-    _write(_place(inventory, actual.id), {**asdict(actual), "version": actual.version})
+    told = {**asdict(actual), "version": actual.version}
+    write_whole(_place(inventory, actual.id), json.dumps(told, indent=1).encode())
 
 
 def _place(inventory: Path, device: str) -> Path:
     return inventory.with_suffix(".actual") / f"{quote(device, safe='')}.json"
-
-
-def _write(path: Path, document: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("wb") as stream:
-        stream.write(json.dumps(document, indent=1).encode())
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(aside, path)
 
 
 class Watched:

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.fleet.files import write_whole
 from benchmarks.fleet.inventory import Actual, Device, read_actual, read_inventory, write_inventory
 from firmware.update.keys import SigningKey, load_key, new_keys
 from tests.support.engines import needs_qemu
@@ -28,7 +29,7 @@ from toolchain.loop.fleet import InventoryFleet
 from toolchain.loop.run import Outcome, run_round, start
 from toolchain.loop.settings import Change, LoopSettings, load_loop
 from toolchain.loop.simulation import changed
-from toolchain.loop.store import Store, write_whole
+from toolchain.loop.store import Store
 from toolchain.training.recipes.tracking import make_tracker
 
 pytestmark = [pytest.mark.long, needs_qemu]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.fleet.files import write_whole
 from benchmarks.history.server import serve
 from tests.support.browser_batch import needs_browser
 from tests.support.report_page import assert_readable, look_at
@@ -22,7 +23,7 @@ from toolchain.loop.picture import sheet
 from toolchain.loop.report import LivePage
 from toolchain.loop.run import CARD, EXPLAINED
 from toolchain.loop.settings import LoopSettings, load_loop
-from toolchain.loop.store import Store, write_whole
+from toolchain.loop.store import Store
 
 pytest.importorskip("pyarrow")
 pytest.importorskip("cryptography")

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.fleet.files import write_whole
 from benchmarks.fleet.inventory import (
     CONFIRMED,
     GIVEN_UP,
@@ -278,13 +279,7 @@ class Follower:
     def _write(self, current: Current) -> None:
         place, self._current = self._folder / CURRENT, current
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            aside = place.with_name(f".{CURRENT}.new")
-            with aside.open("w", encoding="utf-8") as file:
-                json.dump(asdict(current), file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(aside, place)
+            write_whole(place, json.dumps(asdict(current)).encode())
         except OSError as fault:
             raise _unwritable(place, fault) from fault
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from benchmarks.fleet.files import write_whole
 from benchmarks.fleet.inventory import Delivery, statement
 from firmware.update.image import pack_update
 from firmware.update.keys import SigningKey, load_key
@@ -18,7 +19,7 @@ from toolchain.api.updating import known_answer, sign
 from toolchain.bundle.read import read_bundle
 from toolchain.loop.fleet import Fleet
 from toolchain.loop.settings import LoopSettings
-from toolchain.loop.store import Store, write_whole
+from toolchain.loop.store import Store
 
 UPDATES, NUMBER = "updates", "delivered"
 

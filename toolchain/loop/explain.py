@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.fleet.files import write_whole
 from toolchain.errors import EnvironmentFault, RunError
 from toolchain.ir.types import Array
 from toolchain.loop.attribution import attributions
@@ -18,7 +19,7 @@ from toolchain.loop.gate import Answers
 from toolchain.loop.picture import flat, sheet
 from toolchain.loop.retrain import TestSet
 from toolchain.loop.settings import ExplainPart
-from toolchain.loop.store import whole_folder, write_whole
+from toolchain.loop.store import whole_folder
 
 FACTS = "explain.json"
 BACKGROUND = 60

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.fleet.files import write_whole
 from benchmarks.fleet.inventory import Delivery, Device
 from benchmarks.telemetry.event import Event
 from benchmarks.telemetry.settings import resolve
 from benchmarks.telemetry.sinks import sink_of
 from toolchain.errors import RunError
 from toolchain.loop.fleet import Fleet
-from toolchain.loop.store import write_whole
 
 PATIENCE_S = 300.0
 

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.fleet.files import write_whole
 from toolchain.errors import DataError
 from toolchain.ir.types import Array
 from toolchain.loop.settings import LoopSettings
-from toolchain.loop.store import write_whole
 
 MAX_FILE_BYTES = 1 << 30
 _KEY = "strop"

@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from benchmarks.fleet.files import write_whole
 from benchmarks.history.server import POLICY
 from benchmarks.history.view import Choice
 from benchmarks.report.page import document
@@ -19,7 +20,7 @@ from toolchain.loop.pictured import STYLE, chart, explained
 from toolchain.loop.run import CARD, EXPLAINED
 from toolchain.loop.settings import LoopSettings
 from toolchain.loop.status import status
-from toolchain.loop.store import Store, write_whole
+from toolchain.loop.store import Store
 
 TRIED = "gate"
 _SHOWN = 8

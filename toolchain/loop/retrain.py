@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.fleet.files import write_whole
 from toolchain.errors import DataError
 from toolchain.ir.types import Array
 from toolchain.loop.settings import TrainPart
-from toolchain.loop.store import whole_folder, write_whole
+from toolchain.loop.store import whole_folder
 from toolchain.loop.validate import Samples, check_samples, label_doubt
 from toolchain.training.recipes.data import load_data
 from toolchain.training.recipes.recipe import Recipe, load_recipe

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.fleet.files import write_whole
 from toolchain.api.progress import Progress, silent
 from toolchain.errors import UsageError, VerificationError
 from toolchain.ir.types import Array
@@ -28,7 +29,7 @@ from toolchain.loop.retrain import FACTS, TRAIN, retrain, take_snapshot, test_se
 from toolchain.loop.rollout import check_record, manifest_digests, next_turn, read_record, roll_out
 from toolchain.loop.settings import LoopSettings
 from toolchain.loop.signing import holds, public_key, sign
-from toolchain.loop.store import Store, write_whole
+from toolchain.loop.store import Store
 from toolchain.loop.validate import check_events, read_samples
 from toolchain.loop.watch import watch
 from toolchain.training.recipes.recipe import load_recipe

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.fleet.files import write_whole
 from benchmarks.telemetry.event import EventMaker, Inference, InputFigures, Origin
 from toolchain.bundle.read import read_bundle
 from toolchain.ir.types import Array
 from toolchain.loop.fleet import Device, InventoryFleet, write_inventory
 from toolchain.loop.programs import device_scores
 from toolchain.loop.settings import Change, LoopSettings, SimulationPart
-from toolchain.loop.store import write_whole
 from toolchain.training.recipes.data import load_data
 from toolchain.training.recipes.recipe import load_recipe
 

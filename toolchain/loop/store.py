@@ -128,14 +128,3 @@ def whole_folder(place: Path) -> Generator[Path]:
     if place.exists():
         shutil.rmtree(place)
     os.replace(aside, place)
-
-
-def write_whole(place: Path, content: bytes) -> None:
-    """Write a file that is there whole or not at all."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    aside = place.with_name(f".{place.name}.new")
-    with aside.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(aside, place)
