@@ -101,11 +101,11 @@ void strop_sha512_end(struct strop_sha512 *hash, uint8_t digest[64])
     static const uint8_t mark = 0x80, none = 0;
     const uint64_t bits = (uint64_t)hash->bytes * 8;
     strop_sha512_add(hash, &mark, 1);
-    while (hash->bytes % sizeof hash->block != sizeof hash->block - 8) {
+    while (hash->bytes % sizeof hash->block != sizeof hash->block - 16) {
         strop_sha512_add(hash, &none, 1);
     }
-    uint8_t length[8];
-    put_word(length, bits);
+    uint8_t length[16] = {0};
+    put_word(length + 8, bits);
     strop_sha512_add(hash, length, sizeof length);
     for (int i = 0; i < 8; ++i) {
         put_word(digest + 8 * i, hash->state[i]);

@@ -328,15 +328,25 @@ def sha512(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     return ctypes.CDLL(str(folder / "sha512.so"))
 
 
-@given(st.lists(st.binary(max_size=300), max_size=4))
-@settings(max_examples=200)
-def test_sha512_is_that_of_fips_180(sha512: ctypes.CDLL, parts: list[bytes]) -> None:
+def digest_of(sha512: ctypes.CDLL, parts: list[bytes]) -> bytes:
     place, digest = ctypes.create_string_buffer(512), ctypes.create_string_buffer(64)
     sha512.strop_sha512_start(place)
     for part in parts:
         sha512.strop_sha512_add(place, part, len(part))
     sha512.strop_sha512_end(place, digest)
-    assert digest.raw == hashlib.sha512(b"".join(parts)).digest()
+    return digest.raw
+
+
+@given(st.lists(st.binary(max_size=300), max_size=4))
+@settings(max_examples=200)
+def test_sha512_is_that_of_fips_180(sha512: ctypes.CDLL, parts: list[bytes]) -> None:
+    assert digest_of(sha512, parts) == hashlib.sha512(b"".join(parts)).digest()
+
+
+def test_sha512_of_every_length_to_three_blocks(sha512: ctypes.CDLL) -> None:
+    data = bytes(i * 37 % 251 for i in range(400))
+    wrong = [n for n in range(len(data)) if digest_of(sha512, [data[:n]]) != hashlib.sha512(data[:n]).digest()]
+    assert not wrong
 
 
 @given(st.binary(max_size=700), st.integers(0, 60_000), st.integers(1, 255))
