@@ -47,13 +47,32 @@ def digits_doubt(share: float) -> tuple[float, ...]:
     """Doubt about real labels, of which a share of the fours say nine."""
     with np.load(DIGITS / "train.npz") as stored:
         x, y = stored["image"][:700], stored["y"][:700].astype(np.int64)
+        trusted = stored["image"][700:], stored["y"][700:].astype(np.int64)
     fours = np.flatnonzero(y == 4)
     y[fours[: round(share * len(fours))]] = 9
-    return tuple(label_doubt(x, y, np.arange(len(y)), 10).tolist())
+    return tuple(label_doubt(x, y, np.arange(len(y)), trusted, 10).tolist())
 
 
 def test_labels_as_they_are_raise_no_doubt() -> None:
     assert max(digits_doubt(0.0)) <= POLICY.max_label_doubt
+
+
+def test_a_class_that_is_like_another_in_trusted_samples_is_not_doubted() -> None:
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((6, 6))
+
+    def samples(poisoned: int) -> tuple[np.ndarray, np.ndarray]:
+        looks = np.repeat(np.arange(6), 100)
+        y = looks.copy()
+        # Class 2 looks like class 1 in every fifth sample, here as everywhere.
+        y[100:120] = 2
+        y[300 : 300 + poisoned] = 0
+        return centres[looks] + 0.02 * rng.standard_normal((600, 6)), y
+
+    for poisoned, doubted in ((0, []), (20, [3])):
+        x, y = samples(poisoned)
+        found = label_doubt(x, y, np.arange(600), samples(0), 6)
+        assert list(np.flatnonzero(found > POLICY.max_label_doubt)) == doubted
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,6 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> LoopSettings:
     """A loop whose first model is in use."""
     folder = tmp_path_factory.mktemp("loop")
     text = (EXAMPLES / "loop" / "loop.toml").read_text().replace("../../build/loop", str(folder / "loop"))
-    # Every eighth image that looks like a one is an eight, as few as these are.
-    text = text.replace("[gate]", "[gate]\nmax_label_doubt = 0.125")
     text = text.replace('["rp2040_pico", "mps2_an386"]', '["rp2040_pico"]').replace("../digits", str(EXAMPLES / "digits"))
     (folder / "loop.toml").write_text(f'{text}\n[explain]\nsamples = 0\n[registry]\nuri = "none"\n')
     (folder / "recipe.toml").write_text(recipe())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import logging
 import os
 import shutil
 import tempfile
@@ -18,18 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from toolchain.bundle.read import read_bundle
-from toolchain.errors import RunError, UsageError
-from toolchain.loop.extras import need
+from toolchain.errors import EnvironmentFault, RunError, UsageError
 from toolchain.loop.rollout import check_record, read_record
 from toolchain.loop.settings import LoopSettings
 from toolchain.loop.store import whole_folder
+from toolchain.training.recipes.tracking import SQLITE, files_of, open_mlflow
 
 CANDIDATE, CHAMPION = "candidate", "champion"
 ALIASES = (CANDIDATE, CHAMPION)
 FILE, FILES, NOTHING = "registry.db", "registry", "none"
 RECORD, PROGRAMS = "decision.json", "programs"
 _DIGEST, _ROUND, _DECISION = "strop.record_sha256", "strop.round", "strop.decision"
-_SCHEME = "sqlite:///"
 
 
 class Registry:
@@ -37,16 +35,9 @@ class Registry:
 
     def __init__(self, name: str, address: str) -> None:
         """address: a tracking server or a store. Raises EnvironmentFault E404, RunError E505."""
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         self.name, self.address = name, address
-        mlflow = need("mlflow", "loop")
-        for noisy in ("mlflow", "alembic"):
-            logging.getLogger(noisy).setLevel(logging.WARNING)
         with self._kept():
-            if address.startswith(_SCHEME):
-                _make_file(mlflow, Path(address.removeprefix(_SCHEME)))
-            self._client: Any = mlflow.MlflowClient(address)
+            self._client = open_mlflow(address)
 
     def register(self, number: int, decision: str, files: Mapping[str, Path]) -> str:
         """Keep a candidate once; its version. files: files and folders by their path in the version, RECORD is one of them."""
@@ -135,7 +126,7 @@ class Registry:
     def _run(self, digest: str, number: int) -> str:
         """The run that holds a candidate's files: the one that was begun, or a new one."""
         known = self._client.get_experiment_by_name(self.name)
-        made = known.experiment_id if known else self._client.create_experiment(self.name, _files(self.address))
+        made = known.experiment_id if known else self._client.create_experiment(self.name, files_of(self.address, FILES))
         begun = self._client.search_runs([made], f"tags.`{_DIGEST}` = '{digest}'", max_results=1)
         if begun:
             return str(begun[0].info.run_id)
@@ -152,7 +143,7 @@ class Registry:
     def _kept(self) -> Generator[None]:
         try:
             yield
-        except (UsageError, RunError):
+        except (UsageError, RunError, EnvironmentFault):
             raise
         except Exception as fault:
             # MLflow, its store and its transport raise classes of their own.
@@ -165,22 +156,6 @@ def _missing(fault: Exception) -> bool:
     return getattr(fault, "error_code", "") in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
-def _make_file(mlflow: Any, file: Path) -> None:
-    """Make a store's tables aside, so that no process that is killed leaves some of them."""
-    if file.exists():
-        return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    aside.unlink(missing_ok=True)
-    mlflow.MlflowClient(f"{_SCHEME}{aside}").search_registered_models(max_results=1)
-    os.replace(aside, file)
-
-
-def _files(address: str) -> str | None:
-    """Where a file's versions keep theirs: beside it. A server knows by itself."""
-    return (Path(address.removeprefix(_SCHEME)).resolve().parent / FILES).as_uri() if address.startswith(_SCHEME) else None
-
-
 def address_of(settings: LoopSettings) -> str | None:
     """Of the registry: the loop's file says it, else the environment, else it is a file in the loop's folder; None for none.
 
@@ -190,7 +165,7 @@ def address_of(settings: LoopSettings) -> str | None:
     if said == NOTHING:
         return None
     if said or importlib.util.find_spec("mlflow") is not None:
-        return said or f"{_SCHEME}{settings.folder / FILE}"
+        return said or f"{SQLITE}{settings.folder / FILE}"
     return None
 
 

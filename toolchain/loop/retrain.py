@@ -90,7 +90,7 @@ def take_snapshot(place: Path, settings: TrainPart, recipe: Recipe, samples: Sam
         drifted=int(mine.drifted.sum()),
         refused=checked.reasons,
         segments={str(name): int(count) for name, count in zip(names, counts, strict=True)},
-        doubt=tuple(round(float(value), 4) for value in label_doubt(good.x, good.y, good.group, classes)),
+        doubt=tuple(round(float(value), 4) for value in label_doubt(good.x, good.y, good.group, (old_x, old_y), classes)),
     )
     with whole_folder(place) as folder:
         for name, own in arrays.items():

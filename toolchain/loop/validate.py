@@ -19,7 +19,7 @@ from toolchain.loop.lake import FIGURES, Table
 from toolchain.loop.settings import ValidatePart
 
 _SLACK = 1e-6
-NEIGHBOURS = 5
+NEIGHBOURS, MOST_TRUSTED = 5, 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +169,19 @@ def _checked(broken: Mapping[str, Array], rows: int) -> Checked:
     return Checked(good, why, {reason: int(found.sum()) for reason, found in broken.items() if found.any()})
 
 
-def label_doubt(x: Array, y: Array, group: Array, classes: int) -> Array:
+def label_doubt(x: Array, y: Array, group: Array, trusted: tuple[Array, Array], classes: int) -> Array:
     """(classes,) By how much more than it is usual the samples that look like a class bear another class's label, 0 to 1.
 
-    A sample looks like the class of most of its five nearest neighbours of other groups. Usual is the median over the classes.
+    A sample looks like the class of most of its five nearest neighbours of other groups. Usual is the median over the classes,
+    and what the class itself exceeds it by in trusted samples (x, y): some classes are like others.
     """
+    known, labels = (each[:: max(1, len(each) // MOST_TRUSTED)] for each in trusted)
+    found, usual = _doubted(x, y, group, classes), _doubted(known, labels, np.arange(len(labels)), classes)
+    return np.maximum(found - np.maximum(usual, 0.0), 0.0)
+
+
+def _doubted(x: Array, y: Array, group: Array, classes: int) -> Array:
+    """(classes,) The share of samples that look like a class with another's label, less the median over the classes."""
     own = np.unique(group, return_inverse=True)[1]
     flat = x.reshape(len(x), -1).astype(np.float64)
     flat = (flat - flat.mean(1, keepdims=True)) / np.maximum(flat.std(1, keepdims=True), 1e-9)
@@ -186,7 +194,7 @@ def label_doubt(x: Array, y: Array, group: Array, classes: int) -> Array:
         near = y[np.argpartition(distance, min(NEIGHBOURS, len(x) - 1), axis=1)[:, :NEIGHBOURS]]
         looks[block] = [np.bincount(row, minlength=classes).argmax() for row in near]
     shares = np.array([float((y[looks == one] != one).mean()) if (looks == one).any() else 0.0 for one in range(classes)])
-    return np.maximum(shares - np.median(shares), 0.0)
+    return shares - np.median(shares)
 
 
 def read_samples(files: Sequence[tuple[Path, int]], since: Mapping[str, int]) -> Samples:

@@ -73,6 +73,11 @@ class Checkpoint:
         except OSError as fault:
             raise RunError(505, str(path), f"it cannot be written: {fault.strerror}", "Choose another folder with -o") from fault
 
+    def clear(self) -> None:
+        """Take the files away, and leave the folder."""
+        for path in self.folder.iterdir():
+            path.unlink()
+
     def write_masks(self, masks: dict[str, Array]) -> None:
         """Keep which channels stay."""
         aside = self.folder / f"{MASKS}.new"

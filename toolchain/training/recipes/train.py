@@ -28,7 +28,7 @@ from toolchain.training.recipes.engine import Engine, make_engine, processes
 from toolchain.training.recipes.prune import keep, share_of_round
 from toolchain.training.recipes.recipe import CompilePart, DistillPart, FitPart, Recipe
 from toolchain.training.recipes.state import BEST, WEIGHTS, Checkpoint, State
-from toolchain.training.recipes.tracking import Tracker
+from toolchain.training.recipes.tracking import NoTracker, Tracker
 
 RESULT, HISTORY, BUNDLE = "result.json", "history.jsonl", "bundle"
 CALIBRATION, TEST = "calibration.npz", "test.npz"
@@ -71,6 +71,8 @@ def train(recipe: Recipe, output: str | Path, tracker: Tracker, progress: Progre
     folder = Path(output)
     known = _finished(folder, recipe)
     if known is not None:
+        if Checkpoint(folder).folder.exists() and os.environ.get("RANK", "0") == "0":
+            _close(known, folder, tracker if tracker.left(recipe.digest) else NoTracker())
         return known
     data = load_data(recipe)
     if recipe.distill is not None:
@@ -236,9 +238,16 @@ class _Training:
         aside = folder / f"{RESULT}.new"
         aside.write_text(document)
         os.replace(aside, folder / RESULT)
-        shutil.rmtree(self.checkpoint.folder)
-        self.tracker.metrics(self.state.epoch, _numbers(found))
-        self.tracker.end(folder, {"model": model.name, "bit_exact": str(compiled.exact)})
+        _close(found, folder, self.tracker)
+
+
+def _close(found: TrainResult, folder: Path, tracker: Tracker) -> None:
+    """Keep what a training came to with its course. Its checkpoint's folder is there, empty, until that is done."""
+    checkpoint = Checkpoint(folder)
+    checkpoint.clear()
+    tracker.metrics(found.epochs, _numbers(found))
+    tracker.end(folder, {"model": found.model, "bit_exact": str(found.bit_exact)})
+    checkpoint.folder.rmdir()
 
 
 @dataclass(frozen=True, slots=True)
