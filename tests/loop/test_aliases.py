@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.loop.test_rollout import prepared
+from toolchain.errors import UsageError
 from toolchain.loop import run
-from toolchain.loop.run import PROGRAMS, STEPS, Round, run_round
+from toolchain.loop.run import PROGRAMS, STEPS, Round, run_round, run_step
 from toolchain.loop.settings import LoopSettings
 from toolchain.training.recipes.tracking import NoTracker
 
@@ -27,9 +28,10 @@ class Recorder:
         self.told.append(("drop", alias, None))
 
 
+@pytest.mark.parametrize("alone", [False, True])
 @pytest.mark.parametrize(("complete", "decision", "champion"), [(True, "rolled out", 1), (False, "rolled back", 0)])
 def test_the_champion_is_the_model_in_use(
-    complete: bool, decision: str, champion: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    complete: bool, decision: str, champion: int, alone: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings, store, fleet, _, _ = prepared(tmp_path)
     recorder = Recorder()
@@ -51,6 +53,13 @@ def test_the_champion_is_the_model_in_use(
         bundle = current.folder / PROGRAMS / target
         bundle.mkdir(parents=True)
         (bundle / "manifest.json").write_text("{}")
-    assert run_round(settings, store, fleet, NoTracker()).decision == decision
+    if alone:
+        for _ in range(2):
+            assert run_step(settings, store, fleet, NoTracker(), "rollout")["outcome"]["decision"] == decision
+        with pytest.raises(UsageError, match=rf"E901 round 1: it has ended: {decision}"):
+            store.rows("DELETE FROM steps WHERE step = 'gate'")
+            run_step(settings, store, fleet, NoTracker(), "gate")
+    else:
+        assert run_round(settings, store, fleet, NoTracker()).decision == decision
     assert recorder.told == [("point", "champion", champion), ("drop", "candidate", None)]
     assert store.fact("deployed")["round"] == champion

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from toolchain.loop.fleet import version_of
 from toolchain.loop.lake import read_events
 from toolchain.loop.registry import open_registry
 from toolchain.loop.rollout import check_record, read_record
+from toolchain.loop.run import STEPS
 from toolchain.loop.settings import load_loop
 from toolchain.loop.store import Store
 
@@ -44,7 +46,9 @@ topic = "{topic}"
 master = "local[2]"
 jars = ["{jars}"]
 """
-KILLS = int(os.environ.get("STROP_KILLS", "30"))
+TIMES = int(os.environ.get("STROP_KILLS_A_STEP", "3"))
+EARLY, LATE = ("observe", "ingest", "validate", "drift"), ("train", "explain", "compile", "gate", "rollout")
+LONGEST_S = {"start": 20.0, "train": 12.0, "explain": 8.0, "compile": 6.0, "gate": 1.5, "rollout": 5.0}
 ROUNDS, LIMIT_S = "9", 1800
 
 
@@ -90,7 +94,7 @@ def decided(loop: Path) -> tuple[list[Any], dict[str, Any], dict[str, bytes]]:
 
 
 def test_killed_at_random_it_comes_to_the_same(tmp_path: Path) -> None:
-    compare(made(tmp_path / "calm"), made(tmp_path / "shaken"), KILLS)
+    compare(made(tmp_path / "calm"), made(tmp_path / "shaken"), TIMES)
     shutil.rmtree(tmp_path)
 
 
@@ -105,19 +109,15 @@ def test_with_services_it_comes_to_the_same(tmp_path: Path) -> None:
             made(tmp_path / name, SERVED.format(server=f"127.0.0.1:{server.port}", topic=name, jars=JARS))
             for name in ("calm", "shaken")
         )
-        compare(calm, shaken, max(1, KILLS // 3))
+        compare(calm, shaken, max(1, TIMES // 3))
     shutil.rmtree(tmp_path)
 
 
-def compare(calm: Path, shaken: Path, kills: int) -> None:
+def compare(calm: Path, shaken: Path, times: int) -> None:
     """Run one loop and kill another; they come to the same, and nothing of theirs is half."""
-    mlflow = pytest.importorskip("mlflow")
-    for loop in (calm, shaken):
-        # MLflow makes a database in many steps that it cannot go on with; servers have theirs before a loop begins.
-        mlflow.MlflowClient(track(loop)[1]).search_experiments()
     with ThreadPoolExecutor(1) as beside:
         left_alone = beside.submit(alone, calm)
-        shake(shaken, kills)
+        shake(shaken, times)
         left_alone.result()
     for one, other in zip(decided(shaken), decided(calm), strict=True):
         assert one == other
@@ -129,30 +129,68 @@ def alone(loop: Path) -> None:
     assert started("run", loop, "--rounds", ROUNDS, *track(loop)).wait(LIMIT_S) == 0
 
 
-def shake(shaken: Path, most: int) -> None:
-    """Begin and run a loop, and kill it again and again."""
-    rng, kills, places = np.random.default_rng(5), 0, []
-    # Most kills are for the rounds, where every step is.
-    for action, more, until in (("start", (), most // 3), ("run", ("--rounds", ROUNDS), most)):
+def shake(shaken: Path, times: int) -> None:
+    """Begin and run a loop; its process is killed in every step, so many times, and still more often before its first model."""
+    rng, places = np.random.default_rng(5), list[str]()
+    early = [str(each) for each in rng.permutation(np.repeat(EARLY, times))]
+    actions: list[tuple[str, tuple[str, ...], list[str]]] = [
+        ("start", (), ["start"] * 2 * times),
+        ("run", ("--rounds", ROUNDS), early + [step for step in LATE for _ in range(times)]),
+    ]
+    for action, more, steps in actions:
         while True:
             process = started(action, shaken, *more, *track(shaken))
-            try:
-                assert process.wait(float(rng.uniform(0.5, 20)) if kills < until else LIMIT_S) == 0
+            at = killed_in(process, shaken, steps[0], rng) if steps else None
+            if at is None:
+                assert process.wait(LIMIT_S) == 0
                 break
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                kills += 1
-                places.append(f"{action} {where(shaken)}")
-                time.sleep(0.1)
-    print(f"\n{kills} kills; round and number of steps done then: {places}")
-    assert kills >= min(most, 20)
+            places.append(at)
+            # A process that is killed when its step was just done has been in the next one.
+            steps = steps[1:]
+    counts = {step: sum(place.endswith(step) for place in places) for step in ("start", *EARLY, *LATE)}
+    print(f"\n{len(places)} kills: {counts}; by round and step: {' '.join(places)}")
+    assert len(places) >= 10 * times and all(counts.values())
 
 
-def where(loop: Path) -> str:
-    if not (loop.parent / "loop" / "state.db").exists():
-        return "nothing"
-    return "{}:{}".format(*Store(loop.parent / "loop").rows("SELECT coalesce(max(round), 0), count(*) FROM steps")[0])
+def killed_in(process: subprocess.Popen[bytes], loop: Path, step: str, rng: np.random.Generator) -> str | None:
+    """Wait until the process is in a step, and kill it at a moment of that; round and step where it was.
+
+    None when it ended before.
+    """
+    while process.poll() is None:
+        if at_work(process, loop) and step in ("start", where(loop)[1]):
+            time.sleep(float(rng.uniform(0, LONGEST_S.get(step, 0.5))))
+            break
+        time.sleep(0.005)
+    if process.poll() is not None:
+        return None
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    number, at = where(loop)
+    return at if at == "start" else f"{number}:{at}"
+
+
+def at_work(process: subprocess.Popen[bytes], loop: Path) -> bool:
+    """Whether the process has opened the loop's state."""
+    state = str(loop.parent / "loop" / "state.db")
+    try:
+        return any(os.path.realpath(link) == state for link in Path(f"/proc/{process.pid}/fd").iterdir())
+    except OSError:
+        return False
+
+
+def where(loop: Path) -> tuple[int, str]:
+    """The open round and the first step of it that is not done."""
+    try:
+        base = sqlite3.connect(f"file:{loop.parent / 'loop' / 'state.db'}?mode=ro", uri=True, timeout=10)
+        (opened,) = base.execute("SELECT max(number) FROM rounds WHERE decision IS NULL").fetchone()
+        done = {row[0] for row in base.execute("SELECT step FROM steps WHERE round = ?", (opened,))}
+        base.close()
+    except sqlite3.OperationalError:
+        return 0, "start"
+    if opened is None:
+        return 0, "start"
+    return int(opened), next((step for step in STEPS if step not in done), "rollout")
 
 
 def whole(loop: Path) -> None:

@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> Answer:
     """Do the action."""
-    from toolchain.loop.run import APPROVAL, Round, do_step, make_fleet, start
+    from toolchain.loop.run import APPROVAL, Round, approve, make_fleet, run_step, start
     from toolchain.loop.settings import RegistryPart, load_loop
     from toolchain.loop.store import Store
     from toolchain.training.recipes.tracking import make_tracker
@@ -96,16 +96,14 @@ def run(arguments: argparse.Namespace) -> Answer:
     if arguments.action == "start":
         made = start(settings, store, fleet, tracker)
         return Answer(made, pairs(tuple((key, str(value)) for key, value in made.items())))
+    if arguments.action in STEPS:
+        done = run_step(settings, store, fleet, tracker, arguments.action)
+        return Answer(done, pairs(tuple((key, str(value)) for key, value in done.items())))
     current = Round(settings, store, fleet, tracker, store.open_round())
     if arguments.action == "run":
         return _run(current, arguments.rounds)
-    if arguments.action == "approve":
-        from toolchain.loop.run import approve
-
-        approve(current, arguments.by or "")
-        return Answer({APPROVAL: current.number, "by": arguments.by}, f"round {current.number} may go on, says {arguments.by}")
-    done = do_step(current, arguments.action)
-    return Answer(done, pairs(tuple((key, str(value)) for key, value in done.items())))
+    approve(current, arguments.by or "")
+    return Answer({APPROVAL: current.number, "by": arguments.by}, f"round {current.number} may go on, says {arguments.by}")
 
 
 def _labels(arguments: argparse.Namespace) -> Answer:

@@ -337,6 +337,7 @@ STEPS: Mapping[str, Step] = {
     "gate": gate,
     "rollout": rollout,
 }
+FIRST = "observe"
 
 
 def do_step(current: Round, step: str) -> dict[str, Any]:
@@ -357,11 +358,36 @@ def run_round(settings: LoopSettings, store: Store, fleet: Fleet, tracker: Track
         progress(f"round {current.number}: {step}")
         if step == "rollout" and not approved(current):
             return Outcome(current.number, None, "the policy asks for a person: `strop loop approve`")
-        ended = _ended(current, step, do_step(current, step))
+        ended = _end(current, step, do_step(current, step))
         if ended is not None:
-            store.close_round(current.number, ended.decision or "", ended.reason)
             return ended
     raise AssertionError("a rollout ends a round")
+
+
+def run_step(settings: LoopSettings, store: Store, fleet: Fleet, tracker: Tracker, step: str) -> dict[str, Any]:
+    """Do a step alone, and end the round where the step does; one that is done answers at once, also of the round that it ended.
+
+    The first step opens a round where none is. Raises UsageError E901 where the round has ended before, or lacks a step.
+    """
+    number, decision, reason = store.last_round()
+    if decision is not None and step != FIRST:
+        known = store.result(number, step)
+        if known is None:
+            what = f"it has ended: {decision}" if number else "there is none"
+            raise UsageError(901, f"round {number}", what, f"Begin one by `strop loop {FIRST}` or `strop loop run`")
+        return {**known, "outcome": Outcome(number, decision, reason).as_json()}
+    current = Round(settings, store, fleet, tracker, store.open_round())
+    found = do_step(current, step)
+    ended = _end(current, step, found)
+    return found if ended is None else {**found, "outcome": ended.as_json()}
+
+
+def _end(current: Round, step: str, found: Mapping[str, Any]) -> Outcome | None:
+    """End the round where the step does."""
+    ended = _ended(current, step, found)
+    if ended is not None:
+        current.store.close_round(current.number, ended.decision or "", ended.reason)
+    return ended
 
 
 def approve(current: Round, by: str) -> None:

@@ -91,6 +91,11 @@ class Store:
             base.execute("INSERT INTO rounds VALUES (?, ?, NULL, NULL)", (last + 1, time.time()))
         return int(last) + 1
 
+    def last_round(self) -> tuple[int, str | None, str]:
+        """The number of the last round, its decision, None where it is open, and the reason; number 0 where there is none."""
+        found = self.rows("SELECT number, decision, coalesce(reason, '') FROM rounds ORDER BY number DESC LIMIT 1")
+        return found[0] if found else (0, "", "")
+
     def close_round(self, number: int, decision: str, reason: str) -> None:
         """End a round with its decision."""
         with self.change() as base:
