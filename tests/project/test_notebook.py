@@ -21,7 +21,6 @@ def test_it_is_small_and_tells_no_paths() -> None:
         assert path not in text, path
 
 
-@pytest.mark.long
 @pytest.mark.skipif(any(importlib.util.find_spec(name) is None for name in NEEDED), reason="it needs the extras of the loop")
 def test_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     import nbformat  # type: ignore[import-untyped, import-not-found, unused-ignore]
