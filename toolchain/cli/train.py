@@ -52,17 +52,19 @@ def searched(found: SearchResult) -> str:
     """The candidates that none beats, for a person."""
     names = list(found.settings)
     rows = [
-        (*(trial.settings[name] for name in names), f"{trial.accuracy:.1%}", *_figures(trial))
-        for trial in sorted(found.pareto, key=lambda each: -(each.accuracy or 0))
+        (*(trial.settings[name] for name in names), *_figures(trial))
+        for trial in sorted(found.pareto, key=lambda each: each.loss or 0)
     ]
-    tried = sum(trial.accuracy is not None for trial in found.trials)
+    tried = sum(trial.loss is not None for trial in found.trials)
     head = f"{len(found.trials)} candidates, {tried} within the limits; none beats these:"
-    shown = table((*names, "right", "RAM B", "flash B", "ms"), rows)
+    shown = table((*names, "loss", "right", "RAM B", "flash B", "ms"), rows)
     return f"{head}\n{shown}\n\nchosen: {', '.join(f'{name} {value}' for name, value in found.settings.items())}"
 
 
 def _figures(trial: Trial) -> tuple[object, ...]:
-    return () if trial.cost is None else (trial.cost.ram_bytes, trial.cost.flash_bytes, round(trial.cost.latency_ms, 3))
+    assert trial.cost is not None
+    right = "" if trial.accuracy is None else f"{trial.accuracy:.1%}"
+    return f"{trial.loss:.4f}", right, trial.cost.ram_bytes, trial.cost.flash_bytes, round(trial.cost.latency_ms, 3)
 
 
 def told(found: TrainResult) -> str:

@@ -1,7 +1,8 @@
 """Hardware-aware search: settings of a network that keep the target's limits, the most accurate of them found by optuna.
 
 A candidate is priced by the compiler before anything is trained; one that does not fit is not trained at all. The best are then
-trained in full and compiled within the limits, and what is right most often on the validation samples is taken.
+trained in full and compiled within the limits; the settings of what is right most often on the validation samples are trained
+once more, on these samples, too.
 """
 
 from __future__ import annotations
@@ -26,31 +27,40 @@ from toolchain.training.recipes.tracking import Tracker
 from toolchain.training.recipes.train import Rates, TrainResult, judged, train
 
 TRIALS, CHOSEN = "trials.journal", "chosen.json"
-TRIAL = "trial"
+TRIAL, BEST = "trial", "best"
 _UNPRICED = 1 << 30
 """How far off a network is that cannot be compiled at all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One candidate: its settings, what it would take, and how right it was after a few epochs; None where it was not trained."""
+    """One candidate: its settings, what it would take, and its loss and share of right answers after a few epochs.
+
+    loss: None where it was not trained. accuracy: None for a reconstruction, too.
+    """
 
     settings: Mapping[str, int]
     cost: Cost | None
+    loss: float | None
     accuracy: float | None
 
     def as_json(self) -> dict[str, object]:
         """The trial as one object."""
-        return {"settings": dict(self.settings), "cost": asdict(self.cost) if self.cost else None, "accuracy": self.accuracy}
+        cost = asdict(self.cost) if self.cost else None
+        return {"settings": dict(self.settings), "cost": cost, "loss": self.loss, "accuracy": self.accuracy}
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """What a search came to. pareto: trials that none beats in accuracy, RAM, flash and latency together."""
+    """What a search came to. pareto: trials that none beats in loss, RAM, flash and latency together.
+
+    finalists: trainings that never saw the validation samples. best: the training of the chosen settings on all samples.
+    """
 
     trials: tuple[Trial, ...]
     pareto: tuple[Trial, ...]
     settings: Mapping[str, int]
+    finalists: tuple[TrainResult, ...]
     best: TrainResult
 
     def as_json(self) -> dict[str, object]:
@@ -59,6 +69,7 @@ class SearchResult:
             "settings": dict(self.settings),
             "trials": [trial.as_json() for trial in self.trials],
             "pareto": [trial.as_json() for trial in self.pareto],
+            "finalists": [each.as_json() for each in self.finalists],
             "best": self.best.as_json(),
         }
 
@@ -75,19 +86,18 @@ def search(recipe: Recipe, output: str | Path, tracker: Callable[[], Tracker], p
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     trials = _trials(recipe, part, limits, folder, progress)
-    fitting = [trial for trial in trials if trial.accuracy is not None]
+    fitting = [trial for trial in trials if trial.loss is not None]
     if not fitting:
         what = f"none of {len(trials)} candidates keeps the limits on {limits.target}"
         raise recipe_fault(recipe.name, what, "Widen search.space downwards, or the limits")
-    unique = {tuple(sorted(trial.settings.items())): trial for trial in fitting}.values()
-    finalists = sorted(unique, key=lambda trial: -(trial.accuracy or 0))[: part.finalists]
-    trained: list[tuple[TrainResult, Trial]] = []
-    for number, trial in enumerate(finalists, 1):
-        own = replace(recipe, search=None, network=_network(recipe, trial.settings))
-        place = folder / f"finalist-{number}"
-        trained.append((train(own, place, tracker(), progress), trial))
-    best, chosen = max(trained, key=lambda pair: pair[0].validation_accuracy or 0)
-    found = SearchResult(tuple(trials), _pareto(fitting), chosen.settings, best)
+    finalists = sorted(_unique(fitting), key=_loss)[: part.finalists]
+    recipes = [replace(recipe, search=None, network=_network(recipe, trial.settings)) for trial in finalists]
+    trained = [train(own, folder / f"finalist-{n}", tracker(), progress) for n, own in enumerate(recipes, 1)]
+    at = min(range(len(trained)), key=lambda n: (-(trained[n].validation_accuracy or 0), trained[n].validation_loss))
+    # How long to train is known by now, so nothing has to be kept aside.
+    whole = replace(recipes[at], data=replace(recipe.data, validation=0.0), fit=replace(recipe.fit, patience=0))
+    best = train(whole, folder / BEST, tracker(), progress)
+    found = SearchResult(tuple(trials), _pareto(fitting), finalists[at].settings, tuple(trained), best)
     aside = folder / f"{CHOSEN}.new"
     aside.write_text(json.dumps(found.as_json(), indent=2))
     os.replace(aside, folder / CHOSEN)
@@ -115,10 +125,11 @@ def _trials(recipe: Recipe, part: SearchPart, limits: CompilePart, folder: Path,
             asked.set_constraint(name, over.get(name, 0.0))
         asked.set_user_attr(TRIAL, trial.as_json())
         cost = trial.cost or Cost(_UNPRICED, _UNPRICED, _UNPRICED, False)
-        study.tell(asked, [trial.accuracy or 0.0, cost.ram_bytes, cost.flash_bytes, cost.latency_ms])
+        study.tell(asked, [_loss(trial), cost.ram_bytes, cost.flash_bytes, cost.latency_ms])
         found.append(trial)
-        best = max((each.accuracy for each in found if each.accuracy is not None), default=0.0)
-        progress(f"searching, best {best:.1%}", len(found), part.trials)
+        best = min(found, key=_loss)
+        right = f"loss {_loss(best):.4f}" if best.accuracy is None else f"{best.accuracy:.1%}"
+        progress("searching" if best.loss is None else f"searching, best {right}", len(found), part.trials)
     return found
 
 
@@ -143,7 +154,7 @@ def _study(recipe: Recipe, folder: Path) -> Any:
             storage=optuna.storages.JournalStorage(backend),
             study_name=recipe.digest,
             sampler=sampler,
-            directions=["maximize", "minimize", "minimize", "minimize"],
+            directions=["minimize"] * 4,
             load_if_exists=True,
         )
 
@@ -153,7 +164,7 @@ def _told(stored: Any) -> Trial | None:
     facts = stored.user_attrs.get(TRIAL)
     if facts is None:
         return None
-    return Trial(facts["settings"], Cost(**facts["cost"]) if facts["cost"] else None, facts["accuracy"])
+    return Trial(facts["settings"], Cost(**facts["cost"]) if facts["cost"] else None, facts["loss"], facts["accuracy"])
 
 
 def _tried(recipe: Recipe, part: SearchPart, limits: CompilePart, data: Data, settings: Mapping[str, int]) -> Trial:
@@ -164,13 +175,13 @@ def _tried(recipe: Recipe, part: SearchPart, limits: CompilePart, data: Data, se
         cost = predict(engine.graph(), data.train.x, limits)
     except (TargetError, ModelError, ValueError):
         # Some settings make no network at all, such as windows larger than what is left of the image.
-        return Trial(settings, None, None)
+        return Trial(settings, None, None, None)
     if any(share > 0 for share in cost.excess(limits).values()):
-        return Trial(settings, cost, None)
+        return Trial(settings, cost, None, None)
     steps = -(-len(data.train.x) // recipe.fit.batch)
     for epoch in range(part.epochs):
         engine.fit(batches(recipe, data.train, epoch), Rates(fit, epoch, steps))
-    return Trial(settings, cost, judged(engine.predict(data.validation.x), data.validation)[1])
+    return Trial(settings, cost, *judged(engine.predict(data.validation.x), data.validation))
 
 
 def _pareto(trials: Sequence[Trial]) -> tuple[Trial, ...]:
@@ -178,10 +189,17 @@ def _pareto(trials: Sequence[Trial]) -> tuple[Trial, ...]:
 
     def figures(trial: Trial) -> tuple[float, ...]:
         assert trial.cost is not None
-        return (-(trial.accuracy or 0), trial.cost.ram_bytes, trial.cost.flash_bytes, trial.cost.latency_ms)
+        return (_loss(trial), trial.cost.ram_bytes, trial.cost.flash_bytes, trial.cost.latency_ms)
 
     def beaten(one: tuple[float, ...]) -> bool:
         return any(other != one and all(a <= b for a, b in zip(other, one, strict=True)) for other in map(figures, trials))
 
-    unique = {tuple(sorted(trial.settings.items())): trial for trial in trials}.values()
-    return tuple(trial for trial in unique if not beaten(figures(trial)))
+    return tuple(trial for trial in _unique(trials) if not beaten(figures(trial)))
+
+
+def _unique(trials: Sequence[Trial]) -> list[Trial]:
+    return list({tuple(sorted(trial.settings.items())): trial for trial in trials}.values())
+
+
+def _loss(trial: Trial) -> float:
+    return _UNPRICED if trial.loss is None else trial.loss
