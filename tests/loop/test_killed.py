@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from toolchain.loop.lake import read_events
 from toolchain.loop.registry import open_registry
 from toolchain.loop.rollout import check_record, read_record
 from toolchain.loop.run import STEPS
-from toolchain.loop.settings import load_loop
+from toolchain.loop.settings import RegistryPart, load_loop
 from toolchain.loop.store import Store
 
 pytestmark = pytest.mark.long
@@ -211,11 +212,11 @@ def whole(loop: Path) -> None:
         opened = read_bundle(bundle)
         opened.graph()
     deployed = store.fact("deployed")
-    registry = open_registry(load_loop(loop))
-    if registry is not None:
-        versions = registry.versions()
-        assert len({one["round"] for one in versions}) == len(versions), "each candidate once"
-        assert [one["round"] for one in versions if "champion" in one["aliases"]] == [deployed["round"]]
+    registry = open_registry(replace(load_loop(loop), registry=RegistryPart(track(loop)[1])))
+    assert registry is not None
+    versions = registry.versions()
+    assert len({one["round"] for one in versions}) == len(versions) >= 2, "each candidate once"
+    assert [one["round"] for one in versions if "champion" in one["aliases"]] == [deployed["round"]]
     if deployed["round"]:
         record = read_record(folder / "rounds" / f"{deployed['round']:04d}" / "decision.json")
         check_record(*record, folder / "keys", bundles)

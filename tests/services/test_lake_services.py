@@ -120,7 +120,11 @@ def test_spark_that_is_killed_takes_every_event_once(form: str, server: Kafka, t
     store = Store(folder)
     assert read_events(store)["id"].to_pylist() == ids
     assert store.rows("SELECT sum(rows) FROM parts WHERE kind = 'quarantine'") == [(6,)]
-    lines = [json.loads(line) for path in sorted((folder / "lake").rglob("_delta_log/*.json")) for line in path.read_text().splitlines()]
+    lines = [
+        json.loads(line)
+        for path in sorted((folder / "lake").rglob("_delta_log/*.json"))
+        for line in path.read_text().splitlines()
+    ]
     if form == "delta":
         added = sum(json.loads(one["add"]["stats"])["numRecords"] for one in lines if "add" in one)
         assert added == len(ids), "the table itself has each event once, too"
