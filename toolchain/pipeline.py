@@ -21,6 +21,7 @@ from toolchain.lowering.program import Program
 from toolchain.lowering.variants import Objective
 
 NO_MEMORIES: Mapping[str, int | None] = MappingProxyType({})
+NO_OPERATOR = 305
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,40}")
 
 
@@ -59,6 +60,7 @@ class Compiled:
     """A compiled graph. program: None when no format needed one. sections: the manifest's object of each format.
 
     unbuilt: formats asked for that a compiler makes of the files of another one; `toolchain.api` has it do so.
+    left_out: why formats that nobody named are not there.
     """
 
     graph: Graph
@@ -69,6 +71,7 @@ class Compiled:
     sections: Mapping[str, Mapping[str, object]]
     offers: tuple[Offer, ...] = ()
     unbuilt: tuple[str, ...] = ()
+    left_out: Mapping[str, TargetError] = field(default_factory=dict[str, TargetError])
 
     @property
     def macs(self) -> int:
@@ -167,7 +170,7 @@ ON_REQUEST = frozenset({"tflm", "savedmodel"})
 
 
 def compile_model(graph: Graph, target: Target, options: CompileOptions) -> Compiled:
-    """All files of the formats asked for.
+    """All files of the formats asked for; where none are named, of those of the target that can hold the graph.
 
     graph: canonical and, for integer targets, quantized. Raises TargetError(306) for a format that the target does not
     take, UsageError(901) for a bad name, and whatever lowering and the backends raise.
@@ -191,14 +194,23 @@ def compile_model(graph: Graph, target: Target, options: CompileOptions) -> Comp
     options = replace(options, half=options.half and set(formats) <= ONNX_FORMATS)
     files: dict[str, bytes] = {}
     sections: dict[str, Mapping[str, object]] = {}
+    left_out: dict[str, TargetError] = {}
     for name in formats:
         if name in MADE_OF:
             continue
-        emitted = FORMATS[name](graph, program, options, target)
+        try:
+            emitted = FORMATS[name](graph, program, options, target)
+        except TargetError as fault:
+            if options.formats or fault.number != NO_OPERATOR:
+                raise
+            left_out[name] = fault
+            continue
         files.update(emitted.files)
         sections[name] = emitted.section
-    unbuilt = tuple(name for name in formats if name in MADE_OF)
-    return Compiled(graph, target, options, program, files, sections, found, unbuilt)
+    if not sections:
+        raise next(iter(left_out.values()))
+    unbuilt = tuple(name for name in formats if MADE_OF.get(name) in sections)
+    return Compiled(graph, target, options, program, files, sections, found, unbuilt, left_out)
 
 
 def formats_of(target: Target, options: CompileOptions) -> tuple[str, ...]:

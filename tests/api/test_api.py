@@ -12,6 +12,7 @@ import jsonschema
 import numpy as np
 import onnxruntime as ort
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from toolchain.api import compile, inspect, run, verify
 from toolchain.api.compiling import default_name, source_digest
@@ -45,6 +46,23 @@ def altered(bundle: Path, place: Path, old: str, new: str) -> Path:
     assert changed != files
     write_bundle(place, changed, opened.manifest)
     return place
+
+
+def test_formats_that_nobody_named_are_left_out_where_they_cannot_hold_the_model(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    weights = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in {"w": (1, 9, 4), "r": (1, 9, 3)}.items()}
+    gru = helper.make_node("GRU", ["x", "w", "r"], ["", "y"], hidden_size=3)
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in (("x", [5, 1, 4]), ("y", [1, 1, 3]))]
+    graph = helper.make_graph([gru], "g", ends[:1], ends[1:], [numpy_helper.from_array(w, name) for name, w in weights.items()])
+    model = tmp_path / "gru.onnx"
+    model.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString())
+    made = compile(model, "nucleo_l4r5zi", tmp_path / "b", precision="float32")
+    assert "c" in made.manifest.format_names and "tflite" not in made.manifest.format_names
+    (warning,) = made.warnings
+    assert warning.startswith("No tflite: E305 ") and "TFLite has no gru operator" in warning
+    with pytest.raises(TargetError, match="E305"):
+        compile(model, "nucleo_l4r5zi", tmp_path / "c", formats=("tflite",), precision="float32")
+    assert not (tmp_path / "c").exists()
 
 
 def test_compile_predicts_what_the_manifest_says(tmp_path: Path) -> None:

@@ -71,7 +71,8 @@ def compile(
     """Compile a model for a target and write the bundle to the folder `output`.
 
     target: a name of `strop targets` or a .toml file. name: prefix of C names, from the file's name when None.
-    formats: empty takes the target's own. precision, calibrate (DATA), ranges, rounding: see `to_precision`.
+    formats: empty takes those of the target's own that can hold the model. precision, calibrate (DATA), ranges, rounding: see
+    `to_precision`.
     optimize: `speed`, `ram`, `size` or `balanced`, what the program is chosen for among those within the limits: bytes of
     the arena, bytes of weights and code, predicted milliseconds of one inference. io: `arena` keeps inputs and outputs in the
     arena, `caller` takes pointers. memories: RAM of the target to use, by name, with the most bytes of it or None for all; the
@@ -102,7 +103,8 @@ def compile(
     described = replace(described, target_file=next(iter(own), None))
     manifest = write_bundle(Path(output), files | _pages(described, device) | own, described)
     plan = compiled.program.plan if compiled.program else None
-    return CompileResult(Path(output), manifest, plan, calibration_doubts(converted.quantized))
+    absent = tuple(f"No {name}: {fault}" for name, fault in compiled.left_out.items())
+    return CompileResult(Path(output), manifest, plan, (*absent, *calibration_doubts(converted.quantized)))
 
 
 def _described(target: str) -> tuple[Target, dict[str, bytes]]:

@@ -21,7 +21,7 @@ from toolchain.lowering.program import MemoryPlan
 class CompileResult:
     """A bundle that was written and what is predicted of it; no C compiler has run. plan: its arena, None without a program.
 
-    warnings: what looks wrong in the calibration data.
+    warnings: formats that nobody named and that cannot hold the model, what looks wrong in the calibration data.
     """
 
     bundle: Path
