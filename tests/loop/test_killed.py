@@ -49,7 +49,7 @@ jars = ["{jars}"]
 """
 TIMES = int(os.environ.get("STROP_KILLS_A_STEP", "3"))
 EARLY, LATE = ("observe", "ingest", "validate", "drift"), ("train", "explain", "compile", "gate", "rollout")
-LONGEST_S = {"start": 20.0, "train": 12.0, "explain": 8.0, "compile": 6.0, "gate": 1.5, "rollout": 5.0}
+LONGEST_S = {"start": 20.0, "train": 12.0, "explain": 8.0, "compile": 6.0, "gate": 1.5, "rollout": 1.5}
 ROUNDS, LIMIT_S = "9", 1800
 
 
@@ -168,7 +168,7 @@ def killed_in(process: subprocess.Popen[bytes], loop: Path, step: str, rng: np.r
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     number, at = where(loop)
-    return at if at == "start" else f"{number}:{at}"
+    return f"{number}:{at}" if number else "start" if step == "start" else "the end of rollout"
 
 
 def at_work(process: subprocess.Popen[bytes], loop: Path) -> bool:
