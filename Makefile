@@ -7,7 +7,7 @@
 # Needs Python 3.11 or newer; no root. PYTHON=... chooses the interpreter, EXTRAS=... the extras that tests install.
 
 PYTHON ?= python3
-EXTRAS ?= mcu,flash,energy,tune,tflm,simplify,keras,torch,tensorrt,train,loop,spark,explain,telemetry
+EXTRAS ?= mcu,flash,energy,tune,tflm,simplify,keras,torch,tensorrt,train,acquire,loop,spark,explain,telemetry
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 JOBS ?= 2

@@ -52,6 +52,8 @@ PACKAGES = (
     ("esptool", "writes to Espressif's boards: 'strop[flash]'"),
     ("pyocd", "writes to boards by debug probes: 'strop[flash]'"),
     ("stm32loader", "writes to STM32 by their loader: 'strop[flash]'"),
+    ("fsspec", "object stores by URL: 'strop[acquire]'"),
+    ("s3fs", "S3: 'strop[acquire]'"),
     ("onnxsim", "simpler ONNX graphs: 'strop[simplify]'"),
 )
 PROGRAMS = (

@@ -1,12 +1,14 @@
 """From what devices report to a better model on them: rounds of ingest, validate, drift, train, explain, compile, gate, rollout.
 
-start trains and installs the first model. run goes on with the open round, or begins one, until it is decided; one that was cut
-off, at any moment, goes on where it was. status tells where it is, approve lets a candidate pass that waits for a person, report
+acquire brings what the recipe's sources and the fleet's stores have and this loop has not. start trains and installs the first
+model. run goes on with the open round, or begins one, until it is decided; one that was cut off, at any moment, goes on where it
+was. status tells where it is, approve lets a candidate pass that waits for a person, report
 writes a page with plots, serve shows that page on 127.0.0.1 as it grows, fetch brings a bundle of the registry when the loop's
 key signed the decision on it. labels export writes samples without labels as tasks of Label Studio, labels import takes its
 answers. The name of a step does that step of the open round alone.
 
 examples:
+  strop loop acquire examples/loop/loop.toml
   strop loop start examples/loop/loop.toml
   strop loop run examples/loop/loop.toml --rounds 12
   strop loop status examples/loop/loop.toml
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from toolchain.loop.settings import LoopSettings
 
 STEPS = ("observe", "ingest", "validate", "drift", "train", "explain", "compile", "gate", "rollout")
-ACTIONS = ("start", "run", "status", "approve", "report", "serve", "fetch", "labels", *STEPS)
+ACTIONS = ("acquire", "start", "run", "status", "approve", "report", "serve", "fetch", "labels", *STEPS)
 LABELS = ("export", "import")
 DECIDED = ("rolled out", "rolled back", "refused", "stopped")
 
@@ -79,6 +81,12 @@ def run(arguments: argparse.Namespace) -> Answer:
 
         found = status(store, settings.fleet.devices)
         return Answer(found, _told(found))
+    if arguments.action == "acquire":
+        from toolchain.loop.run import acquire_all
+
+        with shown_progress() as progress:
+            made = acquire_all(settings, store, progress)
+        return Answer(made, pairs(tuple((key, str(value)) for key, value in made.items())))
     if arguments.action == "report":
         from toolchain.loop.report import write_page
 

@@ -30,6 +30,7 @@ COMMANDS: dict[str, Command] = {
     "doctor": Command("toolchain.cli.doctor", "what this machine has: compilers, emulators, packages, ports, services"),
     "inspect": Command("toolchain.cli.inspect", "graph, MACs and parameters of a model, and which targets it fits"),
     "train": Command("toolchain.cli.train", "train a network by a recipe, and compile it"),
+    "acquire": Command("toolchain.cli.acquire", "bring data into a folder: downloaded, checked, with licences"),
     "loop": Command("toolchain.cli.loop", "retrain from what devices report, and roll out what is better"),
     "compile": Command("toolchain.cli.compile", "turn a model into a bundle for a target"),
     "verify": Command("toolchain.cli.verify", "hold a bundle's program to the reference, byte by byte"),

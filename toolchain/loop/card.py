@@ -65,13 +65,17 @@ def _data(facts: CardFacts) -> str:
     snapshot = facts.snapshot
     segments = ", ".join(f"{key} {count:,}" for key, count in sorted(snapshot["segments"].items())) or "none"
     refused = ", ".join(f"{count:,} because {reason}" for reason, count in snapshot["refused"].items()) or "none"
+    sources = "".join(
+        f"\nSource of old samples `{one['name']}`: licence {one['licence']}, SHA-256 `{one['sha256']}`, {one['url']}"
+        for one in snapshot.get("sources", ())
+    )
     when = "no event was read" if facts.times is None else f"{facts.times[0]} to {facts.times[1]}"
     return f"""## Data
 
 Snapshot `{snapshot["digest"]}`:
 {snapshot["old"]:,} old samples and {snapshot["field"]:,} from the field, whose labels users gave;
 {snapshot["drifted"]:,} of these are of segments that drift, since they do. Samples of other groups were kept for testing.
-Events of the fleet: {when}. Licence of the samples: {facts.said.licence or _UNKNOWN}
+Events of the fleet: {when}. Licence of the samples: {facts.said.licence or _UNKNOWN}{sources}
 Field samples by segment: {segments}. Refused: {refused}.
 Labels of a class that their neighbours contradict, above what is usual: at most {max(snapshot["doubt"]):.1%}."""
 

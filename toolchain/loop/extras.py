@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
-from toolchain.errors import EnvironmentFault
+from toolchain import extras
 
 
 def need(name: str, extra: str) -> Any:
     """A module of an extra. Raises EnvironmentFault E404 where it is not installed."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as fault:
-        package = name.partition(".")[0]
-        raise EnvironmentFault(
-            404, "strop loop", f"the package '{package}' is not installed", f"pip install 'strop[{extra}]'"
-        ) from fault
+    return extras.need(name, extra, "strop loop")

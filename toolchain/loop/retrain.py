@@ -30,7 +30,8 @@ class Snapshot:
     """What a training saw. digest: SHA-256 of its arrays. field: labelled samples trained on, drifted: those of them
     from segments that drift, since they do. refused: with the reasons why.
 
-    segments: field samples by segment. doubt: by class, `label_doubt`.
+    segments: field samples by segment. doubt: by class, `label_doubt`. sources: of old samples, each with `name`, `url`,
+    `sha256` and `licence`.
     """
 
     digest: str
@@ -40,6 +41,7 @@ class Snapshot:
     refused: Mapping[str, int]
     segments: Mapping[str, int]
     doubt: tuple[float, ...]
+    sources: tuple[Mapping[str, str], ...] = ()
 
     def as_json(self) -> dict[str, object]:
         """The snapshot as one object."""
@@ -91,6 +93,10 @@ def take_snapshot(place: Path, settings: TrainPart, recipe: Recipe, samples: Sam
         refused=checked.reasons,
         segments={str(name): int(count) for name, count in zip(names, counts, strict=True)},
         doubt=tuple(round(float(value), 4) for value in label_doubt(good.x, good.y, good.group, (old_x, old_y), classes)),
+        sources=tuple(
+            {key: getattr(source, key) for key in ("name", "url", "sha256", "licence")}
+            for source in (recipe.data.sources.sources if recipe.data.sources is not None else ())
+        ),
     )
     with whole_folder(place) as folder:
         for name, own in arrays.items():

@@ -17,6 +17,7 @@ from toolchain.loop.deliver import deliveries
 from toolchain.loop.fleet import Fleet, first_percent, version_of
 from toolchain.loop.gate import canonical
 from toolchain.loop.lake import RUN, ingest, last_commit, read_events
+from toolchain.loop.mirror import mirror
 from toolchain.loop.settings import LoopSettings, RolloutPart
 from toolchain.loop.signing import holds, public_key
 from toolchain.loop.store import Store
@@ -109,6 +110,7 @@ def _watched(
         if health.inferences >= settings.rollout.inferences or _refusals(fleet, chosen, settings.rollout):
             break
         next_turn(store, fleet)
+        mirror(settings, store)
         ingest(settings.fleet.events, store, settings.ingest)
         health = _health(store, versions, marker)
     return health

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.fleet.files import write_whole
+from toolchain.acquire.acquire import acquire
 from toolchain.api.progress import Progress, silent
 from toolchain.errors import UsageError, VerificationError
 from toolchain.ir.types import Array
@@ -23,6 +24,7 @@ from toolchain.loop.explain import explain_models, slices
 from toolchain.loop.fleet import Fleet, InventoryFleet, version_of
 from toolchain.loop.gate import Answers, Candidate, Decision, canonical, decide
 from toolchain.loop.lake import ingest, last_commit, quarantine, read_events, take_samples
+from toolchain.loop.mirror import mirror
 from toolchain.loop.programs import HOST, host_scores
 from toolchain.loop.registry import CANDIDATE, CHAMPION, RECORD, open_registry
 from toolchain.loop.retrain import FACTS, TRAIN, retrain, take_snapshot, test_sets
@@ -131,6 +133,16 @@ def _deploy(current: Round, model: str) -> dict[str, Any]:
     return found
 
 
+def acquire_all(settings: LoopSettings, store: Store, progress: Progress = silent) -> dict[str, Any]:
+    """Step 0, of no round, as often as one likes: what the recipe's sources bring, and what is new in the fleet's stores.
+
+    `start` and the steps that need either do the same. Raises DataError E211 to E214, EnvironmentFault E404, RunError E505.
+    """
+    listed = load_recipe(settings.train.recipe).data.sources
+    found = () if listed is None else acquire(listed, progress=progress)
+    return {"sources": [one.as_json() for one in found], "mirrored": mirror(settings, store).as_json()}
+
+
 def observe(current: Round) -> dict[str, object]:
     """Let the fleet work for one turn."""
     return {"turn": next_turn(current.store, current.fleet)}
@@ -139,9 +151,10 @@ def observe(current: Round) -> dict[str, object]:
 def take_in(current: Round) -> dict[str, object]:
     """Step 1: new events into the lake."""
     before = int(current.store.fact(VALIDATED) or 0)
+    mirrored = mirror(current.settings, current.store)
     found = ingest(current.settings.fleet.events, current.store, current.settings.ingest)
     files = take_samples(current.settings.fleet.samples, current.store)
-    return {**found.as_json(), "sample_files": files, "after": before}
+    return {**found.as_json(), "sample_files": files, "after": before, "mirrored": mirrored.as_json()}
 
 
 def validate(current: Round) -> dict[str, object]:

@@ -11,12 +11,15 @@ from typing import Any, cast
 from benchmarks.telemetry.settings import SinkSettings, filled
 from targets.load import load_target
 from targets.table import Table, parse_table
+from toolchain.acquire.options import read_options
+from toolchain.acquire.sources import check_url, protocol_of
 from toolchain.errors import DataError, UsageError
 from toolchain.training.recipes.data import resolved
 
 MAX_LOOP_BYTES = 1 << 20
 SPARK_PACKAGES = ("org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0", "io.delta:delta-spark_4.2_2.13:4.4.0")
 KAFKA_KEYS = ("username", "password_file", "ca_file", "client_cert", "client_key", "client", "sasl", "tls")
+MIRROR = "mirror"
 _LARGE = 1 << 40
 
 
@@ -24,6 +27,7 @@ _LARGE = 1 << 40
 class FleetPart:
     """What devices give. devices: the inventory, a JSON file. events: folder of JSON lines. samples: folder of .npz with labels.
 
+    events_url, samples_url: where the folders are mirrored from, empty for nowhere. options: of the stores there.
     pause_s: seconds that a turn of the fleet takes.
     """
 
@@ -31,6 +35,9 @@ class FleetPart:
     events: Path
     samples: Path
     pause_s: float = 60.0
+    events_url: str = ""
+    samples_url: str = ""
+    options: Mapping[str, object] = field(default_factory=dict[str, object], repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +255,7 @@ def load_loop(path: str | Path) -> LoopSettings:
         name=table.identifier("name"),
         folder=folder,
         digest=hashlib.sha256(content).hexdigest(),
-        fleet=_fleet(table.table("fleet"), base),
+        fleet=_fleet(table, base, folder),
         ingest=_ingest(table, base),
         validate=_validate(table.table("validate")),
         drift=_drift(_part(table, "drift")),
@@ -275,10 +282,24 @@ def _whole(table: Table, key: str, normal: int, low: int, high: int) -> int:
     return table.integer(key, low, high) if key in table.values else normal
 
 
-def _fleet(table: Table, base: Path) -> FleetPart:
-    table.expect(("devices", "events", "samples"), ("pause_s",))
-    devices, events, samples = (base / table.text(key) for key in ("devices", "events", "samples"))
-    return FleetPart(devices, events, samples, _number(table, "pause_s", 60.0, 0, 1e6))
+def _fleet(whole: Table, base: Path, folder: Path) -> FleetPart:
+    table = whole.table("fleet")
+    table.expect(("devices", "events", "samples"), ("pause_s", "options"))
+    places, urls = dict[str, Path](), dict[str, str]()
+    for key in ("events", "samples"):
+        urls[key] = url = check_url(table, key) if protocol_of(table.text(key)) else ""
+        places[key] = folder / MIRROR / key if url else base / table.text(key)
+        if url and "simulation" in whole.values:
+            raise table.fault(key, "is a URL, and a simulated fleet writes into a folder", "Name a folder")
+    return FleetPart(
+        base / table.text("devices"),
+        places["events"],
+        places["samples"],
+        _number(table, "pause_s", 60.0, 0, 1e6),
+        urls["events"],
+        urls["samples"],
+        read_options(table.table("options"), base) if "options" in table.values else {},
+    )
 
 
 def _ingest(whole: Table, base: Path) -> IngestPart:

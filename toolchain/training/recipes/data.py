@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from calibration.data import load_samples
+from toolchain.acquire.acquire import acquire
+from toolchain.api.progress import Progress, silent
 from toolchain.errors import DataError
 from toolchain.ir.graph import Value
 from toolchain.ir.types import Array, DType, TensorType
@@ -50,9 +52,14 @@ class Data:
         return self.train.x.shape[1:]
 
 
-def load_data(recipe: Recipe) -> Data:
-    """Read and split a recipe's samples. Raises DataError E201 to E206, E208."""
+def load_data(recipe: Recipe, progress: Progress = silent) -> Data:
+    """Acquire what the recipe's sources bring, read and split its samples.
+
+    Raises DataError E201 to E206, E208, E211 to E214, EnvironmentFault E404, RunError E505.
+    """
     part = recipe.data
+    if part.sources is not None:
+        acquire(part.sources, progress=progress)
     x, labels = _read(part.train, recipe)
     held = round(part.validation * len(x))
     order = np.random.default_rng(recipe.seed).permutation(len(x))
@@ -86,8 +93,14 @@ def resolved(spec: str, folder: Path) -> str:
     return spec if Path(spec).is_absolute() or not (folder / re.sub(r"\[.*\]$", "", spec)).exists() else str(folder / spec)
 
 
+def located(spec: str, recipe: Recipe) -> str:
+    """DATA of a recipe with its file looked for among its sources where it begins with `@`, else beside the recipe."""
+    found = recipe.data.sources.path(spec) if recipe.data.sources is not None and spec.startswith("@") else None
+    return resolved(spec, recipe.folder) if found is None else found
+
+
 def _read(spec: str, recipe: Recipe) -> tuple[Array, Array | None]:
-    part, place = recipe.data, resolved(spec, recipe.folder)
+    part, place = recipe.data, located(spec, recipe)
     shape = part.shape or _shape_of(place, part)
     value = Value(part.input, TensorType((1, *shape), DType.F32))
     taken = load_samples(place, (value,)).take()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from targets.table import Table, parse_table
+from toolchain.acquire.sources import SourceList, load_sources
 from toolchain.api.quantizing import PRECISIONS
 from toolchain.errors import DataError
 from toolchain.lowering.variants import Objective
@@ -31,6 +32,7 @@ class DataPart:
     """Where samples come from. train, test: DATA. input: the array's name in .npz files. layout: of the files' images.
 
     shape: of one sample as files have it, without the batch; empty where the files say it. validation: share of `train`.
+    sources: what DATA that begin with `@` are files of.
     """
 
     train: str
@@ -39,6 +41,7 @@ class DataPart:
     layout: Layout
     shape: tuple[int, ...]
     validation: float
+    sources: SourceList | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +149,9 @@ class Recipe:
     def digest(self) -> str:
         """SHA-256 of all that the recipe says, but for where its file lies."""
         facts = {key: value for key, value in asdict(self).items() if key != "folder"}
+        # Recipes without sources keep the digests that they had before there were any.
+        if facts["data"].pop("sources") is not None and self.data.sources is not None:
+            facts["data"]["sources"] = self.data.sources.digest
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -178,7 +184,7 @@ def _recipe(table: Table, folder: Path) -> Recipe:
         framework=cast("Framework", table.choice("framework", ("keras", "torch")) if "framework" in given else "keras"),
         task=task,
         seed=table.integer("seed", 0, (1 << 31) - 1) if "seed" in given else 0,
-        data=_data(table.table("data")),
+        data=_data(table.table("data"), folder),
         augments=tuple(_augment(each) for each in table.tables("augment")) if "augment" in given else (),
         network=_network(table.table("network"), task),
         fit=_fit(table.table("fit")) if "fit" in given else FitPart(),
@@ -195,6 +201,13 @@ def _recipe(table: Table, folder: Path) -> Recipe:
 def _check_together(table: Table, made: Recipe) -> None:
     if made.distill is not None and made.task != "classify":
         raise table.fault("distill", "learns answers of a classifier", "Leave it out, or use task = 'classify'")
+    for place, spec in (
+        ("data.train", made.data.train),
+        ("data.test", made.data.test or ""),
+        ("distill.teacher", _teacher(made)),
+    ):
+        if spec.startswith("@") and (made.data.sources is None or made.data.sources.path(spec) is None):
+            raise table.fault(place, f"is '{spec:.60}', which no source brings", "Name it in the file that data.sources names")
     if made.fine_tune is not None and (made.compile is None or made.compile.precision != "int8"):
         raise table.fault("fine_tune", "needs what the model is compiled for", "Add [compile] with precision 'int8'")
     if made.search is not None:
@@ -208,8 +221,12 @@ def _check_together(table: Table, made: Recipe) -> None:
                 raise table.fault(f"search.space.{name}", f"must be [low, high] in {kind.low:g} to {kind.high:g}")
 
 
-def _data(table: Table) -> DataPart:
-    table.expect(("train",), ("test", "input", "layout", "shape", "validation"))
+def _teacher(made: Recipe) -> str:
+    return "" if made.distill is None else made.distill.teacher
+
+
+def _data(table: Table, folder: Path) -> DataPart:
+    table.expect(("train",), ("test", "input", "layout", "shape", "validation", "sources"))
     given = table.values
     layouts = ("channels_last", "channels_first")
     return DataPart(
@@ -219,6 +236,7 @@ def _data(table: Table) -> DataPart:
         layout=cast("Layout", table.choice("layout", layouts) if "layout" in given else "channels_last"),
         shape=tuple(int(size) for size in table.numbers("shape", (1, 2, 3))) if "shape" in given else (),
         validation=table.number("validation", 0.0, 0.5) if "validation" in given else 0.1,
+        sources=load_sources(folder / table.text("sources")) if "sources" in given else None,
     )
 
 

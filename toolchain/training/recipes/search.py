@@ -111,7 +111,7 @@ def _network(recipe: Recipe, settings: Mapping[str, int]) -> NetworkPart:
 def _trials(recipe: Recipe, part: SearchPart, limits: CompilePart, folder: Path, progress: Progress) -> list[Trial]:
     """All candidates, those of an earlier start included; every one is on disk as soon as it is known."""
     study = _study(recipe, folder)
-    data = load_data(recipe)
+    data = load_data(recipe, progress)
     ranges = {name: _optuna().distributions.IntDistribution(*bounds) for name, bounds in part.space.items()}
     found = [trial for each in study.trials if (trial := _told(each)) is not None]
     end = time.monotonic() + 60 * part.minutes

@@ -23,7 +23,7 @@ from toolchain.errors import DataError, RunError
 from toolchain.frontends.load import load_model
 from toolchain.ir.types import Array
 from toolchain.passes.canonical import canonicalize
-from toolchain.training.recipes.data import Data, Split, batches, load_data, resolved
+from toolchain.training.recipes.data import Data, Split, batches, load_data, located
 from toolchain.training.recipes.engine import Engine, make_engine, processes
 from toolchain.training.recipes.prune import keep, share_of_round
 from toolchain.training.recipes.recipe import CompilePart, DistillPart, FitPart, Recipe
@@ -66,7 +66,7 @@ class TrainResult:
 def train(recipe: Recipe, output: str | Path, tracker: Tracker, progress: Progress = silent) -> TrainResult:
     """Train a recipe into a folder; one that was cut off goes on where it was, one that is done answers at once.
 
-    Raises DataError (E201 to E209), ModelError, TargetError, EnvironmentFault (E404), RunError (E505).
+    Raises DataError (E201 to E209, E211 to E214), ModelError, TargetError, EnvironmentFault (E404), RunError (E505).
     """
     folder = Path(output)
     known = _finished(folder, recipe)
@@ -74,7 +74,7 @@ def train(recipe: Recipe, output: str | Path, tracker: Tracker, progress: Progre
         if Checkpoint(folder).folder.exists() and os.environ.get("RANK", "0") == "0":
             _close(known, folder, tracker if tracker.left(recipe.digest) else NoTracker())
         return known
-    data = load_data(recipe)
+    data = load_data(recipe, progress)
     if recipe.distill is not None:
         data = _distilled(data, recipe.distill, recipe, progress)
     training = _Training(recipe, folder, data, tracker, progress)
@@ -316,7 +316,7 @@ def judged(found: Array, split: Split) -> tuple[float, float | None]:
 
 def _distilled(data: Data, part: DistillPart, recipe: Recipe, progress: Progress) -> Data:
     """The data with the teacher's softened answers mixed into the targets of what is trained on."""
-    graph = canonicalize(load_model(Path(resolved(part.teacher, recipe.folder))))
+    graph = canonicalize(load_model(Path(located(part.teacher, recipe))))
     run, name = float_executor(graph), graph.outputs[0].name
     given, wanted = graph.inputs[0].type.shape, (len(data.train.x), data.classes)
     rows = []
