@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", required=True, metavar="T", help="a name of `strop targets`, or a .toml file")
     note = "folder to write; an older bundle there is replaced"
     parser.add_argument("-o", "--output", required=True, metavar="BUNDLE", help=note)
-    note = "c, tflite, tflm, onnx, …; may be repeated; by default all that the target takes"
+    note = "c, tflite, tflm, onnx, …; may be repeated; by default all that the target takes and that can hold the model"
     parser.add_argument("--format", action="append", metavar="F", help=note)
     note = "samples that set the ranges: .npy, .npz, .csv, a folder of images, module:function; FILE[a:b] takes a part"
     parser.add_argument("--calibrate", metavar="DATA", help=note)
