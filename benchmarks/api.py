@@ -20,6 +20,7 @@ from runtimes.meters.meter import Meter
 from targets.model import Target
 from toolchain.api.board_energy import measure_energy
 from toolchain.api.board_profile import profile_board
+from toolchain.api.features import FeatureCost, feature_cost
 from toolchain.api.gpu import GpuProfile, profile_gpu, run_gpu
 from toolchain.api.places import Where, as_bytes, profile_layers, run_anywhere, run_samples, where
 from toolchain.api.progress import silent
@@ -42,6 +43,8 @@ COSTS = (
     "flash.code_bytes",
     "flash.weight_bytes",
     "latency_us.p50",
+    "features.instructions",
+    "features.ram_bytes",
 )
 
 
@@ -50,7 +53,7 @@ class BenchResult:
     """What one bundle needs, measured, beside what its manifest predicts.
 
     calls: what every layer took, where asked for. gpu: latencies and layers of its TensorRT engine. board: what every layer took
-    on a board. bit_exact: every output byte of a board is the reference evaluator's.
+    on a board. bit_exact: every output byte of a board is the reference evaluator's. features: of their extractor.
     """
 
     bundle: Path
@@ -61,6 +64,7 @@ class BenchResult:
     board: BoardProfile | None = None
     bit_exact: bool | None = None
     energy: EnergyResult | None = None
+    features: FeatureCost | None = None
 
     @property
     def target(self) -> Target:
@@ -97,6 +101,8 @@ class BenchResult:
             document["timing"] = asdict(found.timing)
         if self.energy is not None:
             document["energy"] = asdict(self.energy)
+        if self.features is not None:
+            document["features"] = asdict(self.features)
         if self.board is not None:
             document["layers"] = self._layers(self.board.costs)
             document["profile"] = self._profile(self.board)
@@ -165,7 +171,7 @@ def bench(
         energy = measure_energy(opened, on.port, first, meter, compiler) if meter is not None else None
         return BenchResult(opened.path, opened.manifest, found, board=board, bit_exact=exact, energy=energy)
     calls = profile_layers(opened, on, first) if layers else None
-    return BenchResult(opened.path, opened.manifest, found, calls)
+    return BenchResult(opened.path, opened.manifest, found, calls, features=feature_cost(opened, on))
 
 
 def _reference_digest(bundle: Bundle, inputs: Sequence[Array]) -> str:

@@ -1,4 +1,4 @@
-"""Builds a program and the host harness into an executable of this machine, or of a Linux board."""
+"""Builds a program and the host harness into an executable of this machine, or of a Linux board; or a library to load here."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from firmware.build import (
     COMMON_FLAGS,
     PROFILE_FLAGS,
+    WARNING_FLAGS,
     compile_program,
     content_key,
     further_arenas,
@@ -16,11 +17,14 @@ from firmware.build import (
     own_text,
 )
 from firmware.cache import cached_folder
-from firmware.compilers import Compiler, run_compiler
+from firmware.compilers import Compiler, find_compiler, run_compiler
 from firmware.program import CProgram
 from firmware.size import FlashSize, objects_size
+from targets.load import load_target
 
 EXECUTABLE = "host_program.exe"
+SHARED = "host_program.dll"
+SHARED_FLAGS = (*COMMON_FLAGS, *WARNING_FLAGS, "-shared", "-fPIC")
 GUARD_BYTES = 4096
 HARNESS_OWN = ("harness/harness.h", "harness/host.c")
 HARNESS_FLAGS = ("-std=c11", "-O1", "-D_POSIX_C_SOURCE=200809L", "-Wall", "-Wextra", "-Werror")
@@ -57,6 +61,22 @@ def build_host(program: CProgram, compiler: Compiler, *, profile: bool = False) 
 
     folder = cached_folder(key, make)
     return HostProgram(folder / EXECUTABLE, compiler, objects_size(sorted(folder.glob("program_*.o"))))
+
+
+def build_shared(program: CProgram) -> Path:
+    """The sources as a library that this process can load, or the same from the cache.
+
+    Raises EnvironmentFault E401, E402, RunError E504.
+    """
+    compiler = find_compiler(load_target("host"))
+    key = content_key(program, ("shared", repr(SHARED_FLAGS), repr(compiler)))
+
+    def make(folder: Path) -> None:
+        sources = [str((program.root / source).resolve()) for source in program.sources]
+        flags = (*SHARED_FLAGS, *include_flags(program), *program.cflags)
+        run_compiler(compiler, (*flags, *sources, "-o", SHARED), place=program.name, cwd=folder)
+
+    return cached_folder(key, make) / SHARED
 
 
 def _own_arenas(program: CProgram) -> str:

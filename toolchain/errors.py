@@ -45,6 +45,8 @@ CODES: dict[int, Code] = {
         Code(212, "a source cannot be reached or does not give what was asked for"),
         Code(213, "what a source gave is not what was expected"),
         Code(214, "an archive is damaged or not safe to unpack"),
+        Code(215, "feature settings are wrong"),
+        Code(216, "the network does not take the features"),
         Code(301, "the activations do not fit the target's RAM"),
         Code(302, "the program does not fit the target's flash"),
         Code(303, "there is no such target"),

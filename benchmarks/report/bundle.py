@@ -53,7 +53,7 @@ def bundle_section(entry: Entry) -> str:
     return "\n".join(
         [
             f'<section id="{entry.anchor}"><h2>{escape(entry.bundle.name)}</h2>',
-            f"<p>{escape(facts)}</p>{predicted}",
+            f"<p>{escape(facts)}</p>{predicted}{_features(entry)}",
             _graph(entry),
             _layers(entry),
             f'<div class="keep">{memory}\n{scrolled}</div>' if picture else "",
@@ -63,6 +63,17 @@ def bundle_section(entry: Entry) -> str:
             "</section>",
         ]
     )
+
+
+def _features(entry: Entry) -> str:
+    """What makes the network's input of sound, and how it was checked."""
+    made, checked = entry.manifest.features, entry.result.features
+    if made is None:
+        return ""
+    clip = f"Its input is {made.kind} of sound, {made.frames:,} frames of {made.width:,} at {made.rate:,} samples a second"
+    size = f"{made.ram_bytes:,} B of RAM, {made.table_bytes:,} B of tables"
+    equal = "" if checked is None else f"; {checked.equal} of {checked.clips} clips gave this machine's bytes"
+    return f"<p>{escape(f'{clip}: {size}{equal}.')}</p>"
 
 
 def _graph(entry: Entry) -> str:

@@ -14,6 +14,7 @@ from calibration.prepare import Rounding
 from targets.load import known_target, parse_target, read_target_file
 from targets.model import Target
 from toolchain.api.describing import describe_bundle
+from toolchain.api.features import check_shape, with_features
 from toolchain.api.inspecting import NO_SHAPES
 from toolchain.api.library import with_library
 from toolchain.api.prequantized import keep_parameters, with_parameters
@@ -27,6 +28,7 @@ from toolchain.bundle.manifest import Manifest, SourceModel
 from toolchain.bundle.readme import README_NAME, readme
 from toolchain.bundle.write import write_bundle
 from toolchain.errors import ModelError, TargetError
+from toolchain.features.settings import FeatureSettings
 from toolchain.frontends.load import load_model, model_format
 from toolchain.ir.graph import Graph
 from toolchain.lowering.limits import Limits
@@ -37,7 +39,7 @@ from toolchain.passes.canonical import canonicalize
 from toolchain.passes.evened import evened_factors, kept_channels, signed_factors
 from toolchain.passes.qdq.notes import Note
 from toolchain.passes.split_layers import split_layers
-from toolchain.pipeline import NO_MEMORIES, CompileOptions, compile_model, program_of
+from toolchain.pipeline import NO_MEMORIES, Compiled, CompileOptions, compile_model, program_of
 
 DIGEST_CHUNK_BYTES = 1 << 20
 TARGET_NAME = "target.toml"
@@ -67,26 +69,27 @@ def compile(
     skip: Sequence[str] = (),
     explain: bool = False,
     batch: Batch | None = None,
+    features: FeatureSettings | None = None,
 ) -> CompileResult:
     """Compile a model for a target and write the bundle to the folder `output`.
 
-    target: a name of `strop targets` or a .toml file. name: prefix of C names, from the file's name when None.
-    formats: empty takes those of the target's own that can hold the model. precision, calibrate (DATA), ranges, rounding: see
-    `to_precision`.
-    optimize: `speed`, `ram`, `size` or `balanced`, what the program is chosen for among those within the limits: bytes of
-    the arena, bytes of weights and code, predicted milliseconds of one inference. io: `arena` keeps inputs and outputs in the
-    arena, `caller` takes pointers. memories: RAM of the target to use, by name, with the most bytes of it or None for all; the
-    default RAM always is. copy_weights: constants are copied from flash to RAM where that spares wait states.
-    after: called with the name and result of every pass. skip: names of passes in toolchain/passes/canonical.py to leave out.
-    explain: list in the manifest what there was to choose from, which takes longer. batch: samples at a time of the formats
-    `onnx` and `tensorrt`, whose first dimension is open then. Nothing is written when it raises:
-    ModelError (E1xx), DataError (E2xx), TargetError (E3xx), EnvironmentFault(404), RunError(505), UsageError(901).
+    target: a name of `strop targets` or a .toml file. name: prefix of C names, from the file's name when None. formats: empty
+    takes those of the target's own that can hold the model. precision, calibrate (DATA), ranges, rounding: see `to_precision`.
+    optimize: `speed`, `ram`, `size` or `balanced`, what the program is chosen for among those within the limits: bytes of the
+    arena, bytes of weights and code, predicted milliseconds of one inference. io: `arena` keeps inputs and outputs in the arena,
+    `caller` takes pointers. memories: RAM of the target to use, by name, with the most bytes of it or None for all; the default
+    RAM always is. copy_weights: constants are copied from flash to RAM where that spares wait states. after: called with the name
+    and result of every pass. skip: names of passes in toolchain/passes/canonical.py to leave out. explain: list in the manifest
+    what there was to choose from, which takes longer. batch: samples at a time of the formats `onnx` and `tensorrt`, whose first
+    dimension is open then. features: what its input is made of. Nothing is written when it raises ModelError (E1xx), DataError
+    (E2xx), TargetError (E3xx), EnvironmentFault(404), RunError(505), UsageError(901).
     """
     form_of(precision)
     limits, half, path = Limits(max_ram_bytes, max_flash_bytes, max_latency_ms), precision == "float16", Path(model)
     device, own = _described(target)
     progress("reading the model")
     canonical = canonicalize(load_model(path, input_shapes), after=after, skip=skip)
+    check_shape(canonical, features)
     prefix = default_name(path) if name is None else name
     options = CompileOptions(prefix, tuple(formats), io, limits, optimize, explain, memories, copy_weights, batch, half)
     notes: tuple[Note, ...] = ()
@@ -97,14 +100,22 @@ def compile(
         graph, notes = keep_parameters(kept, precision, calibrate, ranges, progress, after)
         converted = Converted(graph)
     progress("compiling")
-    compiled = with_library(compile_model(converted.graph, device, options))
+    compiled, facts = with_features(compile_model(converted.graph, device, options), features)
+    compiled = with_library(compiled)
     described = describe_bundle(compiled, SourceModel(path.name, model_format(path), source_digest(path)), converted, notes)
-    files = {**graph_files(compiled.graph), **compiled.files, **_evened(canonical, converted, compiled.graph)}
-    described = replace(described, target_file=next(iter(own), None))
-    manifest = write_bundle(Path(output), files | _pages(described, device) | own, described)
+    described = replace(described, target_file=next(iter(own), None), features=facts)
+    return _written(Path(output), compiled, described, converted, {**_evened(canonical, converted, compiled.graph), **own})
+
+
+def _written(
+    output: Path, compiled: Compiled, described: Manifest, converted: Converted, more: Mapping[str, bytes]
+) -> CompileResult:
+    """Write the bundle. more: files besides those of the graph and of the formats. Raises RunError(505)."""
+    files = {**graph_files(compiled.graph), **compiled.files, **_pages(described, compiled.target), **more}
     plan = compiled.program.plan if compiled.program else None
     absent = tuple(f"No {name}: {fault}" for name, fault in compiled.left_out.items())
-    return CompileResult(Path(output), manifest, plan, (*absent, *calibration_doubts(converted.quantized)))
+    warnings = (*absent, *calibration_doubts(converted.quantized))
+    return CompileResult(output, write_bundle(output, files, described), plan, warnings)
 
 
 def _described(target: str) -> tuple[Target, dict[str, bytes]]:

@@ -184,9 +184,18 @@ def run_samples(bundle: Bundle, place: Where, inputs: Sequence[Array], *, count:
     inputs: one array per input, (samples, *shape) of the stored type. count: also count instructions or time runs.
     Raises EnvironmentFault (E4xx), RunError (E5xx), TargetError(301, 302), UsageError(901).
     """
-    program = c_program(bundle)
+    program, target = c_program(bundle), bundle.target()
     raw = tuple(as_bytes(array) for array in inputs)
-    target = bundle.target()
+    if place.place == "board":
+        from runtimes.board_engine import run_board
+
+        _check_emulated(target)
+        return run_board(program, output_scale(bundle), target, place.port, raw, count=count, compiler=place.compiler)
+    return run_program(program, target, place, raw, count=count)
+
+
+def run_program(program: CProgram, target: Target, place: Where, raw: tuple[Array, ...], *, count: bool = False) -> RunResult:
+    """Run every sample of a C program here or in an emulator. raw: (samples, bytes) per input. Else as `run_samples`."""
     if place.place == "host":
         from runtimes.host_engine import TIMEOUT_S, run_host
 
@@ -195,10 +204,6 @@ def run_samples(bundle: Bundle, place: Where, inputs: Sequence[Array], *, count:
         _check_host(target)
         return run_host(program, load_target("host"), raw, count=count, compiler=place.compiler)
     _check_emulated(target)
-    if place.place == "board":
-        from runtimes.board_engine import run_board
-
-        return run_board(program, output_scale(bundle), target, place.port, raw, count=count, compiler=place.compiler)
     from runtimes.emulator import run_emulated
 
     return run_emulated(program, target, raw, engine=_engine(place), count=count, compiler=place.compiler)

@@ -10,6 +10,7 @@ from calibration.debugger.findings import Diagnosis
 from calibration.metrics import Accuracy
 from calibration.scores.make import MetricResult
 from runtimes.base import Measurement
+from toolchain.api.features import FeatureCheck
 from toolchain.bundle.codec import encode
 from toolchain.bundle.manifest import Manifest
 from toolchain.errors import StropError
@@ -33,7 +34,7 @@ class CompileResult:
         """`bundle`, `name`, `target`, `precision`, `formats`, `macs`, `ram`, `flash`, `predicted`; null where not predicted.
 
         With what there was to choose from also `plans`, of an already quantized model `adjustments` where parameters could not
-        be kept. `tflm_tensors`: by format, bytes of tensors in TFLM's arena, also by its
+        be kept, with an extractor `features`. `tflm_tensors`: by format, bytes of tensors in TFLM's arena, also by its
         own plan, and whether the file has a plan.
         """
         found = self.manifest
@@ -41,6 +42,7 @@ class CompileResult:
         tflm = {name: _object(file, *keys) for name, file in sorted(found.formats.items()) if file.tensor_bytes is not None}
         plans: dict[str, object] = {"plans": [encode(plan) for plan in found.plans]} if found.plans else {}
         changed: dict[str, object] = {"adjustments": [encode(each) for each in found.adjustments]} if found.adjustments else {}
+        changed |= {"features": encode(found.features)} if found.features else {}
         return (
             plans
             | changed
@@ -129,7 +131,8 @@ class VerifyResult:
     the largest float output. tolerance: what is allowed of it (0 for integers). measurement: of the same run,
     None from the engine of another format. accuracy: `correct` with labels, the loss with a float model. equal, within_one:
     shares of output elements (0 to 1) that are the reference's, or at most one step off. metrics, coverage, diagnosis: what was
-    asked for; coverage wherever the bundle tells what it was calibrated on.
+    asked for; coverage wherever the bundle tells what it was calibrated on. features: of a bundle with an extractor, on
+    places that run C.
     """
 
     bundle: Path
@@ -146,6 +149,7 @@ class VerifyResult:
     metrics: tuple[MetricResult, ...] = ()
     coverage: tuple[Coverage, ...] = ()
     diagnosis: Diagnosis | None = None
+    features: FeatureCheck | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -155,15 +159,17 @@ class VerifyResult:
 
     @property
     def passed(self) -> bool:
-        """True when no output differs by more than the tolerance."""
-        return self.largest_difference <= self.tolerance
+        """True when no output differs by more than the tolerance, and no byte of the features."""
+        return self.largest_difference <= self.tolerance and (self.features is None or self.features.passed)
 
     def as_json(self) -> dict[str, object]:
         """Flat: `bit_exact`, `samples`, `correct`, `agreement`, `kl`, `mse`, `sqnr_db` (null where unknown) and the rest.
 
-        `metrics`, `coverage` and `warnings` are lists; `diagnosis` is there where layers were looked at.
+        `metrics`, `coverage` and `warnings` are lists; `diagnosis` is there where layers were looked at, `features` where an
+        extractor was.
         """
         more: dict[str, object] = {} if self.diagnosis is None else {"diagnosis": encode(self.diagnosis)}
+        more |= {} if self.features is None else {"features": encode(self.features)}
         return more | {
             "bundle": str(self.bundle),
             "place": self.place,

@@ -13,6 +13,7 @@ from calibration.metrics import Accuracy, Comparison
 from calibration.rows import to_real
 from firmware.compilers import CompilerChoice
 from toolchain.api import judging
+from toolchain.api.features import check_features
 from toolchain.api.inspecting import NO_SHAPES
 from toolchain.api.judging import check_metrics, coverage, diagnosis
 from toolchain.api.places import as_bytes, run_anywhere, where
@@ -63,7 +64,8 @@ def verify(
     place: of `toolchain.api.places`; None takes the target's. data: DATA to run, with labels for `correct`;
     None takes `samples` random inputs, extremes first. model: the float model, to measure the loss. metrics: names of
     `calibration.scores.make`, on data. layers: also find out what every layer costs, which needs data and model. count: also
-    count instructions, or time runs, for the measurement. A difference raises nothing: the result tells whether it passed.
+    count instructions, or time runs, for the measurement. An extractor of features is held to this machine's.
+    A difference raises nothing: the result tells whether it passed.
     Raises DataError (E2xx), RunError (E5xx), EnvironmentFault (E4xx), ModelError (E1xx), UsageError(901).
     """
     opened = read_bundle(Path(bundle))
@@ -80,6 +82,7 @@ def verify(
     found = diagnosis(opened, graph, None if model is None else Path(model), real, given, progress) if layers else None
     progress(f"running {opened.manifest.name}")
     ran = run_anywhere(opened, chosen, inputs, count=count)
+    made = check_features(opened, chosen, seed)
     expected = reference_outputs(graph, inputs, progress)
     difference = compare(expected, ran.outputs)
     wanted = None if real is None else reference_outputs(real, reals, progress)
@@ -99,6 +102,7 @@ def verify(
         metrics=judging.metrics(metrics, graph, ran.outputs, reals, wanted, targets),
         coverage=() if taken is None else coverage(opened, graph, reals),
         diagnosis=found,
+        features=made,
     )
 
 

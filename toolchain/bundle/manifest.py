@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -237,6 +238,27 @@ class CFiles:
 
 
 @dataclass(frozen=True, slots=True)
+class FeatureFacts:
+    """The extractor of the features that the network takes, which is among the C sources. Paths are relative to the bundle.
+
+    settings: TOML. rate: samples a second; window, hop: samples. frames, width: of the network's input. ram_bytes: of its state,
+    table_bytes: of its constants in flash.
+    """
+
+    settings: str
+    header: str
+    source: str
+    kind: str
+    rate: int
+    window: int
+    hop: int
+    frames: int
+    width: int
+    ram_bytes: int
+    table_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class EngineFacts:
     """A TensorRT engine, or the model that one is built from where it runs.
 
@@ -368,7 +390,8 @@ class Manifest:
     name: C identifier that entry points start with. precision: what `--precision` came to. formats: main files by format
     (`tflite`, `onnx`, …), top-level keys of the JSON beside `c`. ram, flash, predicted, asked: None without a C program.
     calibration: None where the model was not quantized here. plans: what else there was to choose from, where `--explain`
-    asked for it. adjustments: of an already quantized model. target_file: what describes the target, where it is none of Strop's.
+    asked for it. adjustments: of an already quantized model. features: of sound, None where the network takes something else.
+    target_file: what describes the target, where it is none of Strop's.
     versions: of Strop and of the packages that shaped the bytes. files: every file but the manifest, filled in by `write_bundle`.
     """
 
@@ -395,6 +418,7 @@ class Manifest:
     files: Mapping[str, FileEntry] = field(default_factory=dict[str, FileEntry])
     schema: int = SCHEMA_VERSION
     target_file: str | None = None
+    features: FeatureFacts | None = None
 
     @property
     def format_names(self) -> tuple[str, ...]:
@@ -441,7 +465,21 @@ def _checked(manifest: Manifest) -> Manifest:
         _check_memory(manifest, manifest.ram.arena_bytes)
     for tensor in (*manifest.inputs, *manifest.outputs):
         _check_tensor(tensor)
+    if manifest.features is not None:
+        _check_features(manifest, manifest.features)
     return manifest
+
+
+def _check_features(manifest: Manifest, found: FeatureFacts) -> None:
+    """Raise CodecError unless the features are as many as the input takes, and their C is among the sources."""
+    _check_number("features.ram_bytes", found.ram_bytes, 1, _MAX_ARENA_BYTES)
+    if manifest.c is None or found.source not in manifest.c.sources:
+        raise CodecError(f"key 'features.source' names {found.source!r:.80}, which is none of the sources")
+    taken = [math.prod(tensor.shape) for tensor in manifest.inputs]
+    if taken != [found.frames * found.width]:
+        raise CodecError(
+            f"key 'features' has {found.frames:,} frames of {found.width:,}, the network takes {taken!s:.80} numbers"
+        )
 
 
 def _check_number(key: str, value: int, low: int, high: int) -> None:

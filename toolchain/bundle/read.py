@@ -91,6 +91,8 @@ def _named_files(manifest: Manifest) -> Iterator[str]:
     if manifest.c is not None:
         yield manifest.c.header
         yield from manifest.c.sources
+    if manifest.features is not None:
+        yield from (manifest.features.settings, manifest.features.header, manifest.features.source)
 
 
 def _read(root: Path, name: str, limit: int) -> bytes:

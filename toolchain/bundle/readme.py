@@ -45,6 +45,9 @@ def _c(manifest: Manifest, has_system: bool) -> str:
     flags = " ".join(("-std=c11", *files.cflags, *(f"-I{folder}" for folder in files.include_dirs)))
     sources = " ".join(files.sources)
     text = f"## C\n\n`{files.header}` is the interface. Compile `{sources}` with `{flags}`.\n"
+    if manifest.features is not None:
+        made = manifest.features
+        text += f"`{made.header}` makes its input, {made.kind} of {made.rate:,} samples a second, as `{made.settings}` says.\n"
     if not has_system:
         return text
     size = sum(tensor.bytes for tensor in manifest.inputs)

@@ -28,7 +28,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from toolchain.cli.answer import Answer, table
+from toolchain.cli.answer import Answer, pairs, table
 from toolchain.cli.board_text import energy_text, layers_text, timing_text
 from toolchain.cli.explained import explained
 from toolchain.cli.metering import add_meter, metered
@@ -38,6 +38,7 @@ from toolchain.errors import StropError, UsageError, VerificationError
 
 if TYPE_CHECKING:
     from benchmarks.api import BenchResult
+    from toolchain.api.features import FeatureCost
     from toolchain.api.gpu import GpuProfile
 
 
@@ -116,6 +117,8 @@ def _run_bundle(arguments: argparse.Namespace) -> Answer:
     text = f"{head}\n\n{table(('', 'measured', 'predicted'), [row for row in rows if row[1:] != (None, None)])}"
     if found.timing is not None:
         text += f"\n\n{timing_text(found.timing)}"
+    if result.features is not None:
+        text += f"\n\n{_features(result.features)}"
     if result.energy is not None:
         text += f"\n\n{energy_text(result.energy)}"
     if result.board is not None:
@@ -137,6 +140,19 @@ def _run_bundle(arguments: argparse.Namespace) -> Answer:
         except VerificationError as worse:
             fault = fault or worse
     return _sent(arguments.send, result, Answer(document, text, fault))
+
+
+def _features(cost: FeatureCost) -> str:
+    """What making the network's input of sound takes."""
+    facts = (
+        ("features, instructions a frame", cost.instructions),
+        ("cycles a frame", cost.cycles),
+        ("RAM B", cost.ram_bytes),
+        ("stack B", cost.stack_bytes),
+        ("code B", cost.code_bytes),
+        ("table B", cost.table_bytes),
+    )
+    return pairs(facts)
 
 
 def _sent(name: str | None, result: BenchResult, answer: Answer) -> Answer:

@@ -7,6 +7,7 @@ examples:
   strop compile kws.onnx --target esp32c3 --calibrate samples.npz -o build/kws
   strop compile kws_int8.tflite --target rp2040_pico --format c --name kws --max-ram 64KiB -o build/kws
   strop compile resnet.onnx --target rtx_4090 --precision float16 --batch 1:8:32 -o build/resnet
+  strop compile kws.tflite --target nucleo_l4r5zi --features kws_features.toml -o build/kws
   strop compile kws_int8.tflite --target nucleo_l4r5zi --max-ram 8k --max-latency 50ms --explain -o build/kws
 """
 
@@ -34,7 +35,7 @@ from toolchain.errors import UsageError
 
 if TYPE_CHECKING:
     from toolchain.api.results import CompileResult
-    from toolchain.bundle.manifest import EngineFacts, FormatFile
+    from toolchain.bundle.manifest import EngineFacts, FeatureFacts, FormatFile
     from toolchain.ir.graph import Graph
 
 
@@ -71,6 +72,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--copy-weights", action="store_true", help=note)
     note = "samples at a time of the formats onnx and tensorrt: fewest, what the engine is tuned for, most; by default one"
     parser.add_argument("--batch", metavar="MIN:OPT:MAX", help=note)
+    note = "a .toml file of what the input is made of, whose extractor in C is put beside the network (docs/features.md)"
+    parser.add_argument("--features", metavar="FILE", help=note)
     add_input_shape(parser)
     note = (
         "show the plans that there were to choose from, the memory over time, and for every layer its kernel, its predicted cost"
@@ -87,7 +90,9 @@ def run(arguments: argparse.Namespace) -> Answer:
     from toolchain.api import compile
     from toolchain.api.memory_map import memory_map
     from toolchain.cli.memory_text import memory_text
+    from toolchain.features.settings import load_features
 
+    features = None if arguments.features is None else load_features(arguments.features)
     with shown_progress() as progress:
         result = compile(
             arguments.model,
@@ -112,6 +117,7 @@ def run(arguments: argparse.Namespace) -> Answer:
             skip=[_pass_name("--skip", name) for name in arguments.skip or ()],
             explain=arguments.explain,
             batch=sample_counts(arguments.batch),
+            features=features,
         )
     found = result.manifest
     warn(result.warnings)
@@ -146,10 +152,17 @@ def _facts(result: CompileResult) -> str:
         ("predicted instructions", found.predicted.instructions if found.predicted else None),
         ("predicted cycles", found.predicted.cycles if found.predicted else None),
         ("predicted ms", found.predicted.latency_ms if found.predicted else None),
+        ("features", found.features and _features(found.features)),
         *((f"TFLM tensors, {name}", _tensors(file)) for name, file in sorted(found.formats.items())),
         *(("TensorRT engine", _engine(file.engine)) for file in found.formats.values() if file.engine is not None),
     )
     return pairs(facts)
+
+
+def _features(facts: FeatureFacts) -> str:
+    """What makes a network's input of sound."""
+    clip = f"{facts.kind}, {facts.frames} frames of {facts.width} at {facts.rate:,} Hz"
+    return f"{clip}; {facts.ram_bytes:,} B of RAM, {facts.table_bytes:,} B of tables"
 
 
 def _engine(facts: EngineFacts) -> str:

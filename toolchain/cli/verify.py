@@ -62,6 +62,7 @@ def run(arguments: argparse.Namespace) -> Answer:
             seed=arguments.seed,
             progress=progress,
         )
+    made = found.features
     accuracy, steps = found.accuracy, found.equal < 1.0 or found.measurement is None
     warn(found.warnings[:MOST_WARNINGS])
     if found.warnings:
@@ -73,6 +74,7 @@ def run(arguments: argparse.Namespace) -> Answer:
         ("ran on", found.place),
         ("samples", found.samples),
         ("bit exact", found.bit_exact),
+        ("features", None if made is None else f"{made.equal} of {made.clips} clips of {made.frames} frames equal"),
         ("differing samples", found.differing_samples or None),
         ("largest difference", found.largest_difference or None),
         ("outputs equal", f"{found.equal:.3%}" if steps else None),
@@ -86,6 +88,8 @@ def run(arguments: argparse.Namespace) -> Answer:
     fault = None
     if not found.passed:
         what = f"{found.differing_samples} of {found.samples} samples differ, by {found.largest_difference:g} at most"
+        if made is not None and not made.passed:
+            what = f"features of {made.clips - made.equal} of {made.clips} clips differ"
         fault = VerificationError(601, str(found.bundle), what, "Report this with the bundle, the compiler and the place")
     parts = [pairs(facts)]
     if found.metrics:

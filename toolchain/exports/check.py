@@ -196,7 +196,8 @@ def _differs(network: Network, index: int) -> str:
 
 def include_files(network: Network, folder: str = "include/") -> dict[str, str]:
     """Public headers."""
-    return {f"{folder}{network.name}.h": network.header, f"{folder}{network.name}_arena.h": arena_header(network)}
+    own = {f"{network.name}.h": network.header, f"{network.name}_arena.h": arena_header(network), **network.further}
+    return {f"{folder}{name}": text for name, text in own.items()}
 
 
 def check_files(network: Network, folder: str) -> dict[str, str]:

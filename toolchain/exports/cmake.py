@@ -75,6 +75,7 @@ def _library(network: Network) -> str:
     name, upper, target = network.name, network.upper, f"strop_{network.name}"
     sources = "\n    ".join(source_names(network))
     compiled = " ".join(f"src/{source}" for source in sorted(network.sources))
+    headers = " ".join(include_files(network))
     return f"""{MINIMUM}
 project({target} VERSION {network.facts.version} DESCRIPTION "{network.sentence}" LANGUAGES C)
 
@@ -107,7 +108,7 @@ if({upper}_INSTALL)
     include(CMakePackageConfigHelpers)
     write_basic_package_version_file(${{CMAKE_CURRENT_BINARY_DIR}}/{target}ConfigVersion.cmake COMPATIBILITY SameMajorVersion)
     install(TARGETS {target} EXPORT {target}Targets ARCHIVE DESTINATION lib)
-    install(FILES include/{name}.h include/{name}_arena.h DESTINATION include/{target})
+    install(FILES {headers} DESTINATION include/{target})
     install(EXPORT {target}Targets NAMESPACE strop:: DESTINATION lib/cmake/{target})
     install(FILES cmake/{target}Config.cmake ${{CMAKE_CURRENT_BINARY_DIR}}/{target}ConfigVersion.cmake
         DESTINATION lib/cmake/{target})
@@ -288,9 +289,20 @@ def usage(network: Network) -> str:
 ```
 
 `{arena}` is memory of the library's, linked only where it is used; `{name}_init` takes any memory of
-`{network.upper}_ARENA_BYTES` bytes aligned to `{network.upper}_ARENA_ALIGN`.
+`{network.upper}_ARENA_BYTES` bytes aligned to `{network.upper}_ARENA_ALIGN`.{_features(network)}
 
 {tensor_table(network.manifest)}"""
+
+
+def _features(network: Network) -> str:
+    """How the network's input comes about where it is sound, for the pages."""
+    if network.manifest.features is None:
+        return ""
+    name = f"{network.name}_features"
+    return f"""
+
+`{name}.h` makes the network's input of 16-bit sound: `{name}_init`, `{name}_push` with every piece that comes, and `{name}_read`
+before a run."""
 
 
 def _readme(network: Network) -> str:

@@ -36,7 +36,7 @@ def firmware(network: Network, built: DeviceFirmware) -> dict[str, str]:
         "firmware.ld": (folder / "firmware.ld").read_text("utf-8").replace(f"*{AROUND}*.o(", f"*{AROUND}*.o*("),
         "README.md": _readme(network, built),
         **{f"network/{path}": text for path, text in (*network.sources.items(), *network.private.items())},
-        f"network/{network.name}.h": network.header,
+        **{f"network/{path}": text for path, text in {f"{network.name}.h": network.header, **network.further}.items()},
     }
     for path in sorted(folder.rglob("*.[ch]")):
         name = path.relative_to(folder).as_posix()

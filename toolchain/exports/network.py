@@ -61,14 +61,16 @@ class Sample:
 class Network:
     """A bundle's C program as an export takes it.
 
-    header: the public header's text. sources: name and text of what is compiled. private: further headers, by path relative to
-    the sources. flags: of the compiler, optimisation only. kernels: folders of firmware/kernels that the program has files of.
+    header: the public header's text; further: name and text of public headers beside it. sources: name and text of what is
+    compiled. private: other headers, by path relative to the sources. flags: of the compiler, optimisation only. kernels: folders
+    of firmware/kernels that the program has files of.
     """
 
     manifest: Manifest
     program: CProgram
     target: Target
     header: str
+    further: Mapping[str, str]
     sources: Mapping[str, str]
     private: Mapping[str, str]
     sample: Sample
@@ -130,8 +132,11 @@ def gather(bundle: Bundle, program: CProgram, target: Target, sample: Sample, fa
         what = f"its sources do not lie beside {header}"
         raise RunError(504, str(bundle.path), what, "Compile the model again with this version of Strop")
     sources = {name: text for name, text in texts.items() if name in compiled}
-    private = {name: text for name, text in texts.items() if name != header and name not in compiled}
-    return Network(bundle.manifest, program, target, texts[header], sources, private, sample, facts)
+    features = bundle.manifest.features
+    shown = {PurePosixPath(features.header).name} & texts.keys() if features else set[str]()
+    private = {name: text for name, text in texts.items() if name not in {header, *shown, *compiled}}
+    further = {name: texts[name] for name in shown}
+    return Network(bundle.manifest, program, target, texts[header], further, sources, private, sample, facts)
 
 
 def _text(bundle: Bundle, name: str) -> str:

@@ -46,7 +46,7 @@ def _manifest(network: Network) -> str:
         "license": LICENCE_ID,
         "frameworks": "*",
         "platforms": [board[0]] if board and network.kernels else "*",
-        "headers": [f"{name}.h", f"{name}_arena.h"],
+        "headers": [f"{name}.h", f"{name}_arena.h", *network.further],
         "build": {"includeDir": "include", "srcDir": "src", "flags": list(network.flags)},
         "examples": [
             {

@@ -10,12 +10,14 @@ import numpy as np
 
 from runtimes.onnxruntime_engine import float_executor
 from toolchain.api import compile, verify
+from toolchain.features.settings import FeatureSettings
 from toolchain.frontends.load import load_model
 from toolchain.ir.types import Array
 from toolchain.loop.programs import HOST
-from toolchain.loop.settings import CompilePart
+from toolchain.loop.settings import LoopSettings
 from toolchain.loop.store import whole_folder
 from toolchain.passes.canonical import canonicalize
+from toolchain.training.recipes.recipe import load_recipe
 from toolchain.training.recipes.train import CALIBRATION
 
 CHECKED_SAMPLES = 8
@@ -36,32 +38,34 @@ class Built:
         return asdict(self)
 
 
-def build(place: Path, trained: Path, model: str, name: str, settings: CompilePart) -> tuple[Built, ...]:
+def build(place: Path, trained: Path, model: str, settings: LoopSettings) -> tuple[Built, ...]:
     """Compile a trained folder's model into `place/TARGET` for every target and `host`; all of them are there, or none."""
     found: list[Built] = []
+    features = load_recipe(settings.train.recipe).features
     with whole_folder(place) as folder:
-        for target in (*settings.targets, HOST):
-            found.append(_one(folder / target, trained, model, name, target, settings.precision))
+        for target in (*settings.compile.targets, HOST):
+            found.append(_one(folder / target, trained / model, target, settings, features))
     return tuple(found)
 
 
-def _one(bundle: Path, trained: Path, model: str, name: str, target: str, precision: str) -> Built:
-    integer = model.endswith(".tflite")
+def _one(bundle: Path, model: Path, target: str, settings: LoopSettings, features: FeatureSettings | None) -> Built:
+    integer, precision = model.suffix == ".tflite", settings.compile.precision
     made = compile(
-        trained / model,
+        model,
         target,
         bundle,
-        name=name.replace("-", "_"),
+        name=settings.name.replace("-", "_"),
         formats=("c",),
         precision="auto" if integer or precision == "auto" else "int16x8" if precision == "int16x8" else "int8",
-        calibrate=None if integer else str(trained / CALIBRATION),
+        calibrate=None if integer else str(model.parent / CALIBRATION),
+        features=features,
     )
-    exact = verify(bundle, samples=CHECKED_SAMPLES).bit_exact
+    checked = verify(bundle, samples=CHECKED_SAMPLES)
     costs: Mapping[str, object] = made.as_json()
     ram, flash, predicted = (_numbers(costs[key]) for key in ("ram", "flash", "predicted"))
     return Built(
         target=target,
-        bit_exact=exact,
+        bit_exact=checked.bit_exact and checked.passed,
         ram_bytes=None if not ram else int(sum(ram.values())),
         flash_bytes=None if not flash else int(sum(flash.values())),
         latency_ms=predicted.get("latency_ms"),

@@ -130,7 +130,8 @@ def retrain(place: Path, snapshot: Path | None, settings: TrainPart, tracker: Tr
         data = replace(
             recipe.data, train=str(snapshot / TRAIN), test=str(snapshot / OLD_TEST), input="x", layout="channels_last", shape=()
         )
-        recipe = replace(recipe, data=data)
+        # A snapshot has what networks take, features where the recipe's data are sound.
+        recipe = replace(recipe, data=data, features=None)
     return train(recipe, place, tracker).as_json()
 
 

@@ -114,7 +114,7 @@ def start(settings: LoopSettings, store: Store, fleet: Fleet, tracker: Tracker) 
     first = Round(settings, store, fleet, tracker, 0)
     trained = retrain(first.folder / TRAINED, None, settings.train, tracker)
     model = str(trained["model"])
-    build(first.folder / PROGRAMS, first.folder / TRAINED, model, settings.name, settings.compile)
+    build(first.folder / PROGRAMS, first.folder / TRAINED, model, settings)
     signed = deliveries("0:new", settings, store, fleet, first.programs())
     fleet.install([device.id for device in fleet.devices()], first.programs(), signed)
     _sign_record(first, {"accepted": True, "reasons": [], "checks": []})
@@ -219,7 +219,7 @@ def explain(current: Round) -> dict[str, object]:
 def compile_all(current: Round) -> dict[str, object]:
     """Step 6: bundles for every target, bit-exact."""
     model, settings = current.result("train")["trained"]["model"], current.settings
-    found = build(current.folder / PROGRAMS, current.folder / TRAINED, model, settings.name, settings.compile)
+    found = build(current.folder / PROGRAMS, current.folder / TRAINED, model, settings)
     return {"built": [one.as_json() for one in found]}
 
 

@@ -13,6 +13,8 @@ from calibration.data import load_samples
 from toolchain.acquire.acquire import acquire
 from toolchain.api.progress import Progress, silent
 from toolchain.errors import DataError
+from toolchain.features.extract import extract
+from toolchain.features.sound import class_names, read_sound
 from toolchain.ir.graph import Value
 from toolchain.ir.types import Array, DType, TensorType
 from toolchain.training.recipes.augment import AUGMENTS
@@ -101,6 +103,10 @@ def located(spec: str, recipe: Recipe) -> str:
 
 def _read(spec: str, recipe: Recipe) -> tuple[Array, Array | None]:
     part, place = recipe.data, located(spec, recipe)
+    if recipe.features is not None:
+        names = class_names(located(part.train, recipe))
+        clips, labels = read_sound(place, recipe.features, part.input, names)
+        return extract(recipe.features, clips)[..., None], labels if recipe.task == "classify" else None
     shape = part.shape or _shape_of(place, part)
     value = Value(part.input, TensorType((1, *shape), DType.F32))
     taken = load_samples(place, (value,)).take()

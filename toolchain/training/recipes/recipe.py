@@ -13,6 +13,7 @@ from targets.table import Table, parse_table
 from toolchain.acquire.sources import SourceList, load_sources
 from toolchain.api.quantizing import PRECISIONS
 from toolchain.errors import DataError
+from toolchain.features.settings import FeatureSettings, parse_features
 from toolchain.lowering.variants import Objective
 from toolchain.training.recipes.augment import AUGMENTS
 from toolchain.training.recipes.zoo import ZOO, Setting
@@ -128,7 +129,7 @@ class SearchPart:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A whole recipe. folder: of its file, which paths in it begin at."""
+    """A whole recipe. folder: of its file, which paths in it begin at. features: what the network sees of data that are sound."""
 
     name: str
     folder: Path
@@ -144,14 +145,17 @@ class Recipe:
     fine_tune: FineTunePart | None
     compile: CompilePart | None
     search: SearchPart | None
+    features: FeatureSettings | None = None
 
     @property
     def digest(self) -> str:
         """SHA-256 of all that the recipe says, but for where its file lies."""
         facts = {key: value for key, value in asdict(self).items() if key != "folder"}
-        # Recipes without sources keep the digests that they had before there were any.
+        # Recipes without sources or features keep the digests that they had before there were any.
         if facts["data"].pop("sources") is not None and self.data.sources is not None:
             facts["data"]["sources"] = self.data.sources.digest
+        if self.features is None:
+            del facts["features"]
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -174,7 +178,7 @@ def load_recipe(path: str | Path) -> Recipe:
 
 
 def _recipe(table: Table, folder: Path) -> Recipe:
-    parts = ("prune", "distill", "fine_tune", "compile", "search", "augment", "fit")
+    parts = ("prune", "distill", "fine_tune", "compile", "search", "augment", "fit", "features")
     table.expect(("name", "data", "network"), ("framework", "task", "seed", *parts))
     given = table.values
     task = cast("Task", table.choice("task", ("classify", "reconstruct")) if "task" in given else "classify")
@@ -193,12 +197,15 @@ def _recipe(table: Table, folder: Path) -> Recipe:
         fine_tune=_fine_tune(table.table("fine_tune")) if "fine_tune" in given else None,
         compile=_compile(table.table("compile")) if "compile" in given else None,
         search=_search(table.table("search")) if "search" in given else None,
+        features=parse_features(table.table("features")) if "features" in given else None,
     )
     _check_together(table, made)
     return made
 
 
 def _check_together(table: Table, made: Recipe) -> None:
+    if made.features is not None and made.data.shape:
+        raise table.fault("data.shape", "is said by features", "Leave it out")
     if made.distill is not None and made.task != "classify":
         raise table.fault("distill", "learns answers of a classifier", "Leave it out, or use task = 'classify'")
     for place, spec in (

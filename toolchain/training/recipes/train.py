@@ -31,6 +31,7 @@ from toolchain.training.recipes.state import BEST, WEIGHTS, Checkpoint, State
 from toolchain.training.recipes.tracking import NoTracker, Tracker
 
 RESULT, HISTORY, BUNDLE = "result.json", "history.jsonl", "bundle"
+COSTS = ("ram", "flash", "macs", "predicted", "features")
 CALIBRATION, TEST = "calibration.npz", "test.npz"
 CALIBRATION_SAMPLES = 100
 CHECKED_SAMPLES = 8
@@ -219,7 +220,7 @@ class _Training:
         _save_samples(folder / CALIBRATION, self._calibration(), None)
         _save_samples(folder / TEST, self.data.test.x, self.data.test.labels)
         (folder / HISTORY).write_text("".join(json.dumps(row) + "\n" for row in self.state.history))
-        compiled = _Compiled() if recipe.compile is None else _compiled(recipe.compile, model, folder, recipe.name, self.progress)
+        compiled = _Compiled() if recipe.compile is None else _compiled(recipe, recipe.compile, model, folder, self.progress)
         held, right = self.judge(self.data.validation)
         found = TrainResult(
             folder=folder,
@@ -257,7 +258,7 @@ class _Compiled:
     costs: Mapping[str, object] = field(default_factory=dict)
 
 
-def _compiled(part: CompilePart, model: Path, folder: Path, name: str, progress: Progress) -> _Compiled:
+def _compiled(recipe: Recipe, part: CompilePart, model: Path, folder: Path, progress: Progress) -> _Compiled:
     """Compile the model, count its right answers, and hold the program to the reference where the target is emulated."""
     place = folder / BUNDLE
     if place.exists():
@@ -267,7 +268,7 @@ def _compiled(part: CompilePart, model: Path, folder: Path, name: str, progress:
         model,
         part.target,
         place,
-        name=name.replace("-", "_"),
+        name=recipe.name.replace("-", "_"),
         precision="auto" if model.suffix == ".tflite" else part.precision,
         calibrate=str(folder / CALIBRATION) if calibrated else None,
         optimize=part.optimize,
@@ -275,11 +276,14 @@ def _compiled(part: CompilePart, model: Path, folder: Path, name: str, progress:
         max_flash_bytes=part.max_flash_bytes,
         max_latency_ms=part.max_latency_ms,
         progress=progress,
+        features=recipe.features,
     )
     progress("checking")
     exact = verify(place, data=f"{folder / TEST}[0:{CHECKED_SAMPLES}]")
-    costs = {key: made.as_json()[key] for key in ("ram", "flash", "macs", "predicted")}
-    return _Compiled(_integer_accuracy(place, folder / TEST), exact.bit_exact, costs)
+    told = made.as_json()
+    costs = {key: cost for key, cost in told.items() if key in COSTS}
+    right = exact.bit_exact and (exact.features is None or exact.features.passed)
+    return _Compiled(_integer_accuracy(place, folder / TEST), right, costs)
 
 
 def _integer_accuracy(bundle: Path, samples: Path) -> float | None:

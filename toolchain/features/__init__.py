@@ -1,0 +1,1 @@
+"""Features of sound, computed for training by the same C that devices run."""
