@@ -227,5 +227,5 @@ def registered(store: str, place: Path) -> None:
     mlflow = pytest.importorskip("mlflow")
     for version in mlflow.MlflowClient(store, store).search_model_versions():
         assert version.status == "READY", version
-        got = mlflow.artifacts.download_artifacts(version.source, dst_path=str(place / version.version), tracking_uri=store)
+        got = mlflow.artifacts.download_artifacts(version.source, dst_path=str(place / str(version.version)), tracking_uri=store)
         assert any(path.stat().st_size for path in Path(got).rglob("*") if path.is_file())
