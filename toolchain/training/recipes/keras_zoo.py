@@ -71,7 +71,8 @@ def cnn(shape: tuple[int, ...], classes: int, settings: Mapping[str, Any]) -> An
     inputs = keras.Input(shape)
     x = _shrunk(inputs, settings["shrink"])
     for block in range(settings["blocks"]):
-        x = _conv(x, settings["filters"], 3, settings["stride"] if block == 1 else 1)
+        filters = settings["filters"] * (settings["growth"] if block else 1)
+        x = _conv(x, filters, 3, settings["stride"] if block == 1 else 1)
     return _classifier(inputs, _regions(x, settings["grid"]), classes, settings["dropout"])
 
 

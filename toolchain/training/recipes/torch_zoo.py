@@ -137,8 +137,9 @@ def cnn(shape: tuple[int, ...], classes: int, settings: Mapping[str, Any]) -> nn
     """Plain convolutions."""
     parts, last = _image(settings["shrink"]), shape[-1]
     for block in range(settings["blocks"]):
-        parts.append(_conv(last, settings["filters"], 3, settings["stride"] if block == 1 else 1))
-        last = settings["filters"]
+        filters = settings["filters"] * (settings["growth"] if block else 1)
+        parts.append(_conv(last, filters, 3, settings["stride"] if block == 1 else 1))
+        last = filters
     return _classifier(parts, shape, classes, settings)
 
 

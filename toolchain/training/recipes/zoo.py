@@ -53,8 +53,15 @@ ZOO: dict[str, ZooEntry] = {
         "dense layers with ReLU", {"width": Range(64, 1, 4096), "depth": Range(2, 1, 16), "dropout": _DROPOUT}, "any"
     ),
     "cnn": ZooEntry(
-        "3x3 convolutions, the second of which may skip pixels, means of regions, a dense layer",
-        {"filters": _FILTERS, "blocks": Range(3, 1, 16), "stride": Range(2, 1, 4), **_IMAGE, "dropout": _DROPOUT},
+        "3x3 convolutions, the second of which may skip pixels and have more filters, means of regions, a dense layer",
+        {
+            "filters": _FILTERS,
+            "blocks": Range(3, 1, 16),
+            "stride": Range(2, 1, 4),
+            "growth": Range(1, 1, 8),
+            **_IMAGE,
+            "dropout": _DROPOUT,
+        },
         "image",
     ),
     "ds_cnn": ZooEntry(
