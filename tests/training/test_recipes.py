@@ -131,6 +131,29 @@ def test_a_shift_brings_in_zeros() -> None:
     assert set(sums) <= {float(a * b) for a in (4, 5, 6) for b in (4, 5, 6)} and len(set(sums)) > 3
 
 
+def test_a_warp_is_what_scipy_makes_of_it() -> None:
+    ndimage = pytest.importorskip("scipy.ndimage")
+    rng = np.random.default_rng(3)
+    batch = np.zeros((20, 9, 7, 2))
+    batch[:, 2:-2, 2:-2] = rng.uniform(size=(20, 5, 3, 2))
+    warped = AUGMENTS["warp"].apply(batch, {"degrees": 30, "stretch": 0.2}, np.random.default_rng(8))
+    drawn = np.random.default_rng(8)
+    stretch, angle = 1 / (1 + 0.2 * drawn.uniform(-1, 1, (20, 2))), np.radians(30 * drawn.uniform(-1, 1, 20))
+    for index, (image, turn) in enumerate(zip(batch, angle, strict=True)):
+        matrix = np.diag(stretch[index]) @ [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+        shift = np.array([4, 3]) - matrix @ [4, 3]
+        for channel in range(2):
+            wanted = ndimage.affine_transform(image[..., channel], matrix, shift, order=1, mode="grid-constant")
+            np.testing.assert_allclose(warped[index, ..., channel], wanted, atol=1e-12)
+
+
+def test_a_warp_of_a_sequence_stretches_it() -> None:
+    ramp = np.arange(21.0).reshape(1, 21, 1)
+    warped = AUGMENTS["warp"].apply(ramp, {"stretch": 0.5}, np.random.default_rng(2))[0, 6:15, 0]
+    steps = np.diff(warped)
+    assert np.allclose(steps, steps[0]) and abs(steps[0] - 1) > 0.05 and warped[4] == pytest.approx(10)
+
+
 def test_the_lightest_channels_go_and_every_layer_keeps_one() -> None:
     weights = {"a": np.array([1.0, 2.0, 3.0, 10.0]), "b": np.array([0.1, 0.1, 0.1]), "c": np.array([5.0, 6.0])}
     kept = keep(weights, 0.5)

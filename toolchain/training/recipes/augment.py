@@ -41,6 +41,38 @@ def shift(batch: Array, settings: Settings, rng: np.random.Generator) -> Array:
     return moved
 
 
+def warp(batch: Array, settings: Settings, rng: np.random.Generator) -> Array:
+    """Stretches every spatial axis by up to the share `stretch` and turns images by up to `degrees`, about the middle.
+
+    Between samples it is linear; what comes in is zero.
+    """
+    axes, count = 2 if batch.ndim >= 4 else 1, len(batch)
+    sizes = np.array(batch.shape[1 : 1 + axes])
+    back = np.zeros((count, axes, axes))
+    stretch = 1 / (1 + rng.uniform(-1, 1, (count, axes)) * settings.get("stretch", 0.1))
+    back[:, range(axes), range(axes)] = stretch
+    if axes == 2:
+        angle = np.radians(rng.uniform(-1, 1, count) * settings.get("degrees", 10.0))
+        turned = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]).transpose(2, 0, 1)
+        back = back @ turned
+    middle = ((sizes - 1) / 2)[:, None]
+    source = back @ (np.indices(batch.shape[1 : 1 + axes]).reshape(axes, -1) - middle) + middle
+    # A frame of zeros stands for all that lies outside.
+    framed = np.pad(batch, [(0, 0), *[(1, 1)] * axes, *[(0, 0)] * (batch.ndim - 1 - axes)])
+    low = np.floor(source).astype(np.int64)
+    found = np.zeros((count, source.shape[2], *batch.shape[1 + axes :]), np.float64)
+    for corner in np.ndindex(*[2] * axes):
+        beside = low + np.array(corner)[:, None]
+        weight = np.maximum(1 - np.abs(source - beside), 0).prod(1)
+        at = np.clip(beside + 1, 0, (sizes + 1)[:, None])
+        found += framed[(np.arange(count)[:, None], *at.transpose(1, 0, 2))] * _each_place(weight, found.ndim)
+    return found.reshape(batch.shape).astype(batch.dtype)
+
+
+def _each_place(weight: Array, dimensions: int) -> Array:
+    return weight.reshape(*weight.shape, *[1] * (dimensions - 2))
+
+
 def noise(batch: Array, settings: Settings, rng: np.random.Generator) -> Array:
     """Adds normal noise; each sample's deviation lies between 0 and `deviation`."""
     deviation = rng.uniform(0, settings.get("deviation", 0.05), len(batch))
@@ -86,4 +118,5 @@ AUGMENTS: dict[str, Augment] = {
     "offset": Augment(offset, {"most": (0, 1e6)}),
     "flip": Augment(flip, {"share": (0, 1)}),
     "cutout": Augment(cutout, {"share": (0, 1)}),
+    "warp": Augment(warp, {"degrees": (0, 180), "stretch": (0, 0.9)}),
 }
