@@ -146,7 +146,7 @@ def test_weights_over_the_whole_range(name: str, tmp_path: Path) -> None:
     assert len([variant for variant in variants if variant.startswith(FOLDERS[name])]) >= CASES
 
 
-@pytest.mark.parametrize("name", ["avx2", "neon", "neon_dot"])
+@pytest.mark.parametrize("name", ["avx2", *(pytest.param(name, marks=pytest.mark.long) for name in ("neon", "neon_dot"))])
 def test_zig_compiles_the_same_bytes(name: str, tmp_path: Path) -> None:
     place = PLACES[name][0]
     if name != "avx2":
