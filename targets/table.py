@@ -8,9 +8,10 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import cast
 
-from toolchain.errors import StropError, TargetError
+from toolchain.errors import DataError, StropError, TargetError
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _TYPE_NAMES: dict[type, str] = {
@@ -29,6 +30,18 @@ Fault = Callable[[str, str, str], StropError]
 
 def _target_fault(file: str, problem: str, hint: str) -> StropError:
     return TargetError(304, file, problem, hint)
+
+
+def read_content(file: Path, most_bytes: int, hint: str, fault: Fault) -> bytes:
+    """The bytes of a file. hint: what to give instead. Raises DataError E205, and what `fault` makes of too large a file."""
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(most_bytes + 1)
+    except (OSError, ValueError) as error:
+        raise DataError(205, str(file), f"it cannot be read: {getattr(error, 'strerror', error)}", hint) from error
+    if len(content) > most_bytes:
+        raise fault(file.name, f"it has more than {most_bytes:,} B", "")
+    return content
 
 
 def parse_table(content: bytes, file: str, fault: Fault = _target_fault) -> Table:

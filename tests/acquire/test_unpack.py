@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import bz2
-import contextlib
 import gzip
 import hashlib
 import io
 import lzma
-import os
 import resource
 import struct
 import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.support.cuts import cut_at_rename
 from tests.support.zip_bombs import archive as zip_bomb
 from toolchain.acquire.acquire import LOCK, acquire
 from toolchain.acquire.names import fault_of
@@ -77,23 +75,11 @@ def test_zip_and_what_is_there_stays(tmp_path: Path) -> None:
     assert acquire(listed)[0].fresh and (place / "empty").read_bytes() == b""
 
 
-def test_cut_at_any_rename_the_next_one_comes_to_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, count = os.replace, 0
-
-    def replace(source: Any, target: Any) -> None:
-        nonlocal count
-        count += 1
-        if count == stop:
-            raise KeyboardInterrupt
-        real(source, target)
-
+def test_cut_at_any_rename_the_next_one_comes_to_the_same(tmp_path: Path) -> None:
     for stop in range(1, 8):
-        content, count = zipped({f"{stop}.bin": b"1", "b.bin": bytes([stop])}), 0
-        monkeypatch.setattr(os, "replace", replace)
-        with contextlib.suppress(KeyboardInterrupt):
+        content = zipped({f"{stop}.bin": b"1", "b.bin": bytes([stop])})
+        with cut_at_rename(stop) as cut:
             brought(tmp_path, content, "zip")
-        cut = count == stop
-        monkeypatch.setattr(os, "replace", real)
         place = brought(tmp_path, content, "zip")
         assert {path.name: path.read_bytes() for path in place.iterdir()} == {f"{stop}.bin": b"1", "b.bin": bytes([stop])}
         assert cut or stop == 7

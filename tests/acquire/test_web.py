@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -12,11 +11,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.support.cuts import cut_at_rename
 from tests.support.web_files import Files, served
 from toolchain.acquire import download as downloads
 from toolchain.acquire.acquire import LOCK, Acquired, acquire
@@ -235,26 +234,15 @@ def started(path: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def test_cut_between_taking_its_place_and_the_lock_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whichever rename or removal is the last that a process does, the next one comes to the same."""
+def test_cut_between_taking_its_place_and_the_lock_it_goes_on(tmp_path: Path) -> None:
+    """Whichever rename is the last that a process does, the next one comes to the same."""
     with served(**{"a.bin": BODY}) as files:
         brought(tmp_path, files)
         files.content["/a.bin"] = OTHER
-        real, count = os.replace, 0
-
-        def replace(source: Any, target: Any) -> None:
-            nonlocal count
-            count += 1
-            if count == stop:
-                raise KeyboardInterrupt
-            real(source, target)
-
         for stop in range(1, 9):
-            count = 0
-            monkeypatch.setattr(os, "replace", replace)
-            with pytest.raises(KeyboardInterrupt) if stop < 7 else contextlib.nullcontext():
+            with cut_at_rename(stop) as cut:
                 brought(tmp_path, files, sha256=sha(files.content["/a.bin"]))
-            monkeypatch.setattr(os, "replace", real)
+            assert bool(cut) == (stop < 7)
             found = brought(tmp_path, files, sha256=sha(files.content["/a.bin"]))
             assert found.path.read_bytes() == files.content["/a.bin"]
             files.content["/a.bin"] = BODY if files.content["/a.bin"] == OTHER else OTHER

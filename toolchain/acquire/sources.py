@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, cast
 from urllib.parse import quote, unquote, urlsplit
 
-from targets.table import Table, parse_table
+from targets.table import Table, parse_table, read_content
 from toolchain.acquire.names import fault_of
 from toolchain.acquire.options import read_options
 from toolchain.errors import DataError
@@ -107,7 +107,7 @@ def source_fault(place: str, problem: str, hint: str = "") -> DataError:
 def load_sources(path: str | Path) -> SourceList:
     """Read a file of sources; paths in it begin at its folder. Raises DataError E205, E211, EnvironmentFault E404."""
     file = Path(path)
-    content = _content(file, MAX_SOURCES_BYTES, "Give a .toml file of sources")
+    content = read_content(file, MAX_SOURCES_BYTES, "Give a .toml file of sources", source_fault)
     table, base = parse_table(content, file.name, source_fault), file.resolve().parent
     table.expect(("source",), ("folder",))
     found = tuple(_source(each, base) for each in table.tables("source"))
@@ -142,17 +142,6 @@ def check_url(table: Table, key: str) -> str:
     if parts.scheme in WEB and not parts.netloc:
         raise table.fault(key, "names no host")
     return url
-
-
-def _content(file: Path, most: int, hint: str) -> bytes:
-    try:
-        with file.open("rb") as stream:
-            content = stream.read(most + 1)
-    except (OSError, ValueError) as fault:
-        raise DataError(205, str(file), f"it cannot be read: {getattr(fault, 'strerror', fault)}", hint) from fault
-    if len(content) > most:
-        raise source_fault(file.name, f"it has more than {most:,} B")
-    return content
 
 
 def _source(table: Table, base: Path) -> Source:
@@ -210,7 +199,7 @@ def _many(table: Table, url: str, base: Path) -> tuple[Item, ...]:
     stem = url[: url.rfind("/", 0, wild.start()) + 1] if wild else url if url.endswith("/") else f"{url}/"
     pattern = url[len(stem) :] if wild else "**"
     file = base / table.text("sha256_file")
-    content = _content(file, MAX_DIGESTS_BYTES, "Write it with sha256sum")
+    content = read_content(file, MAX_DIGESTS_BYTES, "Write it with sha256sum", source_fault)
     found: dict[str, Item] = {}
     try:
         lines = content.decode("utf-8").splitlines()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, cast
 
-from targets.table import Table, parse_table
+from targets.table import Table, parse_table, read_content
 from toolchain.errors import DataError
 
 Kind = Literal["log_mel", "mfcc"]
@@ -92,14 +92,7 @@ def features_fault(place: str, problem: str, hint: str = "") -> DataError:
 def load_features(path: str | Path) -> FeatureSettings:
     """Read settings. Raises DataError E205 where the file cannot be read, E215 where it is wrong."""
     file = Path(path)
-    try:
-        with file.open("rb") as stream:
-            content = stream.read(MAX_FILE_BYTES + 1)
-    except (OSError, ValueError) as fault:
-        reason = getattr(fault, "strerror", None) or fault
-        raise DataError(205, str(file), f"it cannot be read: {reason}", "Give a .toml file of feature settings") from fault
-    if len(content) > MAX_FILE_BYTES:
-        raise features_fault(str(file), f"it has more than {MAX_FILE_BYTES:,} B")
+    content = read_content(file, MAX_FILE_BYTES, "Give a .toml file of feature settings", features_fault)
     return parse_features(parse_table(content, file.name, features_fault))
 
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from benchmarks.telemetry.settings import SinkSettings, filled
 from targets.load import load_target
-from targets.table import Table, parse_table
+from targets.table import Table, parse_table, read_content
 from toolchain.acquire.options import read_options
 from toolchain.acquire.sources import check_url, protocol_of
 from toolchain.errors import DataError, UsageError
@@ -239,13 +239,7 @@ def loop_fault(place: str, problem: str, hint: str = "") -> DataError:
 def load_loop(path: str | Path) -> LoopSettings:
     """Read a loop's file; paths in it begin at its folder. Raises DataError E205, E210, TargetError E303."""
     file = Path(path)
-    try:
-        with file.open("rb") as stream:
-            content = stream.read(MAX_LOOP_BYTES + 1)
-    except OSError as fault:
-        raise DataError(205, str(file), f"it cannot be read: {fault.strerror}", "Give a loop's .toml file") from fault
-    if len(content) > MAX_LOOP_BYTES:
-        raise loop_fault(str(file), f"it has more than {MAX_LOOP_BYTES:,} B")
+    content = read_content(file, MAX_LOOP_BYTES, "Give a loop's .toml file", loop_fault)
     table = parse_table(content, file.name, loop_fault)
     optional = ("ingest", "kafka", "spark", "drift", "explain", "gate", "rollout", "registry", "card", "simulation")
     table.expect(("name", "folder", "fleet", "validate", "train", "compile"), optional)

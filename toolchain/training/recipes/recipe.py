@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Literal, cast
 
-from targets.table import Table, parse_table
+from targets.table import Table, parse_table, read_content
 from toolchain.acquire.sources import SourceList, load_sources
 from toolchain.api.quantizing import PRECISIONS
 from toolchain.errors import DataError
@@ -167,13 +167,7 @@ def recipe_fault(place: str, problem: str, hint: str = "") -> DataError:
 def load_recipe(path: str | Path) -> Recipe:
     """Read a recipe. Raises DataError E205 where the file cannot be read, E208 where it is wrong."""
     file = Path(path)
-    try:
-        with file.open("rb") as stream:
-            content = stream.read(MAX_RECIPE_BYTES + 1)
-    except OSError as fault:
-        raise DataError(205, str(file), f"it cannot be read: {fault.strerror}", "Give a recipe's .toml file") from fault
-    if len(content) > MAX_RECIPE_BYTES:
-        raise recipe_fault(str(file), f"it has more than {MAX_RECIPE_BYTES:,} B")
+    content = read_content(file, MAX_RECIPE_BYTES, "Give a recipe's .toml file", recipe_fault)
     return _recipe(parse_table(content, file.name, recipe_fault), file.resolve().parent)
 
 
