@@ -231,6 +231,31 @@ def test_every_network_trains_compiles_and_runs_bit_exact_in_torch(tmp_path: Pat
     zoo("torch", tmp_path)
 
 
+@pytest.mark.parametrize("framework", ["keras", "torch"])
+def test_a_cnn_grows_from_its_second_block_on(framework: str) -> None:
+    if importlib.util.find_spec("tensorflow" if framework == "keras" else "torch") is None:
+        pytest.skip(f"it comes with strop[{framework}]")
+    body = """
+import sys
+from pathlib import Path
+from dataclasses import replace
+from toolchain.training.recipes.engine import make_engine
+from toolchain.training.recipes.recipe import NetworkPart, load_recipe
+recipe = replace(load_recipe(sys.argv[1]), framework=sys.argv[2])
+for growth in (1, 3):
+    network = NetworkPart("cnn", {"filters": 4, "blocks": 3, "growth": growth, "grid": 2})
+    print(make_engine(recipe, (8, 8, 1), 10, network).parameters)
+"""
+    recipe = ROOT / "examples" / "recipes" / "digits.toml"
+    command = [sys.executable, "-c", body, str(recipe), framework]
+    said = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    same, grown = (int(line) for line in said.stdout.split())
+    # Of 4 and 12 filters: two convolutions, two numbers of each normalization, four regions before the dense layer.
+    assert grown - same == (4 * 12 + 12 * 12 - 2 * 4 * 4) * 9 + 2 * 2 * (12 - 4) + 4 * (12 - 4) * 10
+
+
 def test_parts_of_a_split_keep_their_labels() -> None:
     x, labels = np.arange(6, dtype=np.float32)[:, None], np.arange(6) % 3
     part = Split(x, np.eye(3, dtype=np.float32)[labels], labels).part(np.array([4, 1]))

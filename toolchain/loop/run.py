@@ -350,7 +350,7 @@ STEPS: Mapping[str, Step] = {
     "gate": gate,
     "rollout": rollout,
 }
-FIRST = "observe"
+FIRST = next(iter(STEPS))
 
 
 def do_step(current: Round, step: str) -> dict[str, Any]:

@@ -65,12 +65,10 @@ def warp(batch: Array, settings: Settings, rng: np.random.Generator) -> Array:
         beside = low + np.array(corner)[:, None]
         weight = np.maximum(1 - np.abs(source - beside), 0).prod(1)
         at = np.clip(beside + 1, 0, (sizes + 1)[:, None])
-        found += framed[(np.arange(count)[:, None], *at.transpose(1, 0, 2))] * _each_place(weight, found.ndim)
+        found += framed[(np.arange(count)[:, None], *at.transpose(1, 0, 2))] * weight.reshape(
+            *weight.shape, *[1] * (found.ndim - 2)
+        )
     return found.reshape(batch.shape).astype(batch.dtype)
-
-
-def _each_place(weight: Array, dimensions: int) -> Array:
-    return weight.reshape(*weight.shape, *[1] * (dimensions - 2))
 
 
 def noise(batch: Array, settings: Settings, rng: np.random.Generator) -> Array:

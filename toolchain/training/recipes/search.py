@@ -7,7 +7,6 @@ once more, on these samples, too.
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import time
@@ -18,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from toolchain.api.progress import Progress, silent
-from toolchain.errors import EnvironmentFault, ModelError, TargetError
+from toolchain.errors import ModelError, TargetError
+from toolchain.extras import need
 from toolchain.training.recipes.cost import LIMITS, Cost, predict
 from toolchain.training.recipes.data import Data, batches, load_data
 from toolchain.training.recipes.engine import make_engine
@@ -134,10 +134,7 @@ def _trials(recipe: Recipe, part: SearchPart, limits: CompilePart, folder: Path,
 
 
 def _optuna() -> Any:
-    try:
-        optuna: Any = importlib.import_module("optuna")
-    except ImportError as fault:
-        raise EnvironmentFault(404, "optuna", "it is not installed", "pip install 'strop[train]'") from fault
+    optuna = need("optuna", "train", "a recipe with [search]")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
 
@@ -198,7 +195,8 @@ def _pareto(trials: Sequence[Trial]) -> tuple[Trial, ...]:
 
 
 def _unique(trials: Sequence[Trial]) -> list[Trial]:
-    return list({tuple(sorted(trial.settings.items())): trial for trial in trials}.values())
+    """One of those that are the same network: some settings change nothing beside others."""
+    return list({(trial.loss, trial.cost): trial for trial in trials}.values())
 
 
 def _loss(trial: Trial) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 from collections.abc import Generator, Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from toolchain.errors import EnvironmentFault, RunError
+from toolchain.extras import need
 
 EXPERIMENT = "strop"
 SQLITE = "sqlite:///"
@@ -121,10 +121,7 @@ def open_mlflow(address: str) -> Any:
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    try:
-        mlflow: Any = importlib.import_module("mlflow")
-    except ImportError as fault:
-        raise EnvironmentFault(404, "mlflow", "it is not installed", "pip install 'strop[loop]'") from fault
+    mlflow = need("mlflow", "loop", address)
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     if address.startswith(SQLITE):
