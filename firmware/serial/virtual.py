@@ -48,26 +48,44 @@ def running(qemu: Qemu, path: str, elf: Path, slots: Path | None) -> Generator[s
 
     Raises EnvironmentFault E405 where QEMU does not start.
     """
+    with _halted(qemu, path, elf, slots) as (process, port):
+        _start(process)
+        yield port
+
+
+@contextlib.contextmanager
+def _halted(qemu: Qemu, path: str, elf: Path, slots: Path | None) -> Generator[tuple[subprocess.Popen[bytes], str]]:
+    """A board before its first instruction, and its pseudo-terminal. Its process ends with the context."""
     process = subprocess.Popen(
-        qemu_command(path, qemu, elf, slots),
-        stdin=subprocess.DEVNULL,
+        (*qemu_command(path, qemu, elf, slots), "-S", "-qmp", "stdio"),
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
     try:
-        yield _terminal(process)
+        yield process, _terminal(process)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+
+def _start(process: subprocess.Popen[bytes]) -> None:
+    """Let a halted board run."""
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.write(b'{"execute": "qmp_capabilities"}\n{"execute": "cont"}\n')
+        process.stdin.flush()
 
 
 @contextlib.contextmanager
 def powered(target: Target, path: str, elf: Path) -> Generator[Line]:
-    """The serial line of a board that runs while the context lasts. path: of QEMU.
+    """The serial line of a board that runs while the context lasts, from its first byte on. path: of QEMU.
 
     Raises EnvironmentFault E403 without a machine, E405 where QEMU does not start.
     """
@@ -75,7 +93,8 @@ def powered(target: Target, path: str, elf: Path) -> Generator[Line]:
         raise EnvironmentFault(403, target.name, "QEMU has no machine for it", "Give the port of a real board")
     slots = slots_of(target)
     kept = slots if slots.is_file() else None
-    with running(target.qemu, path, elf, kept) as port, contextlib.closing(open_port(port, 115_200)) as line:
+    with _halted(target.qemu, path, elf, kept) as (process, port), contextlib.closing(open_port(port, 115_200)) as line:
+        _start(process)
         yield line
 
 
