@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +45,20 @@ class Cost:
         # Each limit alone may be kept and yet no one plan keep them all.
         together = 0.0 if self.fits or any(share > 0 for share in over.values()) else 0.01
         return {**over, "program": together}
+
+
+def layers_digest(graph: Graph) -> str:
+    """SHA-256 of a network's operations, their attributes, operands and shapes; not of names or weights."""
+    numbers: dict[str, int] = {}
+    layers = [
+        (
+            node.op,
+            node.attrs,
+            [(numbers.setdefault(value.name, len(numbers)), value.type) for value in (*node.inputs, *node.outputs)],
+        )
+        for node in graph.nodes
+    ]
+    return hashlib.sha256(repr(layers).encode()).hexdigest()
 
 
 def predict(graph: Graph, samples: Array, part: CompilePart) -> Cost:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from toolchain.features.sound import class_names, read_sound
 from toolchain.ir.graph import Value
 from toolchain.ir.types import Array, DType, TensorType
 from toolchain.training.recipes.augment import AUGMENTS
+from toolchain.training.recipes.engine import Batch
 from toolchain.training.recipes.recipe import DataPart, Recipe, recipe_fault
 
 _FILE = re.compile(r"^(?P<file>.+?\.(?:npz|npy))(?:\[.*\])?$")
@@ -132,7 +133,9 @@ def _shape_of(place: str, part: DataPart) -> tuple[int, ...]:
         raise DataError(205, place, f"no samples under '{part.input}' can be read: {fault!s:.100}", "Check data.input") from fault
 
 
-def batches(recipe: Recipe, data: Split, epoch: int, share: tuple[int, int] = (0, 1)) -> Iterator[tuple[Array, Array]]:
+def batches(
+    recipe: Recipe, data: Split, epoch: int, share: tuple[int, int] = (0, 1), teacher: Callable[[Array], Array] | None = None
+) -> Iterator[Batch]:
     """The batches of an epoch, shuffled and augmented by seed and epoch alone. share: (number, count) of processes.
 
     A process gets every count-th sample of a batch, so that all together see what one alone would.
@@ -148,5 +151,7 @@ def batches(recipe: Recipe, data: Split, epoch: int, share: tuple[int, int] = (0
         if recipe.task == "classify" and recipe.fit.label_smoothing:
             targets = targets * (1 - recipe.fit.label_smoothing) + recipe.fit.label_smoothing / targets.shape[1]
         mine = slice(share[0], None, share[1])
-        if len(x[mine]):
-            yield np.ascontiguousarray(x[mine]), np.ascontiguousarray(targets[mine], dtype=np.float32)
+        given = np.ascontiguousarray(x[mine])
+        if len(given):
+            taught = None if teacher is None else teacher(given)
+            yield Batch(given, np.ascontiguousarray(targets[mine], dtype=np.float32), taught)

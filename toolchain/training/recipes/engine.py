@@ -7,14 +7,23 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from toolchain.errors import EnvironmentFault
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array
 from toolchain.training.recipes.recipe import FitPart, NetworkPart, Recipe, recipe_fault
 
-Batches = Iterable[tuple[Array, Array]]
+
+class Batch(NamedTuple):
+    """Samples (N, …) of one step, their targets, and of a classifier that is taught the teacher's probabilities (N, classes)."""
+
+    x: Array
+    targets: Array
+    taught: Array | None = None
+
+
+Batches = Iterable[Batch]
 EXTRAS = {"keras": "keras", "torch": "torch"}
 
 

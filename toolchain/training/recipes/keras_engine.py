@@ -21,7 +21,8 @@ from toolchain.ir.types import Array
 from toolchain.training.keras import QuantizedModel, quantized
 from toolchain.training.recipes import keras_zoo
 from toolchain.training.recipes.engine import Batches, own_network
-from toolchain.training.recipes.recipe import FitPart, NetworkPart, Recipe, Task
+from toolchain.training.recipes.recipe import DistillPart, FitPart, NetworkPart, Recipe, Task
+from toolchain.training.recipes.teach import LEAST
 from toolchain.training.recipes.zoo import ZOO
 
 PREDICT_BATCH = 256
@@ -29,13 +30,14 @@ _PASSES = ("BatchNormalization", "ReLU", "Activation", "Dropout")
 
 
 class KerasEngine:
-    """A Keras model, AdamW and a loss."""
+    """A Keras model, AdamW and a loss. distill: how much of it is a teacher's."""
 
-    def __init__(self, model: Any, task: Task, fit: FitPart) -> None:
+    def __init__(self, model: Any, task: Task, fit: FitPart, distill: DistillPart | None = None) -> None:
         optimizers: Any = keras.optimizers
         self._model = model
         self._task: Task = task
-        loss = keras.losses.CategoricalCrossentropy() if task == "classify" else keras.losses.MeanSquaredError()
+        self._distill = distill
+        loss = self._classifies if task == "classify" else keras.losses.MeanSquaredError()
         optimizer = optimizers.AdamW(fit.learning_rate, weight_decay=fit.weight_decay)
         model.compile(optimizer=optimizer, loss=loss, jit_compile=False)
         optimizer.build(model.trainable_variables)
@@ -49,9 +51,9 @@ class KerasEngine:
     def fit(self, batches: Batches, rate: Callable[[], float]) -> float:
         """One step a batch; the mean loss."""
         total = count = 0.0
-        for x, targets in batches:
+        for x, targets, taught in batches:
             self._model.optimizer.learning_rate.assign(rate())
-            loss: Any = self._model.train_on_batch(x, targets)
+            loss: Any = self._model.train_on_batch(x, targets if taught is None else np.concatenate([targets, taught], 1))
             # Keras reports a running mean, of which this makes the step's own.
             self._model.reset_metrics()
             total, count = total + float(loss) * len(x), count + len(x)
@@ -117,7 +119,23 @@ class KerasEngine:
 
     def fine_tuned(self, calibration: Array, fit: FitPart) -> KerasEngine:
         """The network in integers."""
-        return KerasEngine(quantized(self._model, calibrate=calibration), self._task, fit)
+        return KerasEngine(quantized(self._model, calibrate=calibration), self._task, fit, self._distill)
+
+    def _classifies(self, targets: Any, found: Any) -> Any:
+        """The loss of a batch: cross-entropy and, where the teacher's probabilities stand behind the targets, what is taught.
+
+        That is the Kullback-Leibler divergence, both softened, by the temperature squared.
+        """
+        classes = found.shape[-1]
+        plain = tf.reduce_mean(keras.losses.categorical_crossentropy(targets[:, :classes], found))
+        if self._distill is None or targets.shape[-1] == classes:
+            return plain
+        # Probabilities in steps of 1/256 cannot be softened.
+        heat, least = (1.0, 1e-7) if isinstance(self._model, QuantizedModel) else (self._distill.temperature, LEAST)
+        soft = tf.nn.log_softmax(tf.math.log(tf.maximum(targets[:, classes:], LEAST)) / heat)
+        own = tf.nn.log_softmax(tf.math.log(tf.maximum(found, least)) / heat)
+        apart = tf.reduce_mean(tf.reduce_sum(tf.exp(soft) * (soft - own), 1))
+        return (1 - self._distill.weight) * plain + self._distill.weight * heat**2 * apart
 
     def _variables(self) -> list[Any]:
         return [*self._model.variables, *self._model.optimizer.variables]
@@ -158,4 +176,4 @@ def make(recipe: Recipe, shape: tuple[int, ...], classes: int, network: NetworkP
         model = own_network(network.python, shape, classes, network.settings)
     else:
         model = keras_zoo.build(network.kind, shape, classes, ZOO[network.kind].complete(network.settings))
-    return KerasEngine(model, recipe.task, fit)
+    return KerasEngine(model, recipe.task, fit, recipe.distill)

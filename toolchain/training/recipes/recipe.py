@@ -86,11 +86,18 @@ class PrunePart:
 
 @dataclass(frozen=True, slots=True)
 class DistillPart:
-    """A model whose answers are learnt, too. weight: of its answers beside the labels. temperature: softens them."""
+    """A model whose answers are learnt, too: the file `teacher`, or `network`, which is trained first on the same samples.
+
+    weight: of its answers beside the labels. temperature: softens both its answers and the learner's. epochs, augments: of
+    a network that is trained; none stand for the recipe's own.
+    """
 
     teacher: str
     weight: float = 0.5
-    temperature: float = 2.0
+    temperature: float = 4.0
+    network: NetworkPart | None = None
+    epochs: int = 0
+    augments: tuple[AugmentPart, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +194,7 @@ def _recipe(table: Table, folder: Path) -> Recipe:
         network=_network(table.table("network"), task),
         fit=_fit(table.table("fit")) if "fit" in given else FitPart(),
         prune=_prune(table.table("prune")) if "prune" in given else None,
-        distill=_distill(table.table("distill")) if "distill" in given else None,
+        distill=_distill(table.table("distill"), task) if "distill" in given else None,
         fine_tune=_fine_tune(table.table("fine_tune")) if "fine_tune" in given else None,
         compile=_compile(table.table("compile")) if "compile" in given else None,
         search=_search(table.table("search")) if "search" in given else None,
@@ -309,13 +316,18 @@ def _prune(table: Table) -> PrunePart:
     )
 
 
-def _distill(table: Table) -> DistillPart:
-    table.expect(("teacher",), ("weight", "temperature"))
+def _distill(table: Table, task: Task) -> DistillPart:
     given = table.values
+    trained = ("epochs", "augment") if "network" in given else ()
+    table.expect(("network",) if trained else ("teacher",), ("weight", "temperature", *trained))
+    usual = DistillPart("")
     return DistillPart(
-        teacher=table.text("teacher"),
-        weight=table.number("weight", 0.0, 1.0) if "weight" in given else 0.5,
-        temperature=table.number("temperature", 0.1, 100.0) if "temperature" in given else 2.0,
+        teacher="" if trained else table.text("teacher"),
+        weight=table.number("weight", 0.0, 1.0) if "weight" in given else usual.weight,
+        temperature=table.number("temperature", 0.1, 100.0) if "temperature" in given else usual.temperature,
+        network=_network(table.table("network"), task) if trained else None,
+        epochs=table.integer("epochs", 1, 100_000) if "epochs" in given else usual.epochs,
+        augments=tuple(_augment(each) for each in table.tables("augment")) if "augment" in given else (),
     )
 
 

@@ -1,8 +1,8 @@
 """Hardware-aware search: settings of a network that keep the target's limits, the most accurate of them found by optuna.
 
 A candidate is priced by the compiler before anything is trained; one that does not fit is not trained at all. The best are then
-trained in full and compiled within the limits; the settings of what is right most often on the validation samples are trained
-once more, on these samples, too.
+trained in full and compiled within the limits; the settings with the least loss on the validation samples are trained once more,
+on these samples, too.
 """
 
 from __future__ import annotations
@@ -19,27 +19,31 @@ from typing import Any
 from toolchain.api.progress import Progress, silent
 from toolchain.errors import ModelError, TargetError
 from toolchain.extras import need
-from toolchain.training.recipes.cost import LIMITS, Cost, predict
+from toolchain.training.recipes.cost import LIMITS, Cost, layers_digest, predict
 from toolchain.training.recipes.data import Data, batches, load_data
 from toolchain.training.recipes.engine import make_engine
 from toolchain.training.recipes.recipe import CompilePart, NetworkPart, Recipe, SearchPart, recipe_fault
 from toolchain.training.recipes.tracking import Tracker
-from toolchain.training.recipes.train import Rates, TrainResult, judged, train
+from toolchain.training.recipes.train import TEACHER, Rates, TrainResult, judged, train
 
 TRIALS, CHOSEN = "trials.journal", "chosen.json"
-TRIAL, BEST = "trial", "best"
+TRIAL, NUMBER, BEST = "trial", "number", "best"
 _UNPRICED = 1 << 30
 """How far off a network is that cannot be compiled at all."""
+_STARTUP, _FRONT = 20, 4
+"""Candidates at random before those that optuna thinks of; of how many one is for RAM, flash and latency, too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
     """One candidate: its settings, what it would take, and its loss and share of right answers after a few epochs.
 
-    loss: None where it was not trained. accuracy: None for a reconstruction, too.
+    network: a digest of its layers, empty where the settings make none. loss: None where it was not trained. accuracy: None for
+    a reconstruction, too.
     """
 
     settings: Mapping[str, int]
+    network: str
     cost: Cost | None
     loss: float | None
     accuracy: float | None
@@ -47,7 +51,13 @@ class Trial:
     def as_json(self) -> dict[str, object]:
         """The trial as one object."""
         cost = asdict(self.cost) if self.cost else None
-        return {"settings": dict(self.settings), "cost": cost, "loss": self.loss, "accuracy": self.accuracy}
+        return {
+            "settings": dict(self.settings),
+            "network": self.network,
+            "cost": cost,
+            "loss": self.loss,
+            "accuracy": self.accuracy,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +102,9 @@ def search(recipe: Recipe, output: str | Path, tracker: Callable[[], Tracker], p
         raise recipe_fault(recipe.name, what, "Widen search.space downwards, or the limits")
     finalists = sorted(_unique(fitting), key=_loss)[: part.finalists]
     recipes = [replace(recipe, search=None, network=_network(recipe, trial.settings)) for trial in finalists]
-    trained = [train(own, folder / f"finalist-{n}", tracker(), progress) for n, own in enumerate(recipes, 1)]
-    at = min(range(len(trained)), key=lambda n: (-(trained[n].validation_accuracy or 0), trained[n].validation_loss))
+    teacher = folder / TEACHER
+    trained = [train(own, folder / f"finalist-{n}", tracker(), progress, teacher) for n, own in enumerate(recipes, 1)]
+    at = min(range(len(trained)), key=lambda n: trained[n].validation_loss)
     # How long to train is known by now, so nothing has to be kept aside.
     whole = replace(recipes[at], data=replace(recipe.data, validation=0.0), fit=replace(recipe.fit, patience=0))
     best = train(whole, folder / BEST, tracker(), progress)
@@ -110,22 +121,15 @@ def _network(recipe: Recipe, settings: Mapping[str, int]) -> NetworkPart:
 
 def _trials(recipe: Recipe, part: SearchPart, limits: CompilePart, folder: Path, progress: Progress) -> list[Trial]:
     """All candidates, those of an earlier start included; every one is on disk as soon as it is known."""
-    study = _study(recipe, folder)
+    studies = _Studies(recipe, part, folder)
     data = load_data(recipe, progress)
-    ranges = {name: _optuna().distributions.IntDistribution(*bounds) for name, bounds in part.space.items()}
-    found = [trial for each in study.trials if (trial := _told(each)) is not None]
+    found = list(studies.found)
     end = time.monotonic() + 60 * part.minutes
     while len(found) < part.trials and time.monotonic() < end:
-        asked = study.ask(ranges)
-        settings = {name: int(asked.params[name]) for name in ranges}
+        asked, settings = studies.ask(len(found))
         same = next((trial for trial in found if trial.settings == settings), None)
-        trial = same or _tried(recipe, part, limits, data, settings)
-        over = {"program": float(_UNPRICED)} if trial.cost is None else trial.cost.excess(limits)
-        for name in LIMITS:
-            asked.set_constraint(name, over.get(name, 0.0))
-        asked.set_user_attr(TRIAL, trial.as_json())
-        cost = trial.cost or Cost(_UNPRICED, _UNPRICED, _UNPRICED, False)
-        study.tell(asked, [_loss(trial), cost.ram_bytes, cost.flash_bytes, cost.latency_ms])
+        trial = same or _tried(recipe, part, limits, data, settings, found)
+        studies.tell(len(found), asked, trial, limits)
         found.append(trial)
         best = min(found, key=_loss)
         right = f"loss {_loss(best):.4f}" if best.accuracy is None else f"{best.accuracy:.1%}"
@@ -139,64 +143,114 @@ def _optuna() -> Any:
     return optuna
 
 
-def _study(recipe: Recipe, folder: Path) -> Any:
-    """The study of a recipe, with the trials that the folder has of it."""
-    optuna = _optuna()
-    with warnings.catch_warnings():
-        # optuna calls multivariate sampling experimental.
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        sampler = optuna.samplers.TPESampler(seed=recipe.seed, multivariate=True)
-        backend = optuna.storages.journal.JournalFileBackend(str(folder / TRIALS))
-        return optuna.create_study(
-            storage=optuna.storages.JournalStorage(backend),
-            study_name=recipe.digest,
-            sampler=sampler,
-            directions=["minimize"] * 4,
-            load_if_exists=True,
+class _Studies:
+    """Two studies of the same candidates: one minimizes the loss within the limits, the other RAM, flash and latency beside it.
+
+    The second alone would look among ever smaller networks, the first would say little about what a smaller one can do.
+    """
+
+    def __init__(self, recipe: Recipe, part: SearchPart, folder: Path) -> None:
+        optuna = _optuna()
+        self._ranges = {name: optuna.distributions.IntDistribution(*bounds) for name, bounds in part.space.items()}
+        storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / TRIALS)))
+        self._both = []
+        for name, aims in (("accuracy", 1), ("front", 4)):
+            with warnings.catch_warnings():
+                # optuna calls multivariate sampling experimental.
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                sampler = optuna.samplers.TPESampler(seed=recipe.seed, multivariate=True, n_startup_trials=_STARTUP)
+            named = {"study_name": f"{recipe.digest}-{name}", "directions": ["minimize"] * aims, "load_if_exists": True}
+            self._both.append(optuna.create_study(storage=storage, sampler=sampler, **named))
+        stored: dict[int, Any] = {each.user_attrs[NUMBER]: each for study in self._both for each in _finished(study)}
+        for number in sorted(stored):
+            # One that was cut off may have told only the first of the two.
+            for study in self._both:
+                if all(each.user_attrs[NUMBER] != number for each in _finished(study)):
+                    self._add(study, stored[number])
+        self.found = tuple(_told(stored[number].user_attrs[TRIAL]) for number in sorted(stored))
+
+    def ask(self, number: int) -> tuple[Any, dict[str, int]]:
+        """The next candidate, as optuna's trial and as settings."""
+        asked = self._both[number % _FRONT == _FRONT - 1].ask(self._ranges)
+        return asked, {name: int(asked.params[name]) for name in self._ranges}
+
+    def tell(self, number: int, asked: Any, trial: Trial, limits: CompilePart) -> None:
+        """What became of a candidate."""
+        over = {"program": float(_UNPRICED)} if trial.cost is None else trial.cost.excess(limits)
+        for name in LIMITS:
+            asked.set_constraint(name, over.get(name, 0.0))
+        asked.set_user_attr(TRIAL, trial.as_json())
+        asked.set_user_attr(NUMBER, number)
+        first, second = self._both if asked.study is self._both[0] else reversed(self._both)
+        first.tell(asked, _figures(trial)[: len(first.directions)])
+        self._add(second, first.trials[asked.number])
+
+    def _add(self, study: Any, stored: Any) -> None:
+        told = _told(stored.user_attrs[TRIAL])
+        study.add_trial(
+            _optuna().trial.create_trial(
+                params=stored.params,
+                distributions=stored.distributions,
+                values=_figures(told)[: len(study.directions)],
+                user_attrs=stored.user_attrs,
+                constraints=stored.constraints,
+            )
         )
 
 
-def _told(stored: Any) -> Trial | None:
-    """A finished trial of the study, None for one that was cut off."""
-    facts = stored.user_attrs.get(TRIAL)
-    if facts is None:
-        return None
-    return Trial(facts["settings"], Cost(**facts["cost"]) if facts["cost"] else None, facts["loss"], facts["accuracy"])
+def _finished(study: Any) -> list[Any]:
+    """The trials of a study that were not cut off."""
+    return [each for each in study.trials if NUMBER in each.user_attrs and each.state.is_finished()]
 
 
-def _tried(recipe: Recipe, part: SearchPart, limits: CompilePart, data: Data, settings: Mapping[str, int]) -> Trial:
-    """Price a candidate and, where it fits, train it for a few epochs."""
+def _told(facts: Mapping[str, Any]) -> Trial:
+    return Trial(
+        facts["settings"], facts["network"], Cost(**facts["cost"]) if facts["cost"] else None, facts["loss"], facts["accuracy"]
+    )
+
+
+def _figures(trial: Trial) -> list[float]:
+    """Loss, RAM, flash, latency."""
+    cost = trial.cost or Cost(_UNPRICED, _UNPRICED, _UNPRICED, False)
+    return [_loss(trial), cost.ram_bytes, cost.flash_bytes, cost.latency_ms]
+
+
+def _tried(
+    recipe: Recipe, part: SearchPart, limits: CompilePart, data: Data, settings: Mapping[str, int], known: Sequence[Trial]
+) -> Trial:
+    """Price a candidate and, where it fits and no known one is the same network, train it for a few epochs."""
     fit = replace(recipe.fit, epochs=part.epochs, patience=0)
     engine = make_engine(recipe, data.shape, data.classes, _network(recipe, settings), fit)
     try:
-        cost = predict(engine.graph(), data.train.x, limits)
+        graph = engine.graph()
+        network = layers_digest(graph)
+        same = next((trial for trial in known if trial.network == network), None)
+        if same is not None:
+            return replace(same, settings=settings)
+        cost = predict(graph, data.train.x, limits)
     except (TargetError, ModelError, ValueError):
         # Some settings make no network at all, such as windows larger than what is left of the image.
-        return Trial(settings, None, None, None)
+        return Trial(settings, "", None, None, None)
     if any(share > 0 for share in cost.excess(limits).values()):
-        return Trial(settings, cost, None, None)
+        return Trial(settings, network, cost, None, None)
     steps = -(-len(data.train.x) // recipe.fit.batch)
     for epoch in range(part.epochs):
         engine.fit(batches(recipe, data.train, epoch), Rates(fit, epoch, steps))
-    return Trial(settings, cost, *judged(engine.predict(data.validation.x), data.validation))
+    return Trial(settings, network, cost, *judged(engine.predict(data.validation.x), data.validation))
 
 
 def _pareto(trials: Sequence[Trial]) -> tuple[Trial, ...]:
     """Those that none other equals or beats in all and beats in one."""
 
-    def figures(trial: Trial) -> tuple[float, ...]:
-        assert trial.cost is not None
-        return (_loss(trial), trial.cost.ram_bytes, trial.cost.flash_bytes, trial.cost.latency_ms)
+    def beaten(one: Sequence[float]) -> bool:
+        return any(other != one and all(a <= b for a, b in zip(other, one, strict=True)) for other in map(_figures, trials))
 
-    def beaten(one: tuple[float, ...]) -> bool:
-        return any(other != one and all(a <= b for a, b in zip(other, one, strict=True)) for other in map(figures, trials))
-
-    return tuple(trial for trial in _unique(trials) if not beaten(figures(trial)))
+    return tuple(trial for trial in _unique(trials) if not beaten(_figures(trial)))
 
 
 def _unique(trials: Sequence[Trial]) -> list[Trial]:
     """One of those that are the same network: some settings change nothing beside others."""
-    return list({(trial.loss, trial.cost): trial for trial in trials}.values())
+    return list({trial.network: trial for trial in trials}.values())
 
 
 def _loss(trial: Trial) -> float:

@@ -15,7 +15,8 @@ from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array
 from toolchain.training.recipes import torch_zoo
 from toolchain.training.recipes.engine import Batches, Processes, own_network
-from toolchain.training.recipes.recipe import FitPart, NetworkPart, Recipe, Task
+from toolchain.training.recipes.recipe import DistillPart, FitPart, NetworkPart, Recipe, Task
+from toolchain.training.recipes.teach import LEAST
 from toolchain.training.recipes.zoo import ZOO
 from toolchain.training.torch import QuantizedModule, exported_graph, quantized
 
@@ -40,10 +41,12 @@ class Probabilities(nn.Module):
 
 
 class TorchEngine:
-    """A module of logits or reconstructions, or one in integers; AdamW and a loss."""
+    """A module of logits or reconstructions, or one in integers; AdamW and a loss. distill: how much of it is a teacher's."""
 
-    def __init__(self, module: nn.Module, shape: tuple[int, ...], task: Task, fit: FitPart) -> None:
-        self._module, self._shape = module, shape
+    def __init__(
+        self, module: nn.Module, shape: tuple[int, ...], task: Task, fit: FitPart, distill: DistillPart | None = None
+    ) -> None:
+        self._module, self._shape, self._distill = module, shape, distill
         self._task: Task = task
         self._optimizer = torch.optim.AdamW(module.parameters(), fit.learning_rate, weight_decay=fit.weight_decay)
         self._held: list[tuple[Any, Any, torch.Tensor]] = []
@@ -57,11 +60,14 @@ class TorchEngine:
         """One step a batch; the mean loss."""
         self._module.train()
         total = count = 0.0
-        for x, targets in batches:
+        for x, targets, taught in batches:
             for group in self._optimizer.param_groups:
                 group["lr"] = rate()
             self._optimizer.zero_grad()
-            loss = self._loss(self._module(torch.from_numpy(x)), torch.from_numpy(targets))
+            found = self._module(torch.from_numpy(x))
+            loss = self._loss(found, torch.from_numpy(targets))
+            if taught is not None and self._distill is not None:
+                loss = (1 - self._distill.weight) * loss + self._distill.weight * self._apart(found, torch.from_numpy(taught))
             loss.backward()  # type: ignore[no-untyped-call]
             self._average()
             self._optimizer.step()
@@ -129,7 +135,7 @@ class TorchEngine:
     def fine_tuned(self, calibration: Array, fit: FitPart) -> TorchEngine:
         """The network in integers."""
         module = quantized(self._whole().eval(), self._example(), calibrate=calibration)
-        return TorchEngine(module, self._shape, self._task, fit)
+        return TorchEngine(module, self._shape, self._task, fit, self._distill)
 
     def _example(self) -> torch.Tensor:
         return torch.zeros(1, *self._shape)
@@ -146,6 +152,17 @@ class TorchEngine:
         if isinstance(self._module, QuantizedModule):
             return -(targets * torch.log(found.clamp_min(1e-7))).sum(1).mean()
         return nn.functional.cross_entropy(found, targets)
+
+    def _apart(self, found: torch.Tensor, taught: torch.Tensor) -> torch.Tensor:
+        """How far the answers are from a teacher's: Kullback-Leibler divergence, both softened, by the temperature squared."""
+        assert self._distill is not None
+        heat, logits = self._distill.temperature, found
+        if isinstance(self._module, QuantizedModule):
+            # Probabilities in steps of 1/256 cannot be softened.
+            heat, logits = 1.0, torch.log(found.clamp_min(1e-7))
+        soft = torch.log_softmax(torch.log(taught.clamp_min(LEAST)) / heat, 1)
+        own = torch.log_softmax(logits / heat, 1)
+        return heat**2 * nn.functional.kl_div(own, soft, reduction="batchmean", log_target=True)
 
     def _average(self) -> None:
         """Give all processes the mean of their gradients."""
@@ -223,4 +240,4 @@ def make(recipe: Recipe, shape: tuple[int, ...], classes: int, network: NetworkP
         module: nn.Module = own_network(network.python, shape, classes, network.settings)
     else:
         module = torch_zoo.build(network.kind, shape, classes, ZOO[network.kind].complete(network.settings))
-    return TorchEngine(module, shape, recipe.task, fit)
+    return TorchEngine(module, shape, recipe.task, fit, recipe.distill)

@@ -7,31 +7,30 @@ import math
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from calibration.data import load_samples
-from runtimes.onnxruntime_engine import float_executor
 from toolchain.api import compile, verify
 from toolchain.api.progress import Progress, silent
 from toolchain.api.verifying import reference_outputs
 from toolchain.bundle.read import read_bundle
 from toolchain.errors import DataError, RunError
-from toolchain.frontends.load import load_model
 from toolchain.ir.types import Array
-from toolchain.passes.canonical import canonicalize
 from toolchain.training.recipes.data import Data, Split, batches, load_data, located
 from toolchain.training.recipes.engine import Engine, make_engine, processes
 from toolchain.training.recipes.prune import keep, share_of_round
-from toolchain.training.recipes.recipe import CompilePart, DistillPart, FitPart, Recipe
+from toolchain.training.recipes.recipe import CompilePart, FitPart, Recipe
 from toolchain.training.recipes.state import BEST, WEIGHTS, Checkpoint, State
+from toolchain.training.recipes.teach import Teacher
 from toolchain.training.recipes.tracking import NoTracker, Tracker
 
 RESULT, HISTORY, BUNDLE = "result.json", "history.jsonl", "bundle"
 COSTS = ("ram", "flash", "macs", "predicted", "features")
+TEACHER = "teacher"
 CALIBRATION, TEST = "calibration.npz", "test.npz"
 CALIBRATION_SAMPLES = 100
 CHECKED_SAMPLES = 8
@@ -64,9 +63,12 @@ class TrainResult:
         return {**asdict(self), "folder": str(self.folder)}
 
 
-def train(recipe: Recipe, output: str | Path, tracker: Tracker, progress: Progress = silent) -> TrainResult:
+def train(
+    recipe: Recipe, output: str | Path, tracker: Tracker, progress: Progress = silent, teacher: Path | None = None
+) -> TrainResult:
     """Train a recipe into a folder; one that was cut off goes on where it was, one that is done answers at once.
 
+    teacher: the folder of a network of [distill] that is trained first; by default in the training's own.
     Raises DataError (E201 to E209, E211 to E214), ModelError, TargetError, EnvironmentFault (E404), RunError (E505).
     """
     folder = Path(output)
@@ -76,9 +78,7 @@ def train(recipe: Recipe, output: str | Path, tracker: Tracker, progress: Progre
             _close(known, folder, tracker if tracker.left(recipe.digest) else NoTracker())
         return known
     data = load_data(recipe, progress)
-    if recipe.distill is not None:
-        data = _distilled(data, recipe.distill, recipe, progress)
-    training = _Training(recipe, folder, data, tracker, progress)
+    training = _Training(recipe, folder, data, _teacher(recipe, data, teacher or folder / TEACHER, progress), tracker, progress)
     return training.run()
 
 
@@ -98,8 +98,10 @@ def _finished(folder: Path, recipe: Recipe) -> TrainResult | None:
 class _Training:
     """One training: its network, where it stands, and what it writes."""
 
-    def __init__(self, recipe: Recipe, folder: Path, data: Data, tracker: Tracker, progress: Progress) -> None:
-        self.recipe, self.folder, self.data = recipe, folder, data
+    def __init__(
+        self, recipe: Recipe, folder: Path, data: Data, teacher: Teacher | None, tracker: Tracker, progress: Progress
+    ) -> None:
+        self.recipe, self.folder, self.data, self.teacher = recipe, folder, data, teacher
         self.tracker, self.progress = tracker, progress
         self.checkpoint = Checkpoint(folder)
         try:
@@ -170,7 +172,8 @@ class _Training:
             self.engine.load(checkpoint.file(WEIGHTS, state))
         best_aside = self.folder / "checkpoint" / f"{name.replace(':', '-')}-unkept-{BEST}"
         while state.done < fit.epochs and not _stopped(state, fit):
-            given = batches(self.recipe, self.data.train, state.epoch, (self.together.number, self.together.count))
+            share = (self.together.number, self.together.count)
+            given = batches(self.recipe, self.data.train, state.epoch, share, self.teacher)
             loss = self.engine.fit(given, Rates(fit, state.done, self._steps()))
             held, right = self.judge(self.data.validation)
             held = self.together.agree(held)
@@ -318,26 +321,18 @@ def judged(found: Array, split: Split) -> tuple[float, float | None]:
     return loss, float(np.mean(found.argmax(1) == split.labels))
 
 
-def _distilled(data: Data, part: DistillPart, recipe: Recipe, progress: Progress) -> Data:
-    """The data with the teacher's softened answers mixed into the targets of what is trained on."""
-    graph = canonicalize(load_model(Path(located(part.teacher, recipe))))
-    run, name = float_executor(graph), graph.outputs[0].name
-    given, wanted = graph.inputs[0].type.shape, (len(data.train.x), data.classes)
-    rows = []
-    for index, sample in enumerate(data.train.x):
-        one = sample[None] if sample[None].shape == given else np.moveaxis(sample, -1, 0)[None]
-        if one.shape != given:
-            what = f"it takes {given}, samples are {sample[None].shape}"
-            raise DataError(201, part.teacher, what, "Give a teacher of the same samples")
-        rows.append(run([np.ascontiguousarray(one)])[name].reshape(-1))
-        progress("asking the teacher", index + 1, len(data.train.x))
-    answers = np.stack(rows).astype(np.float64)
-    if answers.shape != wanted or answers.min() < 0 or not np.allclose(answers.sum(1), 1, atol=1e-3):
-        raise DataError(207, part.teacher, f"its answers are no probabilities of {data.classes} classes", "End it in a softmax")
-    soft = np.clip(answers, _TINY, 1) ** (1 / part.temperature)
-    soft /= soft.sum(1, keepdims=True)
-    targets = ((1 - part.weight) * data.train.targets + part.weight * soft).astype(np.float32)
-    return Data(Split(data.train.x, targets, data.train.labels), data.validation, data.test, data.classes)
+def _teacher(recipe: Recipe, data: Data, folder: Path, progress: Progress) -> Teacher | None:
+    """Who teaches a recipe's network. folder: of the one that is trained first, if any."""
+    part = recipe.distill
+    if part is None:
+        return None
+    if part.network is None:
+        return Teacher(Path(located(part.teacher, recipe)), data.shape, data.classes)
+    fit = replace(recipe.fit, epochs=part.epochs or recipe.fit.epochs)
+    first = replace(recipe, network=part.network, augments=part.augments or recipe.augments, fit=fit)
+    first = replace(first, prune=None, distill=None, fine_tune=None, compile=None, search=None)
+    found = train(first, folder, NoTracker(), lambda stage, *place: progress(f"teacher: {stage}", *place))
+    return Teacher(found.folder / found.model, data.shape, data.classes)
 
 
 def _fit_with(fit: FitPart, epochs: int, rate: float) -> FitPart:
