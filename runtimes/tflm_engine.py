@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from toolchain.backends.tflm.arena import open_interpreter, quiet_stderr
+from toolchain.backends.tflm.arena import open_interpreter
 from toolchain.errors import DataError, EnvironmentFault
+from toolchain.extras import quiet_stderr
 
 Array = NDArray[Any]
 # The interpreter touches no more of its arena than it needs, so a generous default costs address space only.

@@ -1,8 +1,12 @@
-"""Packages of extras, imported when they are needed."""
+"""Packages of extras, imported when they are needed, and kept from chatting."""
 
 from __future__ import annotations
 
 import importlib
+import os
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 from toolchain.errors import EnvironmentFault
@@ -16,3 +20,18 @@ def need(name: str, extra: str, place: str) -> Any:
         package = name.partition(".")[0]
         hint = f"pip install 'strop[{extra}]'"
         raise EnvironmentFault(404, place, f"the package '{package}' is not installed", hint) from fault
+
+
+@contextmanager
+def quiet_stderr(log: list[str]) -> Generator[None]:
+    """Collect what C code writes to standard error into `log` instead of showing it."""
+    with tempfile.TemporaryFile() as sink:
+        saved = os.dup(2)
+        try:
+            os.dup2(sink.fileno(), 2)
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            sink.seek(0)
+            log.append(sink.read().decode("utf-8", errors="replace"))

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import subprocess
 import sys
-import tempfile
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from toolchain.backends.tflite.packer import pack
 from toolchain.backends.tflite.planned import Planned
 from toolchain.backends.tflite.planner import ALIGNMENT, align, lifetimes, scratch
 from toolchain.errors import EnvironmentFault, TargetError
+from toolchain.extras import quiet_stderr
 from toolchain.ir.graph import Graph
 
 BYTES_PER_NODE = 8192
@@ -55,21 +53,6 @@ def runtime_module() -> Any:
         hint = "Install it: pip install --pre tflite-micro"
         raise EnvironmentFault(404, "tflite-micro", "the package that runs TFLM on the host is missing", hint) from fault
     return runtime
-
-
-@contextmanager
-def quiet_stderr(log: list[str]) -> Generator[None]:
-    """Collect what C code writes to standard error into `log` instead of showing it."""
-    with tempfile.TemporaryFile() as sink:
-        saved = os.dup(2)
-        try:
-            os.dup2(sink.fileno(), 2)
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-            sink.seek(0)
-            log.append(sink.read().decode("utf-8", errors="replace"))
 
 
 def open_interpreter(model: bytes, arena_bytes: int, log: list[str]) -> Any | None:

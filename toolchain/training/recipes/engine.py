@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
 from toolchain.errors import EnvironmentFault
+from toolchain.extras import quiet_stderr
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array
 from toolchain.training.recipes.recipe import FitPart, NetworkPart, Recipe, recipe_fault
@@ -94,7 +95,8 @@ def make_engine(
     """A fresh network. network, fit: other ones than the recipe's. Raises EnvironmentFault E404, DataError E208."""
     framework = recipe.framework
     try:
-        module = importlib.import_module(f"toolchain.training.recipes.{framework}_engine")
+        with quiet_stderr([]):
+            module = importlib.import_module(f"toolchain.training.recipes.{framework}_engine")
     except ModuleNotFoundError as fault:
         if fault.name is None or fault.name.startswith("toolchain"):
             raise

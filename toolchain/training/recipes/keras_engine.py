@@ -127,7 +127,8 @@ class KerasEngine:
         That is the Kullback-Leibler divergence, both softened, by the temperature squared.
         """
         classes = found.shape[-1]
-        plain = tf.reduce_mean(keras.losses.categorical_crossentropy(targets[:, :classes], found))
+        crossed: Any = keras.losses.categorical_crossentropy(targets[:, :classes], found)
+        plain: Any = tf.reduce_mean(crossed)
         if self._distill is None or targets.shape[-1] == classes:
             return plain
         # Probabilities in steps of 1/256 cannot be softened.

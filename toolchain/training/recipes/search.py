@@ -121,7 +121,7 @@ def _network(recipe: Recipe, settings: Mapping[str, int]) -> NetworkPart:
 
 def _trials(recipe: Recipe, part: SearchPart, limits: CompilePart, folder: Path, progress: Progress) -> list[Trial]:
     """All candidates, those of an earlier start included; every one is on disk as soon as it is known."""
-    studies = _Studies(recipe, part, folder)
+    studies = Studies(recipe, part, folder)
     data = load_data(recipe, progress)
     found = list(studies.found)
     end = time.monotonic() + 60 * part.minutes
@@ -143,7 +143,7 @@ def _optuna() -> Any:
     return optuna
 
 
-class _Studies:
+class Studies:
     """Two studies of the same candidates: one minimizes the loss within the limits, the other RAM, flash and latency beside it.
 
     The second alone would look among ever smaller networks, the first would say little about what a smaller one can do.

@@ -331,7 +331,11 @@ def _teacher(recipe: Recipe, data: Data, folder: Path, progress: Progress) -> Te
     fit = replace(recipe.fit, epochs=part.epochs or recipe.fit.epochs)
     first = replace(recipe, network=part.network, augments=part.augments or recipe.augments, fit=fit)
     first = replace(first, prune=None, distill=None, fine_tune=None, compile=None, search=None)
-    found = train(first, folder, NoTracker(), lambda stage, *place: progress(f"teacher: {stage}", *place))
+
+    def told(stage: str, done: int = 0, total: int = 0) -> None:
+        progress(f"teacher: {stage}", done, total)
+
+    found = train(first, folder, NoTracker(), told)
     return Teacher(found.folder / found.model, data.shape, data.classes)
 
 
