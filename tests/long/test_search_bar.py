@@ -44,7 +44,11 @@ def test_the_found_network_fits_and_no_random_one_is_better(tmp_path: Path) -> N
     print(f"measured: RAM {ram:,} B with stack, flash {flash:,} B, {milliseconds:.3f} ms, {right:.2%} right")
     assert ram <= RAM_BYTES and flash <= FLASH_BYTES and milliseconds <= MILLISECONDS and found["best"]["bit_exact"]
     assert minutes <= MINUTES
-    others = [train(each, tmp_path / f"random-{number}", NoTracker()) for number, each in enumerate(within_limits())]
+    # They learn of the same teachers, from the same samples.
+    teachers = tmp_path / "search" / "teacher"
+    others = [
+        train(each, tmp_path / f"random-{number}", NoTracker(), teacher=teachers) for number, each in enumerate(within_limits())
+    ]
     rights = sorted(each.integer_accuracy or 0.0 for each in others)
     print(f"{RANDOM} random networks within the limits: {' '.join(f'{each:.2%}' for each in rights)}")
     assert right >= rights[-1]

@@ -108,10 +108,10 @@ def test_processes_share_every_batch(tmp_path: Path) -> None:
     data = load_data(recipe).train
     whole = list(batches(recipe, data, 5))
     parts = [list(batches(recipe, data, 5, (number, 2))) for number in range(2)]
-    for (x, targets), (x0, t0), (x1, t1) in zip(whole, *parts, strict=True):
-        assert np.array_equal(x[0::2], x0) and np.array_equal(x[1::2], x1)
-        assert np.array_equal(targets[0::2], t0) and np.array_equal(targets[1::2], t1)
-    assert not np.array_equal(whole[0][0], next(batches(recipe, data, 6))[0])
+    for both, first, second in zip(whole, *parts, strict=True):
+        assert np.array_equal(both.x[0::2], first.x) and np.array_equal(both.x[1::2], second.x)
+        assert np.array_equal(both.targets[0::2], first.targets) and np.array_equal(both.targets[1::2], second.targets)
+    assert not np.array_equal(whole[0].x, next(batches(recipe, data, 6)).x)
 
 
 @pytest.mark.parametrize("kind", AUGMENTS)

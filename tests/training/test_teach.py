@@ -53,10 +53,17 @@ def probabilities(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 def test_a_teacher_answers_many_at_once(tmp_path: Path) -> None:
     weight = np.random.default_rng(1).normal(size=(64, 10))
-    teacher = Teacher(linear(tmp_path / "teacher.onnx", weight), (8, 8, 1), 10)
+    teacher = Teacher([linear(tmp_path / "teacher.onnx", weight)], (8, 8, 1), 10)
     for count in (1, 7, 32):
         x = np.random.default_rng(count).uniform(size=(count, 8, 8, 1)).astype(np.float32)
         np.testing.assert_allclose(teacher(x), probabilities(x, weight), atol=1e-6)
+
+
+def test_teachers_teach_the_mean_of_their_logits(tmp_path: Path) -> None:
+    weights = np.random.default_rng(4).normal(size=(3, 64, 10))
+    teacher = Teacher([linear(tmp_path / f"{number}.onnx", weight) for number, weight in enumerate(weights)], (8, 8, 1), 10)
+    x = np.random.default_rng(5).uniform(size=(9, 8, 8, 1)).astype(np.float32)
+    np.testing.assert_allclose(teacher(x), probabilities(x, weights.mean(0)), atol=1e-6)
 
 
 def test_a_teacher_that_would_mix_samples_is_asked_one_by_one(tmp_path: Path) -> None:
@@ -70,19 +77,19 @@ def test_a_teacher_that_would_mix_samples_is_asked_one_by_one(tmp_path: Path) ->
     ]
     place = model(tmp_path / "teacher.onnx", nodes, {"weight": weight, "flat": np.array([64, 1])})
     x = np.random.default_rng(3).uniform(size=(5, 8, 8, 1)).astype(np.float32)
-    np.testing.assert_allclose(Teacher(place, (8, 8, 1), 10)(x), probabilities(x, weight), atol=1e-6)
+    np.testing.assert_allclose(Teacher([place], (8, 8, 1), 10)(x), probabilities(x, weight), atol=1e-6)
 
 
 def test_wrong_teachers_are_refused(tmp_path: Path) -> None:
     weight = np.ones((64, 10))
     place = linear(tmp_path / "teacher.onnx", weight)
     with pytest.raises(DataError, match=r"E201 .*it takes f32 of \(1, 1, 8, 8\), samples are float32 of \(1, 4, 4, 4\)"):
-        Teacher(place, (4, 4, 4), 10)
+        Teacher([place], (4, 4, 4), 10)
     with pytest.raises(DataError, match=r"E207 .*it gives \(1, 10\), answers are \(1, 3\)"):
-        Teacher(place, (8, 8, 1), 3)
+        Teacher([place], (8, 8, 1), 3)
     logits = linear(tmp_path / "logits.onnx", weight, "Relu")
     with pytest.raises(DataError, match=r"E207 .*its answers are no probabilities"):
-        Teacher(logits, (8, 8, 1), 10)(np.ones((2, 8, 8, 1), np.float32))
+        Teacher([logits], (8, 8, 1), 10)(np.ones((2, 8, 8, 1), np.float32))
 
 
 def test_a_teacher_sees_what_the_network_sees(tmp_path: Path) -> None:
@@ -117,7 +124,7 @@ from toolchain.training.recipes.recipe import load_recipe
 from toolchain.training.recipes.teach import Teacher
 recipe = load_recipe(sys.argv[1])
 data = load_data(recipe)
-teacher = Teacher(sys.argv[2], data.shape, data.classes)
+teacher = Teacher([sys.argv[2]], data.shape, data.classes)
 engine = make_engine(recipe, data.shape, data.classes)
 for epoch in range(40):
     engine.fit(batches(recipe, data.train, epoch, teacher=teacher), lambda: 0.003)
@@ -145,12 +152,24 @@ def test_a_network_learns_its_teachers_answers(framework: str, tmp_path: Path) -
     assert same > 0.85 and apart < 0.02
 
 
-def test_a_teacher_is_trained_first(tmp_path: Path) -> None:
+def test_teachers_are_trained_first(tmp_path: Path) -> None:
     if importlib.util.find_spec("torch") is None:
         pytest.skip("torch comes with strop[torch]")
-    text = PLAIN.replace("seed = 3", 'seed = 3\nframework = "torch"').replace("batch = 64", "batch = 64\nlearning_rate = 0.01")
-    distill = '[distill]\nepochs = 6\n[distill.network]\nkind = "mlp"\nwidth = 48\n[[distill.augment]]\nkind = "noise"\n'
+    text = PLAIN.replace("seed = 3", 'seed = 3\nframework = "torch"')
+    distill = (
+        '[distill]\nepochs = 6\nnetworks = 2\n[distill.network]\nkind = "mlp"\nwidth = 48\n[[distill.augment]]\nkind = "noise"\n'
+    )
     found = trained(tmp_path, text + distill)
-    first = json.loads((tmp_path / "net" / "teacher" / "result.json").read_text())
-    assert (first["epochs"], found["epochs"]) == (6, 4) and first["parameters"] > 64 * 48
+    one, other = (json.loads((tmp_path / "net" / "teacher" / name / "result.json").read_text()) for name in "12")
+    assert (one["epochs"], other["epochs"], found["epochs"]) == (6, 6, 4) and one["parameters"] > 64 * 48
+    assert one["loss"] != other["loss"], "they are to differ"
     assert trained(tmp_path, text + distill) == found
+
+
+def test_teachers_do_not_see_what_is_kept_aside(tmp_path: Path) -> None:
+    text = PLAIN.replace('input = "image"', 'input = "image"\nvalidation = 0.2')
+    splits = [load_data(recipe_of(tmp_path, text.replace("seed = 3", f"seed = {seed}\n"))) for seed in (3, 4)]
+    fixed = text.replace("validation", "seed = 3\nvalidation")
+    same = load_data(recipe_of(tmp_path, fixed.replace("seed = 3\n[data]", "seed = 4\n[data]")))
+    assert not np.array_equal(splits[0].validation.x, splits[1].validation.x)
+    assert np.array_equal(splits[0].validation.x, same.validation.x)

@@ -65,7 +65,7 @@ def load_data(recipe: Recipe, progress: Progress = silent) -> Data:
         acquire(part.sources, progress=progress)
     x, labels = _read(part.train, recipe)
     held = round(part.validation * len(x))
-    order = np.random.default_rng(recipe.seed).permutation(len(x))
+    order = np.random.default_rng(recipe.seed if part.seed is None else part.seed).permutation(len(x))
     tested = None if part.test is None else _read(part.test, recipe)
     if tested is not None and tested[0].shape[1:] != x.shape[1:]:
         what = f"train has samples of {x.shape[1:]}, test of {tested[0].shape[1:]}"
@@ -79,7 +79,8 @@ def load_data(recipe: Recipe, progress: Progress = silent) -> Data:
         if min(int(one.min()) for one in both) < 0 or not 2 <= classes <= 100_000:
             raise DataError(206, part.train, f"labels make {classes:,} classes", "Number classes from 0")
     whole = _split(x, labels, classes)
-    train, validation = whole.part(order[held:]), whole.part(order[:held]) if held else whole
+    train = whole.part(order[held:])
+    validation = whole.part(order[:held]) if held else train
     test = validation if tested is None else _split(*tested, classes)
     return Data(train, validation, test, classes)
 

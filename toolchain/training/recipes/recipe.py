@@ -25,7 +25,7 @@ Layout = Literal["channels_last", "channels_first"]
 
 MAX_RECIPE_BYTES = 1 << 20
 OBJECTIVES = ("balanced", "speed", "ram", "size")
-_LARGE = 1 << 40
+_LARGE, _SEEDS = 1 << 40, (1 << 31) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class DataPart:
     """Where samples come from. train, test: DATA. input: the array's name in .npz files. layout: of the files' images.
 
     shape: of one sample as files have it, without the batch; empty where the files say it. validation: share of `train`.
-    sources: what DATA that begin with `@` are files of.
+    sources: what DATA that begin with `@` are files of. seed: of the split, None for the recipe's.
     """
 
     train: str
@@ -43,6 +43,7 @@ class DataPart:
     shape: tuple[int, ...]
     validation: float
     sources: SourceList | None = None
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +87,17 @@ class PrunePart:
 
 @dataclass(frozen=True, slots=True)
 class DistillPart:
-    """A model whose answers are learnt, too: the file `teacher`, or `network`, which is trained first on the same samples.
+    """Who gives answers that are learnt, too: the file `teacher`, or `networks` of `network`, trained first on the same samples.
 
-    weight: of its answers beside the labels. temperature: softens both its answers and the learner's. epochs, augments: of
-    a network that is trained; none stand for the recipe's own.
+    weight: of the answers beside the labels. temperature: softens both the answers and the learner's. epochs, augments: of
+    networks that are trained; none stand for the recipe's own.
     """
 
     teacher: str
     weight: float = 0.5
     temperature: float = 4.0
     network: NetworkPart | None = None
+    networks: int = 1
     epochs: int = 0
     augments: tuple[AugmentPart, ...] = ()
 
@@ -158,9 +160,11 @@ class Recipe:
     def digest(self) -> str:
         """SHA-256 of all that the recipe says, but for where its file lies."""
         facts = {key: value for key, value in asdict(self).items() if key != "folder"}
-        # Recipes without sources or features keep the digests that they had before there were any.
+        # Recipes that do not say what they could not say once keep the digests that they had.
         if facts["data"].pop("sources") is not None and self.data.sources is not None:
             facts["data"]["sources"] = self.data.sources.digest
+        if self.data.seed is None:
+            del facts["data"]["seed"]
         if self.features is None:
             del facts["features"]
         return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
@@ -188,7 +192,7 @@ def _recipe(table: Table, folder: Path) -> Recipe:
         folder=folder,
         framework=cast("Framework", table.choice("framework", ("keras", "torch")) if "framework" in given else "keras"),
         task=task,
-        seed=table.integer("seed", 0, (1 << 31) - 1) if "seed" in given else 0,
+        seed=table.integer("seed", 0, _SEEDS) if "seed" in given else 0,
         data=_data(table.table("data"), folder),
         augments=tuple(_augment(each) for each in table.tables("augment")) if "augment" in given else (),
         network=_network(table.table("network"), task),
@@ -234,7 +238,7 @@ def _teacher(made: Recipe) -> str:
 
 
 def _data(table: Table, folder: Path) -> DataPart:
-    table.expect(("train",), ("test", "input", "layout", "shape", "validation", "sources"))
+    table.expect(("train",), ("test", "input", "layout", "shape", "validation", "seed", "sources"))
     given = table.values
     layouts = ("channels_last", "channels_first")
     return DataPart(
@@ -245,6 +249,7 @@ def _data(table: Table, folder: Path) -> DataPart:
         shape=tuple(int(size) for size in table.numbers("shape", (1, 2, 3))) if "shape" in given else (),
         validation=table.number("validation", 0.0, 0.5) if "validation" in given else 0.1,
         sources=load_sources(folder / table.text("sources")) if "sources" in given else None,
+        seed=table.integer("seed", 0, _SEEDS) if "seed" in given else None,
     )
 
 
@@ -318,7 +323,7 @@ def _prune(table: Table) -> PrunePart:
 
 def _distill(table: Table, task: Task) -> DistillPart:
     given = table.values
-    trained = ("epochs", "augment") if "network" in given else ()
+    trained = ("networks", "epochs", "augment") if "network" in given else ()
     table.expect(("network",) if trained else ("teacher",), ("weight", "temperature", *trained))
     usual = DistillPart("")
     return DistillPart(
@@ -326,6 +331,7 @@ def _distill(table: Table, task: Task) -> DistillPart:
         weight=table.number("weight", 0.0, 1.0) if "weight" in given else usual.weight,
         temperature=table.number("temperature", 0.1, 100.0) if "temperature" in given else usual.temperature,
         network=_network(table.table("network"), task) if trained else None,
+        networks=table.integer("networks", 1, 100) if "networks" in given else usual.networks,
         epochs=table.integer("epochs", 1, 100_000) if "epochs" in given else usual.epochs,
         augments=tuple(_augment(each) for each in table.tables("augment")) if "augment" in given else (),
     )

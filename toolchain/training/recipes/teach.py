@@ -1,11 +1,12 @@
-"""Distillation: a model whose answers a network learns beside the labels.
+"""Distillation: models whose answers a network learns beside the labels.
 
-It answers to the very samples that the network sees, augmented as they are (Beyer et al., "Knowledge distillation: a good teacher
-is patient and consistent", 2022).
+They answer to the very samples that the network sees, augmented as they are (Beyer et al., "Knowledge distillation: a good
+teacher is patient and consistent", 2022).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +23,25 @@ LEAST = 1e-20
 
 
 class Teacher:
-    """A model of probabilities."""
+    """Models of probabilities. What they teach is the mean of their logits, as probabilities."""
 
-    def __init__(self, model: Path, shape: tuple[int, ...], classes: int) -> None:
-        """model: a file that Strop reads. shape: of a sample, channels last; the model may take it with channels first.
+    def __init__(self, models: Sequence[Path], shape: tuple[int, ...], classes: int) -> None:
+        """models: files that Strop reads. shape: of a sample, channels last; a model may take it with channels first.
 
-        Raises ModelError E1xx, DataError E201 where the model takes other samples, E207 where it has other classes.
+        Raises ModelError E1xx, DataError E201 where a model takes other samples, E207 where it has other classes.
         """
-        self._place, graph = str(model), canonicalize(load_model(model))
+        self._models = [_Model(path, shape, classes) for path in models]
+
+    def __call__(self, x: Array) -> Array:
+        """Probabilities (N, classes) float32 for samples (N, …). Raises DataError E207 where a model gives something else."""
+        logits = np.mean([np.log(np.maximum(model.probabilities(x), LEAST)) for model in self._models], 0)
+        shares = np.exp(logits - logits.max(1, keepdims=True))
+        return (shares / shares.sum(1, keepdims=True)).astype(np.float32)
+
+
+class _Model:
+    def __init__(self, path: Path, shape: tuple[int, ...], classes: int) -> None:
+        self._place, graph = str(path), canonicalize(load_model(path))
         given = graph.inputs[0].type
         self._first = given.shape[1:] != shape
         if given.dtype is not DType.F32 or given.shape not in ((1, *shape), (1, shape[-1], *shape[:-1])):
@@ -44,8 +56,7 @@ class Teacher:
             # A node would mix samples.
             self._session, self._batched = OnnxSession(write_onnx(graph)), False
 
-    def __call__(self, x: Array) -> Array:
-        """Probabilities (N, classes) float32 for samples (N, …). Raises DataError E207 where the model gives something else."""
+    def probabilities(self, x: Array) -> Array:
         given = np.ascontiguousarray(np.moveaxis(x, -1, 1) if self._first else x)
         parts = [given] if self._batched else np.split(given, len(x))
         answers = np.concatenate([self._session.run([part])[self._session.output_names[0]] for part in parts])

@@ -68,7 +68,7 @@ def train(
 ) -> TrainResult:
     """Train a recipe into a folder; one that was cut off goes on where it was, one that is done answers at once.
 
-    teacher: the folder of a network of [distill] that is trained first; by default in the training's own.
+    teacher: the folder of networks of [distill] that are trained first; by default in the training's own.
     Raises DataError (E201 to E209, E211 to E214), ModelError, TargetError, EnvironmentFault (E404), RunError (E505).
     """
     folder = Path(output)
@@ -181,7 +181,8 @@ class _Training:
                 hint = "Lower fit.learning_rate, or scale the samples"
                 raise DataError(209, self.recipe.name, f"epoch {state.epoch + 1} has a loss of {loss}", hint)
             state.epoch, state.done = state.epoch + 1, state.done + 1
-            better = held < state.best
+            # Without samples that are kept aside nothing tells a better epoch, and the last one is kept.
+            better = held < state.best or self.data.validation is self.data.train
             if better:
                 state.best, state.best_epoch = held, state.done
             row: dict[str, float | str] = {"epoch": state.epoch, "loss": loss, "validation_loss": held}
@@ -322,21 +323,33 @@ def judged(found: Array, split: Split) -> tuple[float, float | None]:
 
 
 def _teacher(recipe: Recipe, data: Data, folder: Path, progress: Progress) -> Teacher | None:
-    """Who teaches a recipe's network. folder: of the one that is trained first, if any."""
+    """Who teaches a recipe's network. folder: of networks that are trained first."""
     part = recipe.distill
     if part is None:
         return None
     if part.network is None:
-        return Teacher(Path(located(part.teacher, recipe)), data.shape, data.classes)
+        return Teacher([Path(located(part.teacher, recipe))], data.shape, data.classes)
     fit = replace(recipe.fit, epochs=part.epochs or recipe.fit.epochs)
     first = replace(recipe, network=part.network, augments=part.augments or recipe.augments, fit=fit)
     first = replace(first, prune=None, distill=None, fine_tune=None, compile=None, search=None)
+    # What is kept aside of the network is kept aside of all its teachers.
+    kept = replace(recipe.data, seed=recipe.seed if recipe.data.seed is None else recipe.data.seed)
+    models = []
+    for number in range(part.networks):
+        own = replace(first, seed=(recipe.seed + number) % (1 << 31), data=kept)
+        found = train(own, folder / f"{number + 1}", NoTracker(), _Of(progress, number + 1, part.networks))
+        models.append(found.folder / found.model)
+    return Teacher(models, data.shape, data.classes)
 
-    def told(stage: str, done: int = 0, total: int = 0) -> None:
-        progress(f"teacher: {stage}", done, total)
 
-    found = train(first, folder, NoTracker(), told)
-    return Teacher(found.folder / found.model, data.shape, data.classes)
+class _Of:
+    """Progress of one teacher of several."""
+
+    def __init__(self, progress: Progress, number: int, count: int) -> None:
+        self._progress, self._name = progress, f"teacher {number} of {count}"
+
+    def __call__(self, stage: str, done: int = 0, total: int = 0) -> None:
+        self._progress(f"{self._name}: {stage}", done, total)
 
 
 def _fit_with(fit: FitPart, epochs: int, rate: float) -> FitPart:
