@@ -49,8 +49,10 @@ jars = ["{jars}"]
 """
 TIMES = int(os.environ.get("STROP_KILLS_A_STEP", "3"))
 EARLY, LATE = ("observe", "ingest", "validate", "drift"), ("train", "explain", "compile", "gate", "rollout")
-LONGEST_S = {"start": 20.0, "train": 12.0, "explain": 8.0, "compile": 6.0, "gate": 1.5, "rollout": 1.5}
+LONGEST_S = {"start": 20.0, "train": 12.0, "explain": 8.0, "compile": 6.0, "gate": 0.8, "rollout": 1.5}
 ROUNDS, LIMIT_S = "9", 1800
+ORDER, TRAINED = tuple(STEPS), 6
+"""The steps of a round, and the round that has drifted and has enough labelled samples."""
 
 
 def made(folder: Path, more: str = "") -> Path:
@@ -132,7 +134,7 @@ def alone(loop: Path) -> None:
 
 def shake(shaken: Path, times: int) -> None:
     """Begin and run a loop; its process is killed in every step, so many times, and still more often before its first model."""
-    rng, places = np.random.default_rng(5), list[str]()
+    rng, places = np.random.default_rng(5), list[tuple[str, int, str]]()
     early = [str(each) for each in rng.permutation(np.repeat(EARLY, times))]
     actions: list[tuple[str, tuple[str, ...], list[str]]] = [
         ("start", (), ["start"] * 2 * times),
@@ -145,27 +147,39 @@ def shake(shaken: Path, times: int) -> None:
             if at is None:
                 assert process.wait(LIMIT_S) == 0
                 break
-            places.append(f"{steps[0]}>{at}")
+            places.append((steps[0], *at))
             steps = steps[1:]
         assert not steps, f"it ended before it was killed in {steps}"
-    print(f"\n{len(places)} kills, by the step that the process was in, and round and step where it went on: {' '.join(places)}")
+    told = " ".join(f"{wanted}>{number}:{step}" for wanted, number, step in places)
+    print(f"\n{len(places)} kills, by the step that was waited for, and round and step where it went on: {told}")
+    assert {step for _, _, step in places} >= {"start", *EARLY, *LATE}, "a step was never killed"
 
 
-def killed_in(process: subprocess.Popen[bytes], loop: Path, step: str, rng: np.random.Generator) -> str | None:
-    """Wait until the process is in a step, and kill it at a moment of that; round and step where it was.
+def killed_in(process: subprocess.Popen[bytes], loop: Path, step: str, rng: np.random.Generator) -> tuple[int, str] | None:
+    """Wait until the process is in a step, and kill it at a moment of that, or at its end; round and step where it was.
 
-    None when it ended before.
+    A step that comes once and is over stands for any later moment. None when the process ended before.
     """
     while process.poll() is None:
-        if at_work(process, loop) and step in ("start", where(loop)[1]):
-            time.sleep(float(rng.uniform(0, LONGEST_S.get(step, 0.5))))
+        if at_work(process, loop) and (step == "start" or due(step, where(loop))):
+            begun, end = where(loop), time.monotonic() + float(rng.uniform(0, LONGEST_S.get(step, 0.5)))
+            while time.monotonic() < end and where(loop) == begun and process.poll() is None:
+                time.sleep(0.005)
             break
         time.sleep(0.005)
     if process.poll() is not None:
         return None
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    return "{}:{}".format(*where(loop))
+    return where(loop)
+
+
+def due(step: str, now: tuple[int, str]) -> bool:
+    """Whether a loop is in a step, or past one that comes once."""
+    number, at = now
+    if step not in LATE:
+        return at == step
+    return number > TRAINED or (number == TRAINED and at in ORDER and ORDER.index(at) >= ORDER.index(step))
 
 
 def at_work(process: subprocess.Popen[bytes], loop: Path) -> bool:
