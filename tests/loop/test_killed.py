@@ -49,7 +49,7 @@ jars = ["{jars}"]
 """
 TIMES = int(os.environ.get("STROP_KILLS_A_STEP", "3"))
 EARLY, LATE = ("observe", "ingest", "validate", "drift"), ("train", "explain", "compile", "gate", "rollout")
-LONGEST_S = {"start": 20.0, "train": 12.0, "explain": 8.0, "compile": 6.0, "gate": 0.8, "rollout": 1.5}
+LONGEST_S = {"start": 20.0, "train": 6.0, "explain": 6.0, "compile": 4.0, "gate": 0.8, "rollout": 1.5}
 ROUNDS, LIMIT_S = "9", 1800
 ORDER, TRAINED = tuple(STEPS), 6
 """The steps of a round, and the round that has drifted and has enough labelled samples."""
