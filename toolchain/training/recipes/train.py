@@ -339,6 +339,7 @@ def _teacher(recipe: Recipe, data: Data, folder: Path, progress: Progress) -> Te
         own = replace(first, seed=(recipe.seed + number) % (1 << 31), data=kept)
         found = train(own, folder / f"{number + 1}", NoTracker(), _Of(progress, number + 1, part.networks))
         models.append(found.folder / found.model)
+    progress("reading the teachers")
     return Teacher(models, data.shape, data.classes)
 
 
