@@ -22,7 +22,7 @@ from toolchain.api import compile, verify
 from toolchain.api.exporting import SYSTEMS, export
 from toolchain.bundle.read import read_bundle
 from toolchain.cli.main import main
-from toolchain.errors import DataError, RunError, UsageError
+from toolchain.errors import DataError, RunError, TargetError, UsageError
 from toolchain.features.extract import host_extractor
 from toolchain.features.settings import FeatureSettings, features_text, load_features
 from toolchain.features.source import stored_as
@@ -59,6 +59,22 @@ def test_a_bundle_holds_the_extractor(bundle: Callable[[str], Path]) -> None:
     assert load_features(opened.file(facts.settings)).shape == SOUND.shape
     assert f"`{facts.header}` makes its input" in opened.file("README.md").read_text()
     jsonschema.validate(json.loads(opened.file("manifest.json").read_text()), json.loads(SCHEMA.read_text()))
+
+
+def test_limits_count_the_extractor(bundle: Callable[[str], Path], tmp_path: Path) -> None:
+    manifest = read_bundle(bundle("rp2040_pico")).manifest
+    assert manifest.features is not None
+    ram, table = manifest.features.ram_bytes, manifest.features.table_bytes
+    with pytest.raises(TargetError, match=rf"E301 .*activations and {ram:,} B of features need") as fault:
+        compiled(tmp_path / "small", "rp2040_pico", max_ram_bytes=ram + 16)
+    least = int(re.search(r"need ([\d,]+) B at the least", str(fault.value))[1].replace(",", ""))  # type: ignore[index]
+    found = read_bundle(compiled(tmp_path / "least", "rp2040_pico", max_ram_bytes=least)).manifest
+    assert found.ram is not None and found.ram.arena_bytes + ram <= least
+    with pytest.raises(TargetError, match="E301"):
+        compiled(tmp_path / "less", "rp2040_pico", max_ram_bytes=least - 1)
+    with pytest.raises(TargetError, match=rf"E302 .*and {table:,} B of features need"):
+        compiled(tmp_path / "flash", "rp2040_pico", max_flash_bytes=table)
+    assert not any((tmp_path / name).exists() for name in ("small", "less", "flash"))
 
 
 @needs_unicorn

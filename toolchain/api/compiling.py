@@ -14,7 +14,7 @@ from calibration.prepare import Rounding
 from targets.load import known_target, parse_target, read_target_file
 from targets.model import Target
 from toolchain.api.describing import describe_bundle
-from toolchain.api.features import check_shape, with_features
+from toolchain.api.features import beside_features, check_shape, with_features
 from toolchain.api.inspecting import NO_SHAPES
 from toolchain.api.library import with_library
 from toolchain.api.prequantized import keep_parameters, with_parameters
@@ -100,6 +100,7 @@ def compile(
         graph, notes = keep_parameters(kept, precision, calibrate, ranges, progress, after)
         converted = Converted(graph)
     progress("compiling")
+    options = replace(options, limits=beside_features(limits, converted.graph, features))
     compiled, facts = with_features(compile_model(converted.graph, device, options), features)
     compiled = with_library(compiled)
     described = describe_bundle(compiled, SourceModel(path.name, model_format(path), source_digest(path)), converted, notes)

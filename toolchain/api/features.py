@@ -17,9 +17,10 @@ from toolchain.errors import DataError, RunError, UsageError
 from toolchain.features.extract import host_extractor
 from toolchain.features.runnable import raw_pcm, runnable
 from toolchain.features.settings import FeatureSettings, features_text, load_features
-from toolchain.features.source import ALIGN, Stored, print_features, stored_as
+from toolchain.features.source import ALIGN, Stored, feature_bytes, print_features, stored_as
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array
+from toolchain.lowering.limits import Limits
 from toolchain.pipeline import Compiled
 
 SETTINGS_NAME = "features.toml"
@@ -89,6 +90,14 @@ def with_features(compiled: Compiled, settings: FeatureSettings | None) -> tuple
         table_bytes=made.table_bytes,
     )
     return replace(compiled, files={**compiled.files, **files}, sections=sections), facts
+
+
+def beside_features(limits: Limits, graph: Graph, settings: FeatureSettings | None) -> Limits:
+    """Limits of a network that shares its memories with an extractor of its input. Raises DataError E216."""
+    if settings is None:
+        return limits
+    ram, flash = feature_bytes(settings, _stored(graph, settings))
+    return replace(limits, features_ram_bytes=ram, features_flash_bytes=flash)
 
 
 def check_shape(graph: Graph, settings: FeatureSettings | None) -> None:

@@ -56,14 +56,19 @@ def print_features(
 ) -> FeatureSource:
     """The C of an extractor for the network `name`, a C identifier. folders: of firmware/kernels, those of the target's core."""
     tables, prefix = make_tables(settings), name + SUFFIX
-    ram = _ram_bytes(settings, stored)
+    ram, table = feature_bytes(settings, stored)
     kernels = ["features_f32.h", *(["quantize.h"] if stored.dtype in QUANTIZED else [])]
     files = {
         f"c/{prefix}.h": _header(settings, name, stored, ram),
         f"c/{prefix}.c": _source(settings, tables, name, stored),
         **{f"c/strop/{file}": text for file, text in kernel_sources(kernels, folders).items()},
     }
-    return FeatureSource(files, f"c/{prefix}.h", f"c/{prefix}.c", ram, tables.bytes)
+    return FeatureSource(files, f"c/{prefix}.h", f"c/{prefix}.c", ram, table)
+
+
+def feature_bytes(settings: FeatureSettings, stored: Stored) -> tuple[int, int]:
+    """What an extractor takes: bytes of RAM, its state, and of tables in flash."""
+    return _ram_bytes(settings, stored), make_tables(settings).bytes
 
 
 def _history(settings: FeatureSettings) -> int:

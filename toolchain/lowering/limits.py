@@ -25,12 +25,15 @@ WORDS: dict[Resource, str] = {"ram": "RAM", "flash": "flash", "latency": "latenc
 class Limits:
     """The most that a program may take: arena and flash in bytes, one inference in milliseconds. None: what the target has.
 
+    features_ram_bytes, features_flash_bytes: of that, what an extractor of features takes beside the network.
     Raises UsageError(901) for what is no positive number.
     """
 
     ram_bytes: int | None = None
     flash_bytes: int | None = None
     latency_ms: float | None = None
+    features_ram_bytes: int = 0
+    features_flash_bytes: int = 0
 
     @property
     def asked(self) -> tuple[str, ...]:
@@ -55,12 +58,16 @@ def _check(option: str, value: object, kind: type[int] | type[float]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """One limit in force. told: who sets it, as in `--max-ram allows`. asked: the option, None for the target's own memory."""
+    """One limit in force. told: who sets it, as in `--max-ram allows`. asked: the option, None for the target's own memory.
+
+    features: bytes that an extractor takes of it.
+    """
 
     resource: Resource
     most: float
     told: str
     asked: str | None
+    features: int = 0
 
     @property
     def name(self) -> str:
@@ -68,12 +75,12 @@ class Bound:
         return self.asked or self.told.removesuffix(" has")
 
     def value(self, plan: Plan) -> float:
-        """What a plan takes of it: bytes, or milliseconds."""
+        """What a plan takes of it, with its features: bytes, or milliseconds."""
         if self.resource == "latency":
             return math.inf if plan.latency_ms is None else plan.latency_ms
         if self.resource == "flash":
-            return plan.figures.flash_bytes
-        return plan.program.plan.first_bytes if self.asked is None else plan.figures.arena_bytes
+            return plan.figures.flash_bytes + self.features
+        return (plan.program.plan.first_bytes if self.asked is None else plan.figures.arena_bytes) + self.features
 
     def kept(self, plan: Plan) -> bool:
         """True when a plan takes no more."""
@@ -97,7 +104,7 @@ def choose_plan(plans: Plans, limits: Limits, objective: Objective) -> Plan:
         first = plans.preferred(objective)
         if all(bound.kept(first) for bound in bounds):
             return first
-    flash = next(bound.most for bound in bounds if bound.resource == "flash")
+    flash = next(bound.most - bound.features for bound in bounds if bound.resource == "flash")
     every = plans.every(flash)
     keeping = _keeping(every, bounds)
     beyond: set[Resource] = {bound.resource for bound in bounds if not bound.kept(_best(every, bound))}
@@ -134,14 +141,14 @@ def bounds_of(target: Target, limits: Limits, rooms: Rooms) -> tuple[Bound, ...]
     beside = f" beside {' and '.join(room.memory for room in others)}" if others else ""
     largest = max((memory for memory in target.memories if memory.role == "flash"), key=lambda memory: memory.bytes)
     found: list[Bound] = []
-    sizes: tuple[tuple[Resource, int | None, str, int], ...] = (
-        ("ram", limits.ram_bytes, f"{first.memory}{beside}", first.bytes),
-        ("flash", limits.flash_bytes, largest.name, largest.bytes),
+    sizes: tuple[tuple[Resource, int | None, str, int, int], ...] = (
+        ("ram", limits.ram_bytes, f"{first.memory}{beside}", first.bytes, limits.features_ram_bytes),
+        ("flash", limits.flash_bytes, largest.name, largest.bytes, limits.features_flash_bytes),
     )
-    for resource, asked, memory, size in sizes:
+    for resource, asked, memory, size, features in sizes:
         option = f"--max-{resource}"
-        own = Bound(resource, size, f"{memory} has", None)
-        given = None if asked is None else Bound(resource, asked, f"{option} allows", option)
+        own = Bound(resource, size, f"{memory} has", None, features)
+        given = None if asked is None else Bound(resource, asked, f"{option} allows", option, features)
         if resource == "ram" and others:
             found += [own] if given is None else [own, given]
         else:
@@ -190,13 +197,12 @@ def _fault(bound: Bound, plan: Plan) -> str:
     """What no plan can do. plan: the one that takes least."""
     program, least = plan.program, bound.value(plan)
     over = f"{bound.told} {bound.text(bound.most)}, {bound.text(least - bound.most)} too little"
+    also = f" and {bound.features:,} B of features" if bound.features else ""
     if bound.resource == "ram":
-        return f"activations need {bound.text(least)} at the least, {over}; the peak is at {peak_text(program)}"
+        return f"activations{also} need {bound.text(least)} at the least, {over}; the peak is at {peak_text(program)}"
     if bound.resource == "flash":
         known = "weights and code" if program.code_bytes is not None else "weights, without code,"
-        return (
-            f"{known} need {bound.text(least)} at the least, {over}; the largest constants are of {_largest_constants(program)}"
-        )
+        return f"{known}{also} need {bound.text(least)} at the least, {over}; the largest constants are of {_largest_constants(program)}"
     return f"the fastest plan takes {bound.text(least)} ({_counted(plan)}), {over}; the slowest layers are {_slowest(plan)}"
 
 

@@ -12,7 +12,9 @@ from calibration.prepare import quantize_with
 from calibration.ranges import parse_method
 from runtimes.onnxruntime_engine import float_executor
 from targets.load import load_target
+from toolchain.api.features import beside_features
 from toolchain.errors import TargetError
+from toolchain.features.settings import FeatureSettings
 from toolchain.ir.graph import Graph
 from toolchain.ir.types import Array
 from toolchain.lowering.limits import Limits
@@ -27,7 +29,7 @@ LIMITS = ("ram", "flash", "latency", "program")
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Bytes of arena and of flash, milliseconds of an inference; fits: all limits can be kept together."""
+    """Bytes of arena and of flash, with those of features, milliseconds of an inference; fits: all limits can be kept together."""
 
     ram_bytes: int
     flash_bytes: int
@@ -61,9 +63,10 @@ def layers_digest(graph: Graph) -> str:
     return hashlib.sha256(repr(layers).encode()).hexdigest()
 
 
-def predict(graph: Graph, samples: Array, part: CompilePart) -> Cost:
+def predict(graph: Graph, samples: Array, part: CompilePart, features: FeatureSettings | None = None) -> Cost:
     """The cost of a float graph's int8 program. samples: (N, …) real inputs; a few of them set the ranges.
 
+    features: what the inputs are made of on the target.
     Raises TargetError E303 to E308 for what the target cannot run at all, ModelError E1xx.
     """
     real = canonicalize(graph)
@@ -71,7 +74,7 @@ def predict(graph: Graph, samples: Array, part: CompilePart) -> Cost:
     rows = [(np.ascontiguousarray(sample.reshape(shape)),) for sample in samples[:SAMPLES]]
     found = quantize_with(real, rows, float_executor, Quantization(parse_method("minmax"), "nearest"))
     integer, target = canonicalize(found.graph), load_target(part.target)
-    limits = Limits(part.max_ram_bytes, part.max_flash_bytes, part.max_latency_ms)
+    limits = beside_features(Limits(part.max_ram_bytes, part.max_flash_bytes, part.max_latency_ms), integer, features)
     try:
         program, fits = program_of(integer, target, CompileOptions("net", ("c",), "arena", limits, part.optimize)), True
     except TargetError as fault:
@@ -84,4 +87,5 @@ def predict(graph: Graph, samples: Array, part: CompilePart) -> Cost:
     if program is None:
         raise TargetError(306, part.target, "it takes no C program, so nothing is predicted", "Name a microcontroller")
     milliseconds = latency_ms(target, program.cycles or program.instructions)
-    return Cost(program.plan.arena_bytes, program.weight_bytes + (program.code_bytes or 0), milliseconds or 0.0, fits)
+    ram, flash = program.plan.arena_bytes, program.weight_bytes + (program.code_bytes or 0)
+    return Cost(ram + limits.features_ram_bytes, flash + limits.features_flash_bytes, milliseconds or 0.0, fits)

@@ -227,7 +227,7 @@ def _tried(
         same = next((trial for trial in known if trial.network == network), None)
         if same is not None:
             return replace(same, settings=settings)
-        cost = predict(graph, data.train.x, limits)
+        cost = predict(graph, data.train.x, limits, recipe.features)
     except (TargetError, ModelError, ValueError):
         # Some settings make no network at all, such as windows larger than what is left of the image.
         return Trial(settings, "", None, None, None)
