@@ -202,7 +202,8 @@ def _fault(bound: Bound, plan: Plan) -> str:
         return f"activations{also} need {bound.text(least)} at the least, {over}; the peak is at {peak_text(program)}"
     if bound.resource == "flash":
         known = "weights and code" if program.code_bytes is not None else "weights, without code,"
-        return f"{known}{also} need {bound.text(least)} at the least, {over}; the largest constants are of {_largest_constants(program)}"
+        largest = f"the largest constants are of {_largest_constants(program)}"
+        return f"{known}{also} need {bound.text(least)} at the least, {over}; {largest}"
     return f"the fastest plan takes {bound.text(least)} ({_counted(plan)}), {over}; the slowest layers are {_slowest(plan)}"
 
 

@@ -29,7 +29,7 @@ LIMITS = ("ram", "flash", "latency", "program")
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Bytes of arena and of flash, with those of features, milliseconds of an inference; fits: all limits can be kept together."""
+    """Bytes of arena and of flash, with those of features, milliseconds of an inference; fits: all limits can be kept at once."""
 
     ram_bytes: int
     flash_bytes: int
