@@ -17,11 +17,11 @@ TYPES = (DType.I8, DType.U8, DType.I16)
 
 
 def floats_for(rng: np.random.Generator, given: Quant, dtype: DType) -> Array:
-    """Values around the range of a type: halves of steps, whole steps, far outside, infinities."""
+    """Values around the range of a type: halves of steps, whole steps, far outside, infinities, no number."""
     low, high = dtype.limits
     steps = rng.uniform(1.2 * low - 5, 1.2 * high + 5, 40) - given.scalar_zero_point
     halves = np.floor(steps[:20]) + 0.5
-    edges = [0.0, -0.0, np.inf, -np.inf, 1e30, -1e30, 1e-30, -1e-30]
+    edges = [0.0, -0.0, np.inf, -np.inf, 1e30, -1e30, 1e-30, -1e-30, np.nan]
     scaled = np.concatenate([steps, halves]).astype(np.float32) * np.float32(given.scalar_scale)
     return np.concatenate([scaled, np.array(edges)]).astype(np.float32)
 
@@ -30,7 +30,7 @@ def quantize_case(rng: np.random.Generator, dtype: DType) -> Case:
     given = quant(rng, DType.I16 if dtype is DType.I16 else DType.I8)
     if dtype is DType.U8:
         given = per_tensor(given.scalar_scale, given.scalar_zero_point + 128)
-    x = value("x", (68,), DType.F32)
+    x = value("x", (69,), DType.F32)
     node = make_node("quantize", [x], ("y",), CastAttrs(dtype), given)
     return Case(node, ((floats_for(rng, given, dtype),),))
 

@@ -84,11 +84,11 @@ def matmul_multiplier(x: TensorType, y: TensorType, output: TensorType) -> Multi
 
 
 def quantize_array(x: Array, dtype: DType, quant: Quant) -> Array:
-    """round(x / scale) + zero_point saturated to dtype, halves away from zero; float32 division as in TFLite."""
+    """round(x / scale) + zero_point saturated to dtype, halves away from zero; float32 division as in TFLite. NaN is the lowest."""
     scale, zero = scales_of(quant, x.shape)
     ratio = x.astype(np.float32) / scale
     low, high = dtype.limits
-    return np.clip(round_half_away(ratio) + zero, low, high).astype(dtype.numpy)
+    return np.fmin(np.fmax(round_half_away(ratio) + zero, low), high).astype(dtype.numpy)
 
 
 def round_half_away(x: Array) -> Array:
