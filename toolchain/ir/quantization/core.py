@@ -84,7 +84,7 @@ def matmul_multiplier(x: TensorType, y: TensorType, output: TensorType) -> Multi
 
 
 def quantize_array(x: Array, dtype: DType, quant: Quant) -> Array:
-    """round(x / scale) + zero_point saturated to dtype, halves away from zero, NaN to the lowest; float32 division as in TFLite."""
+    """round(x / scale) + zero_point saturated to dtype, halves away from zero, NaN lowest; float32 division as in TFLite."""
     scale, zero = scales_of(quant, x.shape)
     ratio = x.astype(np.float32) / scale
     low, high = dtype.limits
