@@ -173,3 +173,17 @@ def test_teachers_do_not_see_what_is_kept_aside(tmp_path: Path) -> None:
     same = load_data(recipe_of(tmp_path, fixed.replace("seed = 3\n[data]", "seed = 4\n[data]")))
     assert not np.array_equal(splits[0].validation.x, splits[1].validation.x)
     assert np.array_equal(splits[0].validation.x, same.validation.x)
+
+
+@pytest.mark.long
+def test_processes_train_together_and_share_their_teachers(tmp_path: Path) -> None:
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("torch comes with strop[torch]")
+    text = PLAIN.replace("seed = 3", 'seed = 3\nframework = "torch"').replace("epochs = 4", "epochs = 25\nlearning_rate = 0.01")
+    (tmp_path / "recipe.toml").write_text(f'{text}[distill]\nnetworks = 2\n[distill.network]\nkind = "mlp"\n')
+    ours = ["-m", "toolchain.cli", "train", str(tmp_path / "recipe.toml"), "-o", str(tmp_path / "net"), "--json"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", *ours]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=600)
+    found = json.loads((tmp_path / "net" / "result.json").read_text())
+    assert done.stdout.count(f'"loss": {found["loss"]}') == 2, "both come to the same"
+    assert found["accuracy"] > 0.8 and (tmp_path / "net" / "teacher" / "2" / "result.json").exists()
