@@ -80,9 +80,9 @@ def compile(
     `caller` takes pointers. memories: RAM of the target to use, by name, with the most bytes of it or None for all; the default
     RAM always is. copy_weights: constants are copied from flash to RAM where that spares wait states. after: called with the name
     and result of every pass. skip: names of passes in toolchain/passes/canonical.py to leave out. explain: list in the manifest
-    what there was to choose from, which takes longer. batch: samples at a time of the formats `onnx` and `tensorrt`, whose first
-    dimension is open then. features: what its input is made of. Nothing is written when it raises ModelError (E1xx), DataError
-    (E2xx), TargetError (E3xx), EnvironmentFault(404), RunError(505), UsageError(901).
+    what there was to choose from. batch: samples at a time of the formats `onnx` and `tensorrt`, whose first dimension is open
+    then. features: what its input is made of. Nothing is written when it raises ModelError (E1xx), DataError (E2xx), TargetError
+    (E3xx), EnvironmentFault(404), RunError(505), UsageError(901).
     """
     form_of(precision)
     limits, half, path = Limits(max_ram_bytes, max_flash_bytes, max_latency_ms), precision == "float16", Path(model)
