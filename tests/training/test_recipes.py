@@ -60,6 +60,15 @@ def recipe_of(folder: Path, text: str) -> Recipe:
         (("batch = 64", "batch = 64\nlearning_rate = nan"), "key 'fit.learning_rate' is nan"),
         (("[fit]", '[[augment]]\nkind = "blur"\n[fit]'), "key 'augment[0].kind' is 'blur'. Use one of: shift, noise"),
         (("[fit]", "[fine_tune]\nepochs = 1\n[fit]"), "key 'fine_tune' needs what the model is compiled for"),
+        (("[fit]", "[distill]\nweight = 0.5\n[fit]"), "key 'distill.teacher' is missing"),
+        (("[fit]", '[distill]\nteacher = "a.onnx"\n[distill.network]\nkind = "mlp"\n[fit]'), "key 'distill.teacher' is unknown"),
+        (
+            (
+                '[network]\nkind = "mlp"\nwidth = 16\ndepth = 1\n[fit]',
+                'validation = 0\n[network]\nkind = "mlp"\n[fit]\npatience = 2',
+            ),
+            "'fit.patience' needs samples",
+        ),
         (("[fit]", "[search]\n[fit]"), "key 'search' needs a target to ask for costs"),
         (("[fit]", '[search.space]\nsize = [1, 2]\n[compile]\ntarget = "host"\n[fit]'), "'search.space.size' is no whole number"),
         (

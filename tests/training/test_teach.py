@@ -19,15 +19,16 @@ from tests.training.test_recipes import PLAIN, ROOT, recipe_of
 from toolchain.errors import DataError
 from toolchain.training.recipes.data import batches, load_data
 from toolchain.training.recipes.teach import Teacher
+from toolchain.training.recipes.train import teacher_recipes
 
 ON = np.random.default_rng(5).permutation(10)
 """What a teacher takes each digit for."""
 
 
-def model(path: Path, nodes: list[onnx.NodeProto], weights: dict[str, np.ndarray], outputs: int = 10) -> Path:
+def model(path: Path, nodes: list[onnx.NodeProto], weights: dict[str, np.ndarray], outputs: tuple[int, ...] = (1, 10)) -> Path:
     """A model of an image (1, 1, 8, 8)."""
     taken = helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 1, 8, 8))
-    given = helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, outputs))
+    given = helper.make_tensor_value_info("y", TensorProto.FLOAT, outputs)
     constants = [numpy_helper.from_array(array, name) for name, array in weights.items()]
     graph = helper.make_graph(nodes, "teacher", [taken], [given], constants)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
@@ -41,7 +42,7 @@ def linear(path: Path, weight: np.ndarray, last: str = "Softmax") -> Path:
         helper.make_node("MatMul", ["row", "weight"], ["logits"]),
         helper.make_node(last, ["logits"], ["y"]),
     ]
-    return model(path, nodes, {"weight": weight.astype(np.float32)}, weight.shape[1])
+    return model(path, nodes, {"weight": weight.astype(np.float32)}, (1, weight.shape[1]))
 
 
 def probabilities(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -83,13 +84,26 @@ def test_a_teacher_that_would_mix_samples_is_asked_one_by_one(tmp_path: Path) ->
 def test_wrong_teachers_are_refused(tmp_path: Path) -> None:
     weight = np.ones((64, 10))
     place = linear(tmp_path / "teacher.onnx", weight)
-    with pytest.raises(DataError, match=r"E201 .*it takes f32 of \(1, 1, 8, 8\), samples are float32 of \(1, 4, 4, 4\)"):
+    with pytest.raises(DataError, match=r"E201 .*it takes \(1, 1, 8, 8\), samples are \(4, 4, 4\)"):
         Teacher([place], (4, 4, 4), 10)
-    with pytest.raises(DataError, match=r"E207 .*it gives \(1, 10\), answers are \(1, 3\)"):
+    with pytest.raises(DataError, match=r"E207 .*it gives 10 numbers, there are 3 classes"):
         Teacher([place], (8, 8, 1), 3)
     logits = linear(tmp_path / "logits.onnx", weight, "Relu")
     with pytest.raises(DataError, match=r"E207 .*its answers are no probabilities"):
         Teacher([logits], (8, 8, 1), 10)(np.ones((2, 8, 8, 1), np.float32))
+
+
+def test_answers_may_have_other_dimensions(tmp_path: Path) -> None:
+    weight = np.random.default_rng(7).normal(size=(64, 10)).astype(np.float32)
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["row"]),
+        helper.make_node("MatMul", ["row", "weight"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["flat"]),
+        helper.make_node("Reshape", ["flat", "long"], ["y"]),
+    ]
+    place = model(tmp_path / "teacher.onnx", nodes, {"weight": weight, "long": np.array([1, 1, 1, 10])}, (1, 1, 1, 10))
+    x = np.random.default_rng(8).uniform(size=(6, 8, 8, 1)).astype(np.float32)
+    np.testing.assert_allclose(Teacher([place], (8, 8, 1), 10)(x), probabilities(x, weight), atol=1e-6)
 
 
 def test_a_teacher_sees_what_the_network_sees(tmp_path: Path) -> None:
@@ -132,6 +146,42 @@ np.save(sys.argv[3], engine.predict(data.test.x))
 """
 
 
+LOSS = """
+import sys
+import numpy as np
+from toolchain.training.recipes.engine import Batch, make_engine
+from toolchain.training.recipes.recipe import load_recipe
+engines = [make_engine(load_recipe(sys.argv[1]), (8, 8, 1), 10) for _ in range(2)]
+with np.load(sys.argv[2]) as given:
+    x, targets, taught = given["x"], given["targets"], given["taught"]
+before = [engine.predict(x) for engine in engines]
+losses = [engine.fit([Batch(x, targets, told)], lambda: 0.0) for engine, told in zip(engines, (taught, None))]
+np.savez(sys.argv[3], before=before, losses=losses)
+"""
+
+
+@pytest.mark.parametrize("framework", ["keras", "torch"])
+def test_the_loss_is_what_it_is_said_to_be(framework: str, tmp_path: Path) -> None:
+    if importlib.util.find_spec("tensorflow" if framework == "keras" else "torch") is None:
+        pytest.skip(f"it comes with strop[{framework}]")
+    text = PLAIN.replace("seed = 3", f'seed = 3\nframework = "{framework}"')
+    (tmp_path / "recipe.toml").write_text(f'{text}[distill]\nteacher = "none"\nweight = 0.3\ntemperature = 4\n')
+    rng = np.random.default_rng(6)
+    x, targets = rng.uniform(size=(12, 8, 8, 1)).astype(np.float32), np.eye(10, dtype=np.float32)[rng.integers(0, 10, 12)]
+    taught = probabilities(x, rng.normal(size=(64, 10)))
+    np.savez(tmp_path / "given.npz", x=x, targets=targets, taught=taught.astype(np.float32))
+    command = [sys.executable, "-c", LOSS, *(str(tmp_path / name) for name in ("recipe.toml", "given.npz", "found.npz"))]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=600, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    with np.load(tmp_path / "found.npz") as found:
+        (own, again), (both, alone) = found["before"].astype(float), found["losses"]
+    assert np.array_equal(own, again), "the seed decides"
+    crossed = -np.mean((targets * np.log(own)).sum(1))
+    soft, learnt = (each ** (1 / 4) / (each ** (1 / 4)).sum(1, keepdims=True) for each in (taught, own))
+    apart = np.mean((soft * np.log(soft / learnt)).sum(1))
+    assert alone == pytest.approx(crossed, rel=1e-4)
+    assert both == pytest.approx(0.7 * crossed + 0.3 * 16 * apart, rel=1e-4)
+
+
 @pytest.mark.parametrize("framework", ["keras", "torch"])
 def test_a_network_learns_its_teachers_answers(framework: str, tmp_path: Path) -> None:
     """The teacher takes each digit for another one, and is not sure of it; so does a network that learns of it alone."""
@@ -167,6 +217,16 @@ def test_teachers_are_trained_first(tmp_path: Path) -> None:
 
 
 def test_teachers_do_not_see_what_is_kept_aside(tmp_path: Path) -> None:
+    text = f'{PLAIN}[distill]\nnetworks = 3\n[distill.network]\nkind = "mlp"\n'
+    recipe = recipe_of(tmp_path, text)
+    assert recipe.distill is not None and recipe.distill.network is not None
+    own = teacher_recipes(recipe, recipe.distill, recipe.distill.network)
+    assert len({each.seed for each in own}) == 3
+    for each in own:
+        assert np.array_equal(load_data(each).validation.x, load_data(recipe).validation.x)
+
+
+def test_a_split_has_a_seed_of_its_own(tmp_path: Path) -> None:
     text = PLAIN.replace('input = "image"', 'input = "image"\nvalidation = 0.2')
     splits = [load_data(recipe_of(tmp_path, text.replace("seed = 3", f"seed = {seed}\n"))) for seed in (3, 4)]
     fixed = text.replace("validation", "seed = 3\nvalidation")

@@ -78,11 +78,11 @@ def compile(
     optimize: `speed`, `ram`, `size` or `balanced`, what the program is chosen for among those within the limits: bytes of the
     arena, bytes of weights and code, predicted milliseconds of one inference. io: `arena` keeps inputs and outputs in the arena,
     `caller` takes pointers. memories: RAM of the target to use, by name, with the most bytes of it or None for all; the default
-    RAM always is. copy_weights: constants are copied from flash to RAM where that spares wait states. after: called with the name
-    and result of every pass. skip: names of passes in toolchain/passes/canonical.py to leave out. explain: list in the manifest
-    what there was to choose from. batch: samples at a time of the formats `onnx` and `tensorrt`, whose first dimension is open
-    then. features: what its input is made of. Nothing is written when it raises ModelError (E1xx), DataError (E2xx), TargetError
-    (E3xx), EnvironmentFault(404), RunError(505), UsageError(901).
+    RAM always is. copy_weights: constants are copied from flash to RAM where that spares wait states. after: told name and result
+    of every pass. skip: passes of toolchain/passes/canonical.py to leave out. explain: list in the manifest what there was to
+    choose from. batch: samples at a time of the formats `onnx` and `tensorrt`, whose first dimension is open then. features: what
+    its input is made of. Nothing is written when it raises ModelError (E1xx), DataError (E2xx), TargetError (E3xx),
+    EnvironmentFault(404), RunError(505), UsageError(901).
     """
     form_of(precision)
     limits, half, path = Limits(max_ram_bytes, max_flash_bytes, max_latency_ms), precision == "float16", Path(model)
@@ -101,8 +101,7 @@ def compile(
         converted = Converted(graph)
     progress("compiling")
     options = replace(options, limits=beside_features(limits, converted.graph, features))
-    compiled, facts = with_features(compile_model(converted.graph, device, options), features)
-    compiled = with_library(compiled)
+    compiled, facts = with_features(with_library(compile_model(converted.graph, device, options)), features)
     described = describe_bundle(compiled, SourceModel(path.name, model_format(path), source_digest(path)), converted, notes)
     described = replace(described, target_file=next(iter(own), None), features=facts)
     return _written(Path(output), compiled, described, converted, {**_evened(canonical, converted, compiled.graph), **own})

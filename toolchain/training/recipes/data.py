@@ -152,7 +152,8 @@ def batches(
         if recipe.task == "classify" and recipe.fit.label_smoothing:
             targets = targets * (1 - recipe.fit.label_smoothing) + recipe.fit.label_smoothing / targets.shape[1]
         mine = slice(share[0], None, share[1])
-        given = np.ascontiguousarray(x[mine])
-        if len(given):
+        # All processes take part in a step, or none does.
+        if len(x) >= share[1]:
+            given = np.ascontiguousarray(x[mine])
             taught = None if teacher is None else teacher(given)
             yield Batch(given, np.ascontiguousarray(targets[mine], dtype=np.float32), taught)

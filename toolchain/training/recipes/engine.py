@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,7 @@ class Engine(Protocol):
         ...
 
     def fit(self, batches: Batches, rate: Callable[[], float]) -> float:
-        """One step a batch; the mean loss. rate: the learning rate of the next step."""
+        """One step a batch; the mean loss. All batches are taught, or none is. rate: the learning rate of the next step."""
         ...
 
     def predict(self, x: Array) -> Array:
@@ -94,11 +95,13 @@ def make_engine(
 ) -> Engine:
     """A fresh network. network, fit: other ones than the recipe's. Raises EnvironmentFault E404, DataError E208."""
     framework = recipe.framework
+    chat: list[str] = []
     try:
-        with quiet_stderr([]):
+        with quiet_stderr(chat):
             module = importlib.import_module(f"toolchain.training.recipes.{framework}_engine")
     except ModuleNotFoundError as fault:
         if fault.name is None or fault.name.startswith("toolchain"):
+            sys.stderr.writelines(chat)
             raise
         hint = f"pip install 'strop[{EXTRAS[framework]}]'"
         raise EnvironmentFault(404, fault.name, f"recipes for {framework} need it, it is not installed", hint) from fault

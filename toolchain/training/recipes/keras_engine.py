@@ -37,7 +37,7 @@ class KerasEngine:
         self._model = model
         self._task: Task = task
         self._distill = distill
-        loss = self._classifies if task == "classify" else keras.losses.MeanSquaredError()
+        loss = self._plain() if distill is None else self._taught
         optimizer = optimizers.AdamW(fit.learning_rate, weight_decay=fit.weight_decay)
         model.compile(optimizer=optimizer, loss=loss, jit_compile=False)
         optimizer.build(model.trainable_variables)
@@ -114,6 +114,8 @@ class KerasEngine:
         if isinstance(self._model, QuantizedModel):
             return self._model.export(folder / "model.tflite")
         path = folder / "model.keras"
+        # A file with a loss of our own could not be opened without this package.
+        self._model.compile(optimizer=self._model.optimizer, loss=self._plain(), jit_compile=False)
         self._model.save(path)
         return path
 
@@ -121,14 +123,17 @@ class KerasEngine:
         """The network in integers."""
         return KerasEngine(quantized(self._model, calibrate=calibration), self._task, fit, self._distill)
 
-    def _classifies(self, targets: Any, found: Any) -> Any:
+    def _plain(self) -> Any:
+        """The loss of what is not taught."""
+        return keras.losses.CategoricalCrossentropy() if self._task == "classify" else keras.losses.MeanSquaredError()
+
+    def _taught(self, targets: Any, found: Any) -> Any:
         """The loss of a batch: cross-entropy and, where the teacher's probabilities stand behind the targets, what is taught.
 
         That is the Kullback-Leibler divergence, both softened, by the temperature squared.
         """
         classes = found.shape[-1]
-        crossed: Any = keras.losses.categorical_crossentropy(targets[:, :classes], found)
-        plain: Any = tf.reduce_mean(crossed)
+        plain: Any = self._plain()(targets[:, :classes], found)
         if self._distill is None or targets.shape[-1] == classes:
             return plain
         # Probabilities in steps of 1/256 cannot be softened.
@@ -171,6 +176,8 @@ def make(recipe: Recipe, shape: tuple[int, ...], classes: int, network: NetworkP
     """A fresh network of a recipe."""
     # The converter's warnings are about its own callers.
     logging.getLogger("absl").setLevel(logging.ERROR)
+    # Layers are named by counters of the process: the names are not to depend on what it made before.
+    keras.utils.clear_session()
     keras.utils.set_random_seed(recipe.seed)
     tf.config.experimental.enable_op_determinism()
     if network.python:

@@ -160,7 +160,7 @@ class Recipe:
     def digest(self) -> str:
         """SHA-256 of all that the recipe says, but for where its file lies."""
         facts = {key: value for key, value in asdict(self).items() if key != "folder"}
-        # Recipes that do not say what they could not say once keep the digests that they had.
+        # Recipes that do not say what once could not be said keep the digests that they had.
         if facts["data"].pop("sources") is not None and self.data.sources is not None:
             facts["data"]["sources"] = self.data.sources.digest
         if self.data.seed is None:
@@ -220,6 +220,8 @@ def _check_together(table: Table, made: Recipe) -> None:
     ):
         if spec.startswith("@") and (made.data.sources is None or made.data.sources.path(spec) is None):
             raise table.fault(place, f"is '{spec:.60}', which no source brings", "Name it in the file that data.sources names")
+    if made.fit.patience and not made.data.validation:
+        raise table.fault("fit.patience", "needs samples that decide when to stop", "Leave it out, or give data.validation")
     if made.fine_tune is not None and (made.compile is None or made.compile.precision != "int8"):
         raise table.fault("fine_tune", "needs what the model is compiled for", "Add [compile] with precision 'int8'")
     if made.search is not None:

@@ -16,8 +16,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from toolchain.api.progress import Progress, silent
-from toolchain.errors import ModelError, TargetError
+from toolchain.errors import DataError, ModelError, TargetError
 from toolchain.extras import need
 from toolchain.training.recipes.cost import LIMITS, Cost, layers_digest, predict
 from toolchain.training.recipes.data import Data, batches, load_data
@@ -26,7 +28,7 @@ from toolchain.training.recipes.recipe import CompilePart, NetworkPart, Recipe, 
 from toolchain.training.recipes.tracking import Tracker
 from toolchain.training.recipes.train import TEACHER, Rates, TrainResult, judged, train
 
-TRIALS, CHOSEN = "trials.journal", "chosen.json"
+TRIALS, FINALISTS, CHOSEN = "trials.journal", "finalists.json", "chosen.json"
 TRIAL, NUMBER, BEST = "trial", "number", "best"
 _UNPRICED = 1 << 30
 """How far off a network is that cannot be compiled at all."""
@@ -95,35 +97,61 @@ def search(recipe: Recipe, output: str | Path, tracker: Callable[[], Tracker], p
         raise recipe_fault(recipe.name, "it says nothing to search", "Add [search.space], for example filters = [4, 32]")
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
-    trials = _trials(recipe, part, limits, folder, progress)
+    chosen = _kept(folder / FINALISTS, recipe)
+    trials = _trials(recipe, part, limits, folder, progress, looks=chosen is None)
     fitting = [trial for trial in trials if trial.loss is not None]
     if not fitting:
         what = f"none of {len(trials)} candidates keeps the limits on {limits.target}"
         raise recipe_fault(recipe.name, what, "Widen search.space downwards, or the limits")
-    finalists = sorted(_unique(fitting), key=_loss)[: part.finalists]
-    recipes = [replace(recipe, search=None, network=_network(recipe, trial.settings)) for trial in finalists]
+    if chosen is None:
+        # Whoever starts again after this looks no further, whatever time was left.
+        chosen = [trial.settings for trial in sorted(_unique(fitting), key=_loss)[: part.finalists]]
+        _put(folder / FINALISTS, {"recipe_sha256": recipe.digest, "settings": chosen})
+    recipes = [replace(recipe, search=None, network=_network(recipe, settings)) for settings in chosen]
     teacher = folder / TEACHER
     trained = [train(own, folder / f"finalist-{n}", tracker(), progress, teacher) for n, own in enumerate(recipes, 1)]
     at = min(range(len(trained)), key=lambda n: trained[n].validation_loss)
     # How long to train is known by now, so nothing has to be kept aside.
     whole = replace(recipes[at], data=replace(recipe.data, validation=0.0), fit=replace(recipe.fit, patience=0))
     best = train(whole, folder / BEST, tracker(), progress)
-    found = SearchResult(tuple(trials), _pareto(fitting), finalists[at].settings, tuple(trained), best)
-    aside = folder / f"{CHOSEN}.new"
-    aside.write_text(json.dumps(found.as_json(), indent=2))
-    os.replace(aside, folder / CHOSEN)
+    found = SearchResult(tuple(trials), _pareto(fitting), chosen[at], tuple(trained), best)
+    _put(folder / CHOSEN, found.as_json())
     return found
+
+
+def _kept(path: Path, recipe: Recipe) -> list[Mapping[str, int]] | None:
+    """The settings of the finalists, where they were chosen before. Raises DataError E205."""
+    try:
+        document: dict[str, Any] = json.loads(path.read_text())
+        if document["recipe_sha256"] != recipe.digest:
+            raise DataError(205, str(path), "it is of another recipe's search", "Name another folder with -o")
+        return [{str(name): int(value) for name, value in settings.items()} for settings in document["settings"]]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as fault:
+        raise DataError(205, str(path), f"it cannot be read: {fault!s:.100}", "Remove it to choose anew") from fault
+
+
+def _put(path: Path, document: object) -> None:
+    """Write a file that is whole or absent."""
+    aside = path.with_name(f"{path.name}.new")
+    aside.write_text(json.dumps(document, indent=2))
+    os.replace(aside, path)
 
 
 def _network(recipe: Recipe, settings: Mapping[str, int]) -> NetworkPart:
     return replace(recipe.network, settings={**recipe.network.settings, **settings})
 
 
-def _trials(recipe: Recipe, part: SearchPart, limits: CompilePart, folder: Path, progress: Progress) -> list[Trial]:
-    """All candidates, those of an earlier start included; every one is on disk as soon as it is known."""
+def _trials(
+    recipe: Recipe, part: SearchPart, limits: CompilePart, folder: Path, progress: Progress, *, looks: bool
+) -> list[Trial]:
+    """All candidates, those of an earlier start included; every one is on disk as soon as it is known. looks: for more."""
     studies = Studies(recipe, part, folder)
-    data = load_data(recipe, progress)
     found = list(studies.found)
+    if not looks:
+        return found
+    data = load_data(recipe, progress)
     end = time.monotonic() + 60 * part.minutes
     while len(found) < part.trials and time.monotonic() < end:
         asked, settings = studies.ask(len(found))
@@ -155,18 +183,21 @@ class Studies:
         storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / TRIALS)))
         self._both = []
         for name, aims in (("accuracy", 1), ("front", 4)):
+            named = {"study_name": f"{recipe.digest}-{name}", "directions": ["minimize"] * aims, "load_if_exists": True}
+            self._both.append(optuna.create_study(storage=storage, **named))
+        known = [_finished(study) for study in self._both]
+        stored = {**known[0], **known[1]}
+        for study, own in zip(self._both, known, strict=True):
+            # One that was cut off may have told only the first of the two.
+            for number in sorted(stored.keys() - own.keys()):
+                self._add(study, stored[number])
+        for study in self._both:
+            # Each draws numbers of its own, and others than before where a search goes on.
+            seed = np.random.SeedSequence((recipe.seed, len(study.directions), len(stored))).generate_state(1)[0]
             with warnings.catch_warnings():
                 # optuna calls multivariate sampling experimental.
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                sampler = optuna.samplers.TPESampler(seed=recipe.seed, multivariate=True, n_startup_trials=_STARTUP)
-            named = {"study_name": f"{recipe.digest}-{name}", "directions": ["minimize"] * aims, "load_if_exists": True}
-            self._both.append(optuna.create_study(storage=storage, sampler=sampler, **named))
-        stored: dict[int, Any] = {each.user_attrs[NUMBER]: each for study in self._both for each in _finished(study)}
-        for number in sorted(stored):
-            # One that was cut off may have told only the first of the two.
-            for study in self._both:
-                if all(each.user_attrs[NUMBER] != number for each in _finished(study)):
-                    self._add(study, stored[number])
+                study.sampler = optuna.samplers.TPESampler(seed=int(seed), multivariate=True, n_startup_trials=_STARTUP)
         self.found = tuple(_told(stored[number].user_attrs[TRIAL]) for number in sorted(stored))
 
     def ask(self, number: int) -> tuple[Any, dict[str, int]]:
@@ -183,7 +214,7 @@ class Studies:
         asked.set_user_attr(NUMBER, number)
         first, second = self._both if asked.study is self._both[0] else reversed(self._both)
         first.tell(asked, _figures(trial)[: len(first.directions)])
-        self._add(second, first.trials[asked.number])
+        self._add(second, first.get_trials(deepcopy=False)[asked.number])
 
     def _add(self, study: Any, stored: Any) -> None:
         told = _told(stored.user_attrs[TRIAL])
@@ -198,9 +229,10 @@ class Studies:
         )
 
 
-def _finished(study: Any) -> list[Any]:
-    """The trials of a study that were not cut off."""
-    return [each for each in study.trials if NUMBER in each.user_attrs and each.state.is_finished()]
+def _finished(study: Any) -> dict[int, Any]:
+    """The trials of a study that were not cut off, by the candidate's number."""
+    trials = study.get_trials(deepcopy=False)
+    return {each.user_attrs[NUMBER]: each for each in trials if NUMBER in each.user_attrs and each.state.is_finished()}
 
 
 def _told(facts: Mapping[str, Any]) -> Trial:

@@ -23,7 +23,7 @@ from toolchain.ir.types import Array
 from toolchain.training.recipes.data import Data, Split, batches, load_data, located
 from toolchain.training.recipes.engine import Engine, make_engine, processes
 from toolchain.training.recipes.prune import keep, share_of_round
-from toolchain.training.recipes.recipe import CompilePart, FitPart, Recipe
+from toolchain.training.recipes.recipe import CompilePart, DistillPart, FitPart, NetworkPart, Recipe
 from toolchain.training.recipes.state import BEST, WEIGHTS, Checkpoint, State
 from toolchain.training.recipes.teach import Teacher
 from toolchain.training.recipes.tracking import NoTracker, Tracker
@@ -77,9 +77,11 @@ def train(
         if Checkpoint(folder).folder.exists() and os.environ.get("RANK", "0") == "0":
             _close(known, folder, tracker if tracker.left(recipe.digest) else NoTracker())
         return known
+    state = Checkpoint(folder).read(recipe.digest) or State(recipe.digest)
+    models = _teachers(recipe, teacher or folder / TEACHER, progress)
     data = load_data(recipe, progress)
-    training = _Training(recipe, folder, data, _teacher(recipe, data, teacher or folder / TEACHER, progress), tracker, progress)
-    return training.run()
+    taught = Teacher(models, data.shape, data.classes) if models else None
+    return _Training(recipe, folder, state, data, taught, tracker, progress).run()
 
 
 def _finished(folder: Path, recipe: Recipe) -> TrainResult | None:
@@ -99,7 +101,14 @@ class _Training:
     """One training: its network, where it stands, and what it writes."""
 
     def __init__(
-        self, recipe: Recipe, folder: Path, data: Data, teacher: Teacher | None, tracker: Tracker, progress: Progress
+        self,
+        recipe: Recipe,
+        folder: Path,
+        state: State,
+        data: Data,
+        teacher: Teacher | None,
+        tracker: Tracker,
+        progress: Progress,
     ) -> None:
         self.recipe, self.folder, self.data, self.teacher = recipe, folder, data, teacher
         self.tracker, self.progress = tracker, progress
@@ -112,7 +121,7 @@ class _Training:
             ) from fault
         self.engine: Engine = make_engine(recipe, data.shape, data.classes)
         self.together = processes(recipe)
-        self.state = self.checkpoint.read(recipe.digest) or State(recipe.digest)
+        self.state = state
 
     def run(self) -> TrainResult:
         """All phases, from where the state is."""
@@ -322,25 +331,29 @@ def judged(found: Array, split: Split) -> tuple[float, float | None]:
     return loss, float(np.mean(found.argmax(1) == split.labels))
 
 
-def _teacher(recipe: Recipe, data: Data, folder: Path, progress: Progress) -> Teacher | None:
-    """Who teaches a recipe's network. folder: of networks that are trained first."""
+def _teachers(recipe: Recipe, folder: Path, progress: Progress) -> list[Path]:
+    """The models that teach a recipe's network. folder: of networks that are trained first."""
     part = recipe.distill
     if part is None:
-        return None
+        return []
     if part.network is None:
-        return Teacher([Path(located(part.teacher, recipe))], data.shape, data.classes)
+        return [Path(located(part.teacher, recipe))]
+    models = []
+    for number, own in enumerate(teacher_recipes(recipe, part, part.network), 1):
+        found = train(own, folder / str(number), NoTracker(), _Of(progress, number, part.networks))
+        models.append(found.folder / found.model)
+    progress("reading the teachers")
+    return models
+
+
+def teacher_recipes(recipe: Recipe, part: DistillPart, network: NetworkPart) -> list[Recipe]:
+    """Recipes of the networks that teach another recipe's."""
     fit = replace(recipe.fit, epochs=part.epochs or recipe.fit.epochs)
-    first = replace(recipe, network=part.network, augments=part.augments or recipe.augments, fit=fit)
+    first = replace(recipe, network=network, augments=part.augments or recipe.augments, fit=fit)
     first = replace(first, prune=None, distill=None, fine_tune=None, compile=None, search=None)
     # What is kept aside of the network is kept aside of all its teachers.
     kept = replace(recipe.data, seed=recipe.seed if recipe.data.seed is None else recipe.data.seed)
-    models = []
-    for number in range(part.networks):
-        own = replace(first, seed=(recipe.seed + number) % (1 << 31), data=kept)
-        found = train(own, folder / f"{number + 1}", NoTracker(), _Of(progress, number + 1, part.networks))
-        models.append(found.folder / found.model)
-    progress("reading the teachers")
-    return Teacher(models, data.shape, data.classes)
+    return [replace(first, seed=(recipe.seed + number) % (1 << 31), data=kept) for number in range(part.networks)]
 
 
 class _Of:
