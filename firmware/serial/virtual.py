@@ -43,19 +43,11 @@ def qemu_command(path: str, qemu: Qemu, elf: Path, slots: Path | None = None) ->
 
 
 @contextlib.contextmanager
-def running(qemu: Qemu, path: str, elf: Path, slots: Path | None) -> Generator[str]:
-    """The pseudo-terminal of a board that runs while the context lasts. path: of QEMU. slots: see `qemu_command`.
+def halted(qemu: Qemu, path: str, elf: Path, slots: Path | None) -> Generator[tuple[subprocess.Popen[bytes], str]]:
+    """A board before its first instruction, and its pseudo-terminal. Its process ends with the context.
 
-    Raises EnvironmentFault E405 where QEMU does not start.
+    path: of QEMU. slots: see `qemu_command`. Raises EnvironmentFault E405 where QEMU does not start.
     """
-    with _halted(qemu, path, elf, slots) as (process, port):
-        _start(process)
-        yield port
-
-
-@contextlib.contextmanager
-def _halted(qemu: Qemu, path: str, elf: Path, slots: Path | None) -> Generator[tuple[subprocess.Popen[bytes], str]]:
-    """A board before its first instruction, and its pseudo-terminal. Its process ends with the context."""
     process = subprocess.Popen(
         (*qemu_command(path, qemu, elf, slots), "-S", "-qmp", "stdio"),
         stdin=subprocess.PIPE,
@@ -75,7 +67,7 @@ def _halted(qemu: Qemu, path: str, elf: Path, slots: Path | None) -> Generator[t
                     pipe.close()
 
 
-def _start(process: subprocess.Popen[bytes]) -> None:
+def start(process: subprocess.Popen[bytes]) -> None:
     """Let a halted board run."""
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError):
@@ -93,8 +85,8 @@ def powered(target: Target, path: str, elf: Path) -> Generator[Line]:
         raise EnvironmentFault(403, target.name, "QEMU has no machine for it", "Give the port of a real board")
     slots = slots_of(target)
     kept = slots if slots.is_file() else None
-    with _halted(target.qemu, path, elf, kept) as (process, port), contextlib.closing(open_port(port, 115_200)) as line:
-        _start(process)
+    with halted(target.qemu, path, elf, kept) as (process, port), contextlib.closing(open_port(port, 115_200)) as line:
+        start(process)
         yield line
 
 

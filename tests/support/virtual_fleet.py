@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 from benchmarks.fleet.inventory import Delivery
 from firmware.compilers import find_compiler
-from firmware.serial.virtual import running
+from firmware.serial.virtual import halted, start
 from firmware.update.build import KnownAnswer, build_boot, factory_flash, update_of
 from firmware.update.image import SlotImage, pack_update
 from firmware.update.keys import SigningKey
@@ -38,7 +38,8 @@ def board(target_name: str, image: SlotImage, key: SigningKey, folder: Path) -> 
     patient = folder / "qemu"
     patient.write_text(f'#!/bin/sh\nexec nice -n 19 {find_qemu(target.qemu)} "$@"\n')
     patient.chmod(0o755)
-    with running(target.qemu, str(patient), boot, slots) as port:
+    with halted(target.qemu, str(patient), boot, slots) as (process, port):
+        start(process)
         yield port
 
 

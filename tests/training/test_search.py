@@ -6,17 +6,23 @@ import importlib.util
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.training.test_recipes import PLAIN, ROOT, recipe_of
 from tests.training.test_teach import linear
+from toolchain.errors import DataError
 from toolchain.frontends.load import load_model
+from toolchain.training.recipes import search as module
 from toolchain.training.recipes.cost import Cost, layers_digest
 from toolchain.training.recipes.recipe import CompilePart, Recipe, SearchPart
 from toolchain.training.recipes.search import Studies, Trial
+from toolchain.training.recipes.tracking import NoTracker
 
 optuna = pytest.importorskip("optuna", reason="optuna comes with strop[train]")
 SEARCH = """
@@ -86,6 +92,32 @@ def test_a_search_that_was_cut_off_between_its_studies_goes_on(tmp_path: Path) -
         numbers = [each.user_attrs["number"] for each in study.trials if each.state.is_finished()]
         assert sorted(numbers) == list(range(8)), "each study knows each candidate, once"
         assert all(each.constraints.keys() >= {"flash"} for each in study.trials if each.state.is_finished())
+
+
+def test_a_search_that_goes_on_keeps_its_finalists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much time there would be for more candidates."""
+    recipe, part, _ = parts(tmp_path)
+    recipe = replace(recipe, search=replace(part, trials=10_000, minutes=0.01))
+    trained: list[Recipe] = []
+
+    def train(own: Recipe, *_: object) -> Any:
+        trained.append(own)
+        if len(trained) == 1:
+            raise KeyboardInterrupt
+        return SimpleNamespace(validation_loss=0.0, as_json=dict)
+
+    monkeypatch.setattr(module, "train", train)
+    monkeypatch.setattr(module, "load_data", lambda *_: None)
+    monkeypatch.setattr(module, "_tried", lambda *given: tried(given[4]))
+    with pytest.raises(KeyboardInterrupt):
+        module.search(recipe, tmp_path / "out", NoTracker)
+    count = len(Studies(recipe, part, tmp_path / "out").found)
+    found = module.search(recipe, tmp_path / "out", NoTracker)
+    assert len(found.trials) == count > 3
+    assert trained[1] == trained[0] and found.settings == {name: trained[0].network.settings[name] for name in part.space}
+    other = replace(recipe, seed=recipe.seed + 1)
+    with pytest.raises(DataError, match=r"E205 .*it is of another recipe's search"):
+        module.search(other, tmp_path / "out", NoTracker)
 
 
 def cut(*_: object) -> None:

@@ -8,7 +8,6 @@ on these samples, too.
 from __future__ import annotations
 
 import json
-import os
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +24,7 @@ from toolchain.training.recipes.cost import LIMITS, Cost, layers_digest, predict
 from toolchain.training.recipes.data import Data, batches, load_data
 from toolchain.training.recipes.engine import make_engine
 from toolchain.training.recipes.recipe import CompilePart, NetworkPart, Recipe, SearchPart, recipe_fault
+from toolchain.training.recipes.state import write_json
 from toolchain.training.recipes.tracking import Tracker
 from toolchain.training.recipes.train import TEACHER, Rates, TrainResult, judged, train
 
@@ -106,7 +106,7 @@ def search(recipe: Recipe, output: str | Path, tracker: Callable[[], Tracker], p
     if chosen is None:
         # Whoever starts again after this looks no further, whatever time was left.
         chosen = [trial.settings for trial in sorted(_unique(fitting), key=_loss)[: part.finalists]]
-        _put(folder / FINALISTS, {"recipe_sha256": recipe.digest, "settings": chosen})
+        write_json(folder / FINALISTS, {"recipe_sha256": recipe.digest, "settings": chosen})
     recipes = [replace(recipe, search=None, network=_network(recipe, settings)) for settings in chosen]
     teacher = folder / TEACHER
     trained = [train(own, folder / f"finalist-{n}", tracker(), progress, teacher) for n, own in enumerate(recipes, 1)]
@@ -115,7 +115,7 @@ def search(recipe: Recipe, output: str | Path, tracker: Callable[[], Tracker], p
     whole = replace(recipes[at], data=replace(recipe.data, validation=0.0), fit=replace(recipe.fit, patience=0))
     best = train(whole, folder / BEST, tracker(), progress)
     found = SearchResult(tuple(trials), _pareto(fitting), chosen[at], tuple(trained), best)
-    _put(folder / CHOSEN, found.as_json())
+    write_json(folder / CHOSEN, found.as_json())
     return found
 
 
@@ -130,13 +130,6 @@ def _kept(path: Path, recipe: Recipe) -> list[Mapping[str, int]] | None:
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as fault:
         raise DataError(205, str(path), f"it cannot be read: {fault!s:.100}", "Remove it to choose anew") from fault
-
-
-def _put(path: Path, document: object) -> None:
-    """Write a file that is whole or absent."""
-    aside = path.with_name(f"{path.name}.new")
-    aside.write_text(json.dumps(document, indent=2))
-    os.replace(aside, path)
 
 
 def _network(recipe: Recipe, settings: Mapping[str, int]) -> NetworkPart:

@@ -32,6 +32,13 @@ class State:
     history: list[dict[str, float | str]] = field(default_factory=list)
 
 
+def write_json(path: Path, document: object) -> None:
+    """Write a file that is whole or absent. Raises OSError."""
+    aside = path.with_name(f"{path.name}.new")
+    aside.write_text(json.dumps(document, indent=2))
+    os.replace(aside, path)
+
+
 class Checkpoint:
     """The folder that holds a state. Files are complete or absent: the state names the ones that belong to it."""
 
@@ -63,9 +70,7 @@ class Checkpoint:
         """Make a state the current one; its files must be there. Older files go. Raises RunError E505."""
         path = self.folder / FACTS
         try:
-            aside = path.with_suffix(".new")
-            aside.write_text(json.dumps(asdict(state)))
-            os.replace(aside, path)
+            write_json(path, asdict(state))
             keep = {self.file(name, state).name for name in (WEIGHTS, BEST)} | {FACTS, MASKS}
             for other in self.folder.iterdir():
                 if other.name not in keep:

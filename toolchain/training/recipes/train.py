@@ -24,7 +24,7 @@ from toolchain.training.recipes.data import Data, Split, batches, load_data, loc
 from toolchain.training.recipes.engine import Engine, make_engine, processes
 from toolchain.training.recipes.prune import keep, share_of_round
 from toolchain.training.recipes.recipe import CompilePart, DistillPart, FitPart, NetworkPart, Recipe
-from toolchain.training.recipes.state import BEST, WEIGHTS, Checkpoint, State
+from toolchain.training.recipes.state import BEST, WEIGHTS, Checkpoint, State, write_json
 from toolchain.training.recipes.teach import Teacher
 from toolchain.training.recipes.tracking import NoTracker, Tracker
 
@@ -248,10 +248,7 @@ class _Training:
             bit_exact=compiled.exact,
             costs=compiled.costs,
         )
-        document = json.dumps({**found.as_json(), "recipe_sha256": recipe.digest}, indent=2)
-        aside = folder / f"{RESULT}.new"
-        aside.write_text(document)
-        os.replace(aside, folder / RESULT)
+        write_json(folder / RESULT, {**found.as_json(), "recipe_sha256": recipe.digest})
         _close(found, folder, self.tracker)
 
 
